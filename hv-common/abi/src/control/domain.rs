@@ -1,0 +1,142 @@
+//! Making, listing and ending domains ([`CallNumber::CONTROL_DOMAIN`](crate::CallNumber)).
+//!
+//! A domain is made paused and empty; memory, context and parameters come by other calls; the first `UNPAUSE` starts
+//! it and is refused while frames are not cleared yet (`EBUSY`) or the first vCPU has no context (`EINVAL`).
+
+use crate::DomId;
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+/// `(in: *const CreateDomain)` -> domid. `ENOMEM`, `ENOSPC` (no free slot), `EINVAL`.
+pub const CREATE: u64 = 0;
+/// `(domid)` -> 0 when everything is returned, 1 when there is more to do: call again. The hypervisor goes on by
+/// itself if nobody does.
+pub const DESTROY: u64 = 1;
+/// `(domid)` -> 0 once no vCPU of it runs. Pauses nest by caller, not by count: one `UNPAUSE` undoes it.
+pub const PAUSE: u64 = 2;
+/// `(domid)` -> 0.
+pub const UNPAUSE: u64 = 3;
+/// `(first domid, out: *mut DomainInfo, capacity)` -> entries written, ascending from the first existing domain.
+pub const LIST: u64 = 4;
+/// `(domid, in: *const u8, length <= BLOB_MAX)` -> 0: keep xend's own record with the domain.
+pub const SET_BLOB: u64 = 5;
+/// `(domid, out: *mut u8, capacity)` -> bytes of the record (at most `capacity` are written).
+pub const GET_BLOB: u64 = 6;
+
+/// Bytes of xend's record of a domain.
+pub const BLOB_MAX: usize = 4096;
+/// vCPUs of a domain at most.
+pub const VCPUS_MAX: u32 = 16;
+
+/// How a domain is built: an open set.
+#[repr(transparent)]
+#[derive(
+    Clone, Copy, Default, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable,
+)]
+pub struct DomainKind(pub u32);
+
+impl DomainKind {
+    /// Uses the Xen interface.
+    pub const PVH: Self = Self(0);
+    /// Knows nothing of it: emulated devices.
+    pub const HVM: Self = Self(1);
+}
+
+/// Arguments of [`CREATE`].
+#[repr(C)]
+#[derive(
+    Clone, Copy, Default, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable,
+)]
+pub struct CreateDomain {
+    /// The domain's UUID.
+    pub uuid: [u8; 16],
+    /// How it is built.
+    pub kind: DomainKind,
+    /// vCPUs, 1 to [`VCPUS_MAX`].
+    pub vcpus: u32,
+    /// RAM it may have, in frames; `CREATE` reserves them. The few frames for rings are within
+    /// [`EXTRA_FRAMES`] on top.
+    pub frames_max: u64,
+    /// What the guest is told its domid is; 0: the same as the host's.
+    pub guest_domid: DomId,
+    /// Zero.
+    pub reserved: [u16; 3],
+}
+
+/// Frames beyond RAM that a domain may have: rings and grant frames.
+pub const EXTRA_FRAMES: u64 = 80;
+
+/// State bits of [`DomainInfo::state`].
+pub mod state {
+    /// A vCPU is on a CPU, or wants to be.
+    pub const RUNNABLE: u32 = 1;
+    /// All its vCPUs wait for an event.
+    pub const BLOCKED: u32 = 2;
+    /// Paused by Domain-0, or never started.
+    pub const PAUSED: u32 = 4;
+    /// It shut down: see the reason.
+    pub const SHUTDOWN: u32 = 8;
+    /// Being destroyed.
+    pub const DYING: u32 = 16;
+}
+
+/// Why a domain shut down (`sched_op`'s reasons).
+#[repr(transparent)]
+#[derive(
+    Clone, Copy, Default, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable,
+)]
+pub struct ShutdownReason(pub u32);
+
+impl ShutdownReason {
+    /// It switched itself off.
+    pub const POWEROFF: Self = Self(0);
+    /// It wants to be started again.
+    pub const REBOOT: Self = Self(1);
+    /// It suspended itself.
+    pub const SUSPEND: Self = Self(2);
+    /// It crashed, or the hypervisor stopped it for a fault it cannot handle.
+    pub const CRASH: Self = Self(3);
+    /// Its watchdog fired.
+    pub const WATCHDOG: Self = Self(4);
+}
+
+/// One domain, as [`LIST`] shows it.
+#[repr(C)]
+#[derive(
+    Clone, Copy, Default, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable,
+)]
+pub struct DomainInfo {
+    /// Its number here.
+    pub domid: DomId,
+    /// The number it is told.
+    pub guest_domid: DomId,
+    /// Bits of [`state`].
+    pub state: u32,
+    /// How it is built.
+    pub kind: DomainKind,
+    /// Why it shut down, if it did.
+    pub shutdown_reason: ShutdownReason,
+    /// vCPUs it has.
+    pub vcpus: u32,
+    /// vCPUs that are switched on.
+    pub vcpus_online: u32,
+    /// Its UUID.
+    pub uuid: [u8; 16],
+    /// Frames of RAM and rings it has.
+    pub frames: u64,
+    /// Frames it may have.
+    pub frames_max: u64,
+    /// Frames of it that still hold somebody else's data: never visible to it.
+    pub frames_uncleared: u64,
+    /// Frames the hypervisor uses for it: tables and records.
+    pub overhead_frames: u64,
+    /// Time its vCPUs ran, nanoseconds.
+    pub cpu_ns: u64,
+    /// Exits that reached common code.
+    pub exits: u64,
+    /// Hypercalls.
+    pub hypercalls: u64,
+    /// Things it did that were refused: unknown calls, unmapped accesses, undefined registers.
+    pub refusals: u64,
+    /// System time it was made at, nanoseconds.
+    pub created_ns: u64,
+}

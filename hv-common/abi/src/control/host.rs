@@ -1,0 +1,73 @@
+//! Facts of the host, its log, memory for Domain-0's store ([`CallNumber::CONTROL_HOST`](crate::CallNumber)).
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+/// `()` -> [`super::VERSION`].
+pub const VERSION: u64 = 0;
+/// `(out: *mut HostInfo)` -> 0.
+pub const INFO: u64 = 1;
+/// `(inout: *mut LogWindow)` -> bytes read.
+pub const LOG_READ: u64 = 2;
+/// `(seconds since 1970 at system time 0, nanoseconds)` -> 0. Guests see the new time from then on.
+pub const SET_WALL_CLOCK: u64 = 3;
+/// `(order)` -> machine frame number of `1 << order` free frames, cleared, now mapped into Domain-0 at that address and
+/// counted as `store`. `ENOMEM` when there are none. `order` is at most 9.
+pub const CLAIM: u64 = 4;
+/// `(mfn, order)` -> 0: gives claimed frames back.
+pub const RELEASE: u64 = 5;
+
+/// Where the machine's memory and time are.
+#[repr(C)]
+#[derive(
+    Clone, Copy, Default, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable,
+)]
+pub struct HostInfo {
+    /// All RAM, in KiB. The parts below add up to it.
+    pub total_kib: u64,
+    /// Free.
+    pub free_kib: u64,
+    /// Hypervisor: image, frame metadata, tables and records of domains.
+    pub hypervisor_kib: u64,
+    /// Domain-0's own RAM.
+    pub dom0_kib: u64,
+    /// Boot bundle and host tables, where the boot loader put them.
+    pub boot_kib: u64,
+    /// Frames that Domain-0 claimed for its store.
+    pub store_kib: u64,
+    /// RAM of all other domains.
+    pub domains_kib: u64,
+    /// CPUs that run.
+    pub cpus: u32,
+    /// Domains that exist, Domain-0 and dying ones included.
+    pub domains: u32,
+    /// System time, nanoseconds since the hypervisor started.
+    pub now_ns: u64,
+    /// System time of Domain-0's first instruction.
+    pub dom0_started_ns: u64,
+    /// Counter ticks per second.
+    pub counter_hz: u64,
+    /// Guest-physical address bits.
+    pub ipa_bits: u32,
+    /// Interrupt controller version shown to guests: 2 or 3 on ARM, 0 elsewhere.
+    pub gic_version: u32,
+    /// Time no vCPU ran, nanoseconds, all CPUs together.
+    pub idle_ns: u64,
+    /// Image version of the CPU (MIDR_EL1 on ARM).
+    pub cpu_id: u64,
+}
+
+/// A read of the hypervisor's log ring.
+#[repr(C)]
+#[derive(
+    Clone, Copy, Default, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable,
+)]
+pub struct LogWindow {
+    /// In: position of the first wanted byte since boot. Out: position after the last one read.
+    pub cursor: u64,
+    /// Virtual address of the buffer.
+    pub buffer: u64,
+    /// Bytes the buffer holds.
+    pub capacity: u64,
+    /// Out: bytes that were overwritten before they could be read.
+    pub lost: u64,
+}

@@ -1,0 +1,38 @@
+//! vCPUs of domains ([`CallNumber::CONTROL_VCPU`](crate::CallNumber)).
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+/// `(domid, vcpu, in: *const StartContext)` -> 0: the state a boot loader leaves a CPU in. Only before the first start.
+pub const SET_CONTEXT: u64 = 0;
+/// `(domid, vcpu, out: *mut VcpuInfo)` -> 0.
+pub const INFO: u64 = 1;
+
+/// How a vCPU starts.
+#[repr(C)]
+#[derive(
+    Clone, Copy, Default, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable,
+)]
+pub struct StartContext {
+    /// Guest-physical address of the first instruction.
+    pub entry: u64,
+    /// First argument register: the device tree's address (ARM), `hvm_start_info` (x86 PVH).
+    pub argument: u64,
+}
+
+/// One vCPU.
+#[repr(C)]
+#[derive(
+    Clone, Copy, Default, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable,
+)]
+pub struct VcpuInfo {
+    /// Bits of [`super::domain::state`]; none: switched off.
+    pub state: u32,
+    /// CPU it last ran on.
+    pub cpu: u32,
+    /// Time it ran, nanoseconds.
+    pub cpu_ns: u64,
+    /// Program counter when it last left the CPU.
+    pub pc: u64,
+    /// Exits that reached common code.
+    pub exits: u64,
+}

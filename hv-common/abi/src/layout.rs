@@ -1,0 +1,45 @@
+//! The memory map of a guest that xend builds and the hypervisor serves.
+//!
+//! Guests read all of it from their device tree, so nothing here is ABI; the addresses are those Xen uses, because
+//! tools and people expect them there.
+
+/// ARM guests.
+pub mod arm {
+    /// vGICv3 distributor, 64 KiB.
+    pub const GICD_BASE: u64 = 0x0300_1000;
+    /// Size of [`GICD_BASE`]'s region.
+    pub const GICD_SIZE: u64 = 0x1_0000;
+    /// vGICv3 redistributors, two 64 KiB frames per vCPU.
+    pub const GICR_BASE: u64 = 0x0302_0000;
+    /// Size of one vCPU's redistributor.
+    pub const GICR_STRIDE: u64 = 0x2_0000;
+    /// Emulated PL011 of an `hvm` guest.
+    pub const PL011_BASE: u64 = 0x2200_0000;
+    /// Where the guest maps its grant frames.
+    pub const GRANT_BASE: u64 = 0x3800_0000;
+    /// Size of [`GRANT_BASE`]'s region.
+    pub const GRANT_SIZE: u64 = 0x0100_0000;
+    /// Console ring page, xenstore ring page, in this order.
+    pub const MAGIC_BASE: u64 = 0x3900_0000;
+    /// Guest frame of the PV console's ring.
+    pub const CONSOLE_GFN: u64 = MAGIC_BASE >> 12;
+    /// Guest frame of the xenstore ring.
+    pub const XENSTORE_GFN: u64 = (MAGIC_BASE >> 12) + 1;
+    /// First bank of RAM.
+    pub const RAM0_BASE: u64 = 0x4000_0000;
+    /// Size of the first bank at most: 3 GiB.
+    pub const RAM0_SIZE: u64 = 0xC000_0000;
+    /// Second bank of RAM, for what does not fit the first.
+    pub const RAM1_BASE: u64 = 0x2_0000_0000;
+    /// Highest guest-physical address plus one: 40 bits, the smallest stage-2 input range that all our boards have.
+    pub const IPA_END: u64 = 1 << 40;
+
+    /// INTID of the EL1 virtual timer.
+    pub const VIRTUAL_TIMER_INTID: u32 = 27;
+    /// INTID of the EL1 physical timer.
+    pub const PHYSICAL_TIMER_INTID: u32 = 30;
+    /// INTID of the event-channel upcall: PPI 15.
+    pub const EVENT_INTID: u32 = 31;
+    /// SPIs every vGIC has (INTIDs 32 to 32 + this).
+    pub const SPIS: u32 = 256;
+}

@@ -1,0 +1,126 @@
+//! What Domain-0 finds when it starts: one page, the same on both architectures.
+//!
+//! The page lies in Domain-0's own memory; its address is in the first argument register (`x0`, `rdi`). All addresses
+//! are machine addresses, which for Domain-0 are guest-physical addresses too.
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+/// `"ALCOVED0"`, little-endian.
+pub const MAGIC: u64 = u64::from_le_bytes(*b"ALCOVED0");
+/// Version of [`Dom0Start`].
+pub const VERSION: u32 = 1;
+/// Entries of [`Dom0Start::devices`].
+pub const DEVICES: usize = 64;
+/// Bytes of [`Dom0Start::command_line`].
+pub const COMMAND_LINE: usize = 512;
+
+/// A range of machine memory. `size` 0: absent.
+#[repr(C)]
+#[derive(
+    Clone, Copy, Default, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable,
+)]
+pub struct Range {
+    /// First byte.
+    pub base: u64,
+    /// Bytes.
+    pub size: u64,
+}
+
+/// What kind of device a [`Device`] is: an open set.
+#[repr(transparent)]
+#[derive(
+    Clone, Copy, Default, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable,
+)]
+pub struct DeviceKind(pub u32);
+
+impl DeviceKind {
+    /// No device: the entry is unused.
+    pub const NONE: Self = Self(0);
+    /// A virtio-mmio transport; what is behind it, if anything, its registers say.
+    pub const VIRTIO_MMIO: Self = Self(1);
+    /// A PL031 real-time clock.
+    pub const PL031: Self = Self(2);
+}
+
+/// A device that belongs to Domain-0, mapped at its machine address.
+#[repr(C)]
+#[derive(
+    Clone, Copy, Default, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable,
+)]
+pub struct Device {
+    /// What it is.
+    pub kind: DeviceKind,
+    /// Its interrupt (INTID on ARM); 0: none.
+    pub interrupt: u32,
+    /// Its registers.
+    pub registers: Range,
+}
+
+/// The start page.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable)]
+pub struct Dom0Start {
+    /// [`MAGIC`].
+    pub magic: u64,
+    /// [`VERSION`].
+    pub version: u32,
+    /// Used entries of `devices`.
+    pub device_count: u32,
+    /// Domain-0's RAM; image, stack and heap are within.
+    pub ram: Range,
+    /// The part of `ram` that the image and this page occupy; the rest is free to use.
+    pub image: Range,
+    /// The boot bundle (newc cpio), outside `ram`, mapped read-only.
+    pub bundle: Range,
+    /// The host's description, read-only: the FDT on ARM; on x86 the RSDP.
+    pub host_tables: Range,
+    /// The interrupt controller as Domain-0 sees it: distributor, then redistributors (ARM).
+    pub interrupt_controller: [Range; 2],
+    /// Interrupt of the event-channel upcall (INTID on ARM, vector on x86).
+    pub event_interrupt: u32,
+    /// Interrupt of the virtual timer (INTID on ARM).
+    pub timer_interrupt: u32,
+    /// Ticks per second of the counter Domain-0 reads.
+    pub counter_hz: u64,
+    /// Wall-clock time at system time 0, seconds since 1970; 0: unknown.
+    pub wall_clock_base_s: u64,
+    /// Bytes used of `command_line`.
+    pub command_line_length: u64,
+    /// The hypervisor's command line.
+    pub command_line: [u8; COMMAND_LINE],
+    /// The board's name, NUL-padded.
+    pub board: [u8; 32],
+    /// Devices of Domain-0.
+    pub devices: [Device; DEVICES],
+}
+
+const _: () = assert!(size_of::<Dom0Start>() <= crate::FRAME_SIZE);
+
+impl Dom0Start {
+    /// A page with nothing in it but magic and version.
+    #[must_use]
+    pub fn empty() -> Self {
+        Self {
+            magic: MAGIC,
+            version: VERSION,
+            ..Self::new_zeroed()
+        }
+    }
+}
+
+use zerocopy::FromZeros as _;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_page_says_what_it_is() {
+        let start = Dom0Start::empty();
+        assert_eq!(&start.as_bytes()[..8], b"ALCOVED0");
+        assert_eq!(
+            (start.version, start.device_count, start.ram.size),
+            (VERSION, 0, 0)
+        );
+    }
+}
