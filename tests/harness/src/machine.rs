@@ -1,0 +1,207 @@
+//! A board as an emulator command line.
+//!
+//! What is fixed here was measured, not guessed: the CPU model avoids workaround traffic that no comparison wants,
+//! more than one CPU runs on one emulator thread (parallel ones lose time to locks, and results differ from run to
+//! run), and the management port is a virtconsole on a socket.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::process;
+
+/// The emulator of the ARM boards.
+pub const QEMU: &str = "qemu-system-aarch64";
+
+/// Where a machine's serial line goes.
+#[derive(Debug, Clone, Copy)]
+pub enum Serial<'a> {
+    /// To the terminal, both ways; Ctrl-A X ends the emulator.
+    Terminal,
+    /// Appended to a file.
+    File(&'a Path),
+}
+
+/// QEMU's `virt` board.
+#[derive(Debug, Clone)]
+pub struct Machine {
+    /// What the board boots: a Linux Image.
+    pub kernel: PathBuf,
+    /// The boot bundle, or a Linux kernel's initramfs.
+    pub initrd: Option<PathBuf>,
+    /// The boot command line.
+    pub options: String,
+    /// Memory in MiB.
+    pub memory_mib: u32,
+    /// CPUs.
+    pub cpus: u32,
+    /// Version of the interrupt controller.
+    pub gic: u8,
+    /// Whether the CPUs have EL2, and the kernel starts there.
+    pub virtualization: bool,
+    /// A raw disk image.
+    pub disk: Option<PathBuf>,
+    /// Counts instructions instead of time: every run takes exactly the same steps. For one CPU only.
+    pub deterministic: bool,
+    /// Further arguments, as they are.
+    pub extra: Vec<OsString>,
+}
+
+impl Machine {
+    /// The board with our hypervisor: 1 GiB, one CPU, GICv3.
+    pub fn qemu_virt(hypervisor: impl Into<PathBuf>, bundle: impl Into<PathBuf>) -> Self {
+        Self {
+            kernel: hypervisor.into(),
+            initrd: Some(bundle.into()),
+            options: String::new(),
+            memory_mib: 1024,
+            cpus: 1,
+            gic: 3,
+            virtualization: true,
+            disk: None,
+            deterministic: false,
+            extra: Vec::new(),
+        }
+    }
+
+    /// The board with a Linux kernel on it and no hypervisor, its console on the serial line: the yardstick.
+    pub fn native_linux(kernel: impl Into<PathBuf>, initrd: impl Into<PathBuf>) -> Self {
+        let mut machine = Self::qemu_virt(kernel, initrd);
+        machine.options = "console=ttyAMA0".to_owned();
+        machine.virtualization = false;
+        machine.memory_mib = 512;
+        machine
+    }
+
+    /// The command that starts this machine; `link` is the socket that the management port listens on.
+    #[must_use]
+    pub fn command(&self, serial: Serial<'_>, link: Option<&Path>) -> Command {
+        let mut command = process::bound(QEMU);
+        command.args(["-M", &self.machine_type(), "-cpu", "cortex-a53"]);
+        command.args([
+            "-m",
+            &self.memory_mib.to_string(),
+            "-smp",
+            &self.cpus.to_string(),
+        ]);
+        command.args(["-nodefaults", "-display", "none", "-no-reboot"]);
+        self.add_timing(&mut command);
+        command.arg("-serial").arg(serial_argument(serial));
+        command.arg("-kernel").arg(&self.kernel);
+        if let Some(initrd) = &self.initrd {
+            command.arg("-initrd").arg(initrd);
+        }
+        command.args(["-append", &self.options]);
+        command.args(["-global", "virtio-mmio.force-legacy=false"]);
+        if let Some(link) = link {
+            add_link(&mut command, link);
+        }
+        if let Some(disk) = &self.disk {
+            add_disk(&mut command, disk);
+        }
+        command.args(&self.extra);
+        command
+    }
+
+    fn machine_type(&self) -> String {
+        let virtualization = if self.virtualization { "on" } else { "off" };
+        let seed = if self.deterministic {
+            ",dtb-randomness=off"
+        } else {
+            ""
+        };
+        format!(
+            "virt,virtualization={virtualization},gic-version={}{seed}",
+            self.gic
+        )
+    }
+
+    fn add_timing(&self, command: &mut Command) {
+        if self.deterministic {
+            command.args(["-icount", "shift=0,sleep=off", "-seed", "1"]);
+            command.args(["-rtc", "base=2026-01-01T00:00:00,clock=vm"]);
+        } else if self.cpus > 1 {
+            command.args(["-accel", "tcg,thread=single"]);
+        }
+    }
+}
+
+fn serial_argument(serial: Serial<'_>) -> OsString {
+    match serial {
+        Serial::Terminal => "mon:stdio".into(),
+        Serial::File(path) => joined("file:", path),
+    }
+}
+
+fn add_link(command: &mut Command, socket: &Path) {
+    let mut chardev = joined("socket,id=link,server=on,wait=off,path=", socket);
+    // A comma would end the path; QEMU's escape is to double it.
+    if let Some(text) = socket.to_str() {
+        chardev = format!(
+            "socket,id=link,server=on,wait=off,path={}",
+            text.replace(',', ",,")
+        )
+        .into();
+    }
+    command.arg("-chardev").arg(chardev);
+    command.args([
+        "-device",
+        "virtio-serial-device",
+        "-device",
+        "virtconsole,chardev=link",
+    ]);
+}
+
+fn add_disk(command: &mut Command, image: &Path) {
+    command
+        .arg("-drive")
+        .arg(joined("if=none,id=disk,format=raw,file=", image));
+    command.args(["-device", "virtio-blk-device,drive=disk"]);
+}
+
+fn joined(prefix: &str, path: &Path) -> OsString {
+    let mut argument = OsString::from(prefix);
+    argument.push(path);
+    argument
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(machine: &Machine) -> String {
+        let command = machine.command(Serial::File(Path::new("/s.log")), Some(Path::new("/l,1")));
+        let words: Vec<_> = command
+            .get_args()
+            .map(|word| word.to_string_lossy())
+            .collect();
+        words.join(" ")
+    }
+
+    #[test]
+    fn the_board_has_el2_the_bundle_and_the_link() {
+        let line = line(&Machine::qemu_virt("/hv", "/bundle"));
+        assert!(line.contains("-M virt,virtualization=on,gic-version=3 "));
+        assert!(line.contains("-kernel /hv -initrd /bundle"));
+        assert!(line.contains("-serial file:/s.log"));
+        assert!(line.contains("path=/l,,1 "));
+        assert!(line.contains("-device virtconsole,chardev=link"));
+        assert!(!line.contains("-accel") && !line.contains("-icount"));
+    }
+
+    #[test]
+    fn several_cpus_share_one_emulator_thread() {
+        let mut machine = Machine::qemu_virt("/hv", "/bundle");
+        machine.cpus = 2;
+        assert!(line(&machine).contains("-smp 2 ") && line(&machine).contains("thread=single"));
+    }
+
+    #[test]
+    fn a_deterministic_machine_counts_instructions_from_a_fixed_start() {
+        let mut machine = Machine::qemu_virt("/hv", "/bundle");
+        machine.deterministic = true;
+        let line = line(&machine);
+        assert!(line.contains("dtb-randomness=off") && line.contains("-icount shift=0"));
+        assert!(line.contains("-rtc base="));
+    }
+}
