@@ -1,0 +1,382 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What a client can ask for.
+
+use super::domain::DomainRef;
+use crate::blob::{BlobId, Chunk, Digest};
+use alloc::{string::String, vec::Vec};
+use minicbor::{Decode, Encode};
+
+/// What is asked for; each variant names the [`Reply`](super::Reply) it gets.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(flat)]
+pub enum RequestBody {
+    /// The host's facts → `Info`.
+    #[n(0)]
+    Info,
+    /// All domains, Domain-0 first → `List`.
+    #[n(1)]
+    List,
+    /// One domain in full → `Domain`.
+    #[n(2)]
+    Show(#[n(0)] DomainRef),
+    /// The hypervisor's log → `Text`.
+    #[n(3)]
+    Dmesg(#[n(0)] Follow),
+    /// xend's log → `Text`.
+    #[n(4)]
+    Log(#[n(0)] Follow),
+    /// What happened to domains → `Events`.
+    #[n(5)]
+    Events(#[n(0)] Follow),
+    /// xend's configuration as it is in force → `Text`.
+    #[n(6)]
+    ConfigShow,
+    /// Turns the host off (false) or restarts it (true), domains and all → `Done`, if it gets out in time.
+    #[n(7)]
+    HostStop(#[n(0)] bool),
+
+    /// Creates and starts a domain → `Created`, with progress.
+    #[n(16)]
+    Create(#[n(0)] Create),
+    /// Stops a domain's vCPUs → `Done`.
+    #[n(17)]
+    Pause(#[n(0)] DomainRef),
+    /// Lets them run again → `Done`.
+    #[n(18)]
+    Unpause(#[n(0)] DomainRef),
+    /// Asks the guest to shut down → `Done`.
+    #[n(19)]
+    Shutdown(#[n(0)] Shutdown),
+    /// Asks the guest to reboot → `Done`.
+    #[n(20)]
+    Reboot(#[n(0)] Shutdown),
+    /// Takes a domain apart at once → `Done`, when all is returned.
+    #[n(21)]
+    Destroy(#[n(0)] DomainRef),
+    /// Gives a domain another name → `Done`.
+    #[n(22)]
+    Rename(#[n(0)] Rename),
+
+    /// Console output from a cursor on → `Console`.
+    #[n(32)]
+    ConsoleRead(#[n(0)] ConsoleRead),
+    /// Keys for a console → `Written`.
+    #[n(33)]
+    ConsoleWrite(#[n(0)] ConsoleWrite),
+
+    /// Asks for a blob by its id: held at once if xend has it, else an upload begins → `Blob`.
+    #[n(48)]
+    BlobOpen(#[n(0)] BlobOpen),
+    /// One chunk of an upload, in any order → `Done`.
+    #[n(49)]
+    BlobPut(#[n(0)] BlobPut),
+    /// All chunks are there: checks the blob's id → `Held`.
+    #[n(50)]
+    BlobCommit(#[n(0)] u32),
+    /// Gives an upload up → `Done`.
+    #[n(51)]
+    BlobAbort(#[n(0)] u32),
+    /// This session no longer needs the blob → `Done`.
+    #[n(52)]
+    BlobRelease(#[n(0)] BlobId),
+    /// All blobs → `Blobs`.
+    #[n(53)]
+    BlobList,
+
+    /// Stops a domain and prepares its state for reading → `SaveStarted`.
+    #[n(64)]
+    SaveBegin(#[n(0)] DomainRef),
+    /// A piece of the manifest → `Manifest`.
+    #[n(65)]
+    SaveManifest(#[n(0)] SaveManifest),
+    /// The next chunk of memory that is not all zero → `SavedChunk`.
+    #[n(66)]
+    SaveRead(#[n(0)] SaveRead),
+    /// The client has everything, safely on disk, and says what it has: if the root matches what was
+    /// read, the domain is destroyed → `Done`.
+    #[n(67)]
+    SaveCommit(#[n(0)] SaveCommit),
+    /// Gives the save up: the domain runs on → `Done`.
+    #[n(68)]
+    SaveAbort(#[n(0)] u32),
+    /// Saves into the host's store; the domain is gone then → `Saved`, with progress.
+    #[n(69)]
+    SaveToStore(#[n(0)] SaveToStore),
+
+    /// Begins to restore a domain → `RestoreStarted`.
+    #[n(80)]
+    RestoreBegin(#[n(0)] RestoreBegin),
+    /// A piece of the manifest, in order; the last one makes xend check it and reserve the domain's
+    /// memory → `Done`.
+    #[n(81)]
+    RestoreManifest(#[n(0)] RestoreManifest),
+    /// One chunk of memory, in rising order; chunks never put are zero → `Done`.
+    #[n(82)]
+    RestorePut(#[n(0)] RestorePut),
+    /// All is there: if the root matches, the domain runs → `Created`.
+    #[n(83)]
+    RestoreCommit(#[n(0)] RestoreCommit),
+    /// Gives the restore up → `Done`.
+    #[n(84)]
+    RestoreAbort(#[n(0)] u32),
+    /// Restores from the host's store; the snapshot stays → `Created`, with progress.
+    #[n(85)]
+    RestoreFromStore(#[n(0)] RestoreFromStore),
+
+    /// The store's snapshots → `Snapshots`.
+    #[n(96)]
+    SnapshotList,
+    /// Deletes a snapshot from the store → `Done`.
+    #[n(97)]
+    SnapshotDelete(#[n(0)] String),
+}
+
+/// Reads on from a cursor.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Follow {
+    /// Where to go on; absent: from the oldest there is.
+    #[n(0)]
+    pub cursor: Option<u64>,
+    /// How long to wait for something new before answering with nothing, in milliseconds.
+    #[n(1)]
+    pub wait_ms: u32,
+}
+
+/// A domain to create.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Create {
+    /// The configuration text (`MAX_CONFIG` bytes at most), `key=value` overrides already appended.
+    #[n(0)]
+    pub config: String,
+    /// The configuration's file name, for messages.
+    #[n(1)]
+    pub origin: String,
+    /// The blobs that stand for files on the operator's side.
+    #[n(2)]
+    pub files: Vec<NamedBlob>,
+    /// Leave it paused.
+    #[n(3)]
+    pub paused: bool,
+}
+
+/// A blob that stands for a file named in a configuration.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct NamedBlob {
+    /// The configuration key: `kernel`, `ramdisk`.
+    #[n(0)]
+    pub key: String,
+    /// The file's content, held by this session.
+    #[n(1)]
+    pub blob: BlobId,
+    /// Its length in bytes.
+    #[n(2)]
+    pub length: u64,
+}
+
+/// A shutdown or reboot.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Shutdown {
+    /// Which domain.
+    #[n(0)]
+    pub domain: DomainRef,
+    /// How long to wait until it has happened, in milliseconds; 0: answer once the guest is asked. When
+    /// the time is over the answer is `TIMED_OUT`, and the request to the guest stands.
+    #[n(1)]
+    pub wait_ms: u32,
+}
+
+/// A new name.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Rename {
+    /// Which domain.
+    #[n(0)]
+    pub domain: DomainRef,
+    /// Its new name.
+    #[n(1)]
+    pub name: String,
+}
+
+/// Reads a console.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct ConsoleRead {
+    /// Which domain; a name also finds the scrollback of a domain that is gone.
+    #[n(0)]
+    pub domain: DomainRef,
+    /// Where to go on; absent: from the oldest there is.
+    #[n(1)]
+    pub cursor: Option<u64>,
+    /// How long to wait for output before answering with none, in milliseconds.
+    #[n(2)]
+    pub wait_ms: u32,
+    /// The most bytes wanted; xend may send fewer.
+    #[n(3)]
+    pub max: u32,
+}
+
+/// Keys for a console.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct ConsoleWrite {
+    /// Which domain.
+    #[n(0)]
+    pub domain: DomainRef,
+    /// The keys, `MAX_CONSOLE_WRITE` at most.
+    #[cbor(n(1), with = "minicbor::bytes")]
+    pub bytes: Vec<u8>,
+}
+
+/// Asks for a blob.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct BlobOpen {
+    /// Its id.
+    #[n(0)]
+    pub id: BlobId,
+    /// Its length in bytes.
+    #[n(1)]
+    pub length: u64,
+}
+
+/// One chunk of an upload.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct BlobPut {
+    /// Which upload.
+    #[n(0)]
+    pub upload: u32,
+    /// Which chunk of the blob, from 0.
+    #[n(1)]
+    pub index: u32,
+    /// The chunk.
+    #[n(2)]
+    pub chunk: Chunk,
+}
+
+/// Asks for a piece of a save's manifest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct SaveManifest {
+    /// Which save.
+    #[n(0)]
+    pub save: u32,
+    /// From which byte on.
+    #[n(1)]
+    pub offset: u32,
+}
+
+/// Asks for a chunk of a save's memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct SaveRead {
+    /// Which save.
+    #[n(0)]
+    pub save: u32,
+    /// The first chunk looked at.
+    #[n(1)]
+    pub index: u32,
+    /// How many chunks xend may look at, to find one that is not all zero; it may stop earlier.
+    #[n(2)]
+    pub limit: u32,
+}
+
+/// Ends a save.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct SaveCommit {
+    /// Which save.
+    #[n(0)]
+    pub save: u32,
+    /// The snapshot's root as the client computed it.
+    #[n(1)]
+    pub root: Digest,
+}
+
+/// Saves into the store.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct SaveToStore {
+    /// Which domain.
+    #[n(0)]
+    pub domain: DomainRef,
+    /// The snapshot's name there; must be free.
+    #[n(1)]
+    pub label: String,
+}
+
+/// Begins a restore.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct RestoreBegin {
+    /// The manifest's length in bytes.
+    #[n(0)]
+    pub manifest_length: u32,
+    /// Leave the domain paused.
+    #[n(1)]
+    pub paused: bool,
+    /// Another name than the saved one.
+    #[n(2)]
+    pub name: Option<String>,
+}
+
+/// A piece of the manifest of a restore.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct RestoreManifest {
+    /// Which restore.
+    #[n(0)]
+    pub restore: u32,
+    /// Where the piece belongs; equals the number of bytes sent so far.
+    #[n(1)]
+    pub offset: u32,
+    /// The piece.
+    #[cbor(n(2), with = "minicbor::bytes")]
+    pub bytes: Vec<u8>,
+}
+
+/// One chunk of memory of a restore.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct RestorePut {
+    /// Which restore.
+    #[n(0)]
+    pub restore: u32,
+    /// Which chunk of the memory image.
+    #[n(1)]
+    pub index: u32,
+    /// The chunk.
+    #[n(2)]
+    pub chunk: Chunk,
+}
+
+/// Ends a restore.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct RestoreCommit {
+    /// Which restore.
+    #[n(0)]
+    pub restore: u32,
+    /// The snapshot's root.
+    #[n(1)]
+    pub root: Digest,
+}
+
+/// Restores from the store.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct RestoreFromStore {
+    /// The snapshot's name there.
+    #[n(0)]
+    pub label: String,
+    /// Leave the domain paused.
+    #[n(1)]
+    pub paused: bool,
+    /// Another name than the saved one.
+    #[n(2)]
+    pub name: Option<String>,
+}
