@@ -1,3 +1,15 @@
-//! placeholder
-#![no_std]
+//! The arch-neutral core of the hypervisor: all policy, no unsafe, no hardware.
+//!
+//! Design principles:
+//! 1. **Decode, decide, apply.** An architecture turns hardware state into a plain value, this crate decides, the
+//!    architecture applies the answer. See [`arch`].
+//! 2. **Every value a guest supplies is data.** It is checked where it comes in; nothing a guest says can make this
+//!    crate panic, loop without bound or allocate without limit.
+//! 3. **Nothing is allocated that is not charged.** What a domain needs lives in frames that count as its own and
+//!    come back when it ends.
+//! 4. **Simple and clear before fast and clever**, except on the exit path, which we count in instructions.
+#![cfg_attr(not(any(test, feature = "fake")), no_std)]
 #![forbid(unsafe_code)]
+
+pub mod arch;
+pub mod memory;

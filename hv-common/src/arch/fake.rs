@@ -1,0 +1,1 @@
+//! A scripted architecture on the host: for tests and fuzz bodies.

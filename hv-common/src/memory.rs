@@ -1,0 +1,3 @@
+//! Frames, stage-2 tables, access to guest memory.
+
+pub mod frames;
