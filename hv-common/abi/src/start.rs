@@ -11,6 +11,8 @@ pub const MAGIC: u64 = u64::from_le_bytes(*b"ALCOVED0");
 pub const VERSION: u32 = 1;
 /// Entries of [`Dom0Start::devices`].
 pub const DEVICES: usize = 64;
+/// Entries of [`Dom0Start::ram_banks`].
+pub const RAM_BANKS: usize = 16;
 /// Bytes of [`Dom0Start::command_line`].
 pub const COMMAND_LINE: usize = 512;
 
@@ -70,6 +72,8 @@ pub struct Dom0Start {
     pub ram: Range,
     /// The part of `ram` that the image and this page occupy; the rest is free to use.
     pub image: Range,
+    /// RAM of the whole machine: frames that Domain-0 claims or is granted lie in it.
+    pub ram_banks: [Range; RAM_BANKS],
     /// The boot bundle (newc cpio), outside `ram`, mapped read-only.
     pub bundle: Range,
     /// The host's description, read-only: the FDT on ARM; on x86 the RSDP.
