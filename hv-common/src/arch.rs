@@ -220,6 +220,12 @@ pub enum Exit {
     },
     /// A request about the power of vCPUs or the whole domain. Answer: [`Reply::Returned`] or none.
     Power(Power),
+    /// It made interrupts pending for other vCPUs of its domain (a bit each): they have to look. Answer:
+    /// [`Reply::Resume`].
+    Wake {
+        /// Bit n: vCPU n.
+        vcpus: u64,
+    },
     /// It waits for an interrupt.
     Idle,
     /// The host wants this CPU: look at [`Host::take_interrupt`].
