@@ -1,2 +1,63 @@
-//! placeholder
-fn main() {}
+//! `cargo xtask VERB`: builds, runs, tests and checks the workspace.
+//!
+//! One file per verb. It compiles with whatever host toolchain is there; the verbs find or make what the bare-metal
+//! images need ([`toolchain`]) and install what they miss ([`packages`]).
+#![forbid(unsafe_code)]
+
+mod build;
+mod bundle;
+mod check_deps;
+mod ci;
+mod command;
+mod failure;
+mod guest;
+mod image;
+mod initramfs;
+mod packages;
+mod run;
+mod source;
+mod test;
+mod toolchain;
+
+use argh::FromArgs;
+
+use crate::failure::Failure;
+
+/// Builds, runs, tests and checks Alcove.
+#[derive(FromArgs)]
+struct Arguments {
+    #[argh(subcommand)]
+    verb: Verb,
+}
+
+#[derive(FromArgs)]
+#[argh(subcommand)]
+enum Verb {
+    Build(build::Build),
+    Bundle(bundle::Bundle),
+    CheckDeps(check_deps::CheckDeps),
+    Ci(ci::Ci),
+    Guest(guest::Guest),
+    Run(run::Run),
+    Test(test::Test),
+}
+
+fn main() {
+    let arguments: Arguments = argh::from_env();
+    let result = match arguments.verb {
+        Verb::Build(verb) => verb.run(),
+        Verb::Bundle(verb) => verb.run(),
+        Verb::CheckDeps(verb) => verb.run(),
+        Verb::Ci(verb) => verb.run(),
+        Verb::Guest(verb) => verb.run(),
+        Verb::Run(verb) => verb.run(),
+        Verb::Test(verb) => verb.run(),
+    };
+    if let Err(failure) = result {
+        eprintln!("xtask: {failure}");
+        std::process::exit(1);
+    }
+}
+
+/// What every verb returns.
+type Outcome<T = ()> = Result<T, Failure>;

@@ -18,6 +18,7 @@ use crate::serial::Transcript;
 
 /// How long one `xenman` call may take where nothing else is said.
 pub const CALL_LIMIT: Duration = Duration::from_secs(60);
+const PROBE_LIMIT: Duration = Duration::from_secs(10);
 /// How long a board may take until xend answers.
 pub const BOOT_LIMIT: Duration = Duration::from_secs(60);
 
@@ -28,7 +29,7 @@ pub enum Error {
     Machine(emulator::Error),
     /// A file or a process of ours.
     Io(&'static str, io::Error),
-    /// The machine ended before xend answered; its last lines.
+    /// The machine ended; its last lines.
     MachineEnded(String),
     /// The broker ended; what it said.
     BrokerEnded(String),
@@ -42,10 +43,7 @@ impl fmt::Display for Error {
             Error::Machine(error) => write!(f, "{error}"),
             Error::Io(doing, error) => write!(f, "{doing}: {error}"),
             Error::MachineEnded(tail) => {
-                write!(
-                    f,
-                    "the machine ended before xend answered; its last lines:\n{tail}"
-                )
+                write!(f, "the machine ended; its last lines:\n{tail}")
             }
             Error::BrokerEnded(said) => write!(f, "the broker (xenman serve) ended:\n{said}"),
             Error::NoAnswer(said, tail) => write!(
@@ -64,6 +62,8 @@ pub struct Host {
     broker_said: Transcript,
     emulator: Emulator,
     xenman: PathBuf,
+    /// What xenman last said about an xend that does not answer.
+    last_said: String,
     folder: TempDir,
 }
 
@@ -89,11 +89,13 @@ impl Host {
             Emulator::start(machine, &log, Some(&link), limit).map_err(Error::Machine)?;
         wait_for_socket(&link, &emulator)?;
         let (broker, broker_said) = start_broker(&xenman, &link, &socket_in(folder.path()))?;
+        let last_said = String::new();
         Ok(Self {
             broker,
             broker_said,
             emulator,
             xenman,
+            last_said,
             folder,
         })
     }
@@ -101,23 +103,41 @@ impl Host {
     /// Waits until xend answers through the broker.
     pub fn wait_for_xend(mut self, limit: Duration) -> Result<Self, Error> {
         let deadline = Instant::now() + limit;
-        loop {
-            let said = match self.xenman_within(["info", "--json"], Duration::from_secs(10)) {
-                Ok(output) if output.success() => return Ok(self),
-                Ok(output) => output.stderr,
-                Err(error) => error.to_string(),
-            };
-            if !self.emulator.is_running() {
-                return Err(Error::MachineEnded(self.emulator.serial().tail()));
-            }
-            if !self.broker_is_running() {
-                return Err(Error::BrokerEnded(self.broker_said.tail()));
-            }
+        while !self.xend_answers()? {
             if Instant::now() > deadline {
-                return Err(Error::NoAnswer(said, self.emulator.serial().tail()));
+                return Err(self.no_answer());
             }
             thread::sleep(Duration::from_millis(100));
         }
+        Ok(self)
+    }
+
+    /// Whether xend answers by now. An error means that it never will.
+    pub fn xend_answers(&mut self) -> Result<bool, Error> {
+        self.last_said = match self.xenman_within(["info", "--json"], PROBE_LIMIT) {
+            Ok(output) if output.success() => return Ok(true),
+            Ok(output) => output.stderr,
+            Err(error) => error.to_string(),
+        };
+        self.check_running()?;
+        Ok(false)
+    }
+
+    /// The error for a host whose xend has not answered for too long.
+    #[must_use]
+    pub fn no_answer(&self) -> Error {
+        Error::NoAnswer(self.last_said.clone(), self.emulator.serial().tail())
+    }
+
+    /// Makes sure that the machine and the broker are still there.
+    pub fn check_running(&mut self) -> Result<(), Error> {
+        if !self.emulator.is_running() {
+            return Err(Error::MachineEnded(self.emulator.serial().tail()));
+        }
+        if !self.broker_is_running() {
+            return Err(Error::BrokerEnded(self.broker_said.tail()));
+        }
+        Ok(())
     }
 
     /// The socket at which xend is reached.

@@ -137,6 +137,17 @@ impl Transcript {
         String::from_utf8_lossy(&self.shared.lock().bytes).into_owned()
     }
 
+    /// The bytes from `offset` on.
+    #[must_use]
+    pub fn since(&self, offset: usize) -> Vec<u8> {
+        self.shared
+            .lock()
+            .bytes
+            .get(offset..)
+            .unwrap_or_default()
+            .to_vec()
+    }
+
     /// The last lines so far.
     #[must_use]
     pub fn tail(&self) -> String {

@@ -1,0 +1,169 @@
+//! `cargo xtask build`: all images and tools.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use argh::FromArgs;
+use harness::images::{Images, workspace_root};
+use serde_json::Value;
+
+use crate::failure::Failure;
+use crate::toolchain::{AARCH64, Toolchain};
+use crate::{Outcome, command, image, packages};
+
+/// Build all images and tools (always optimised).
+#[derive(FromArgs)]
+#[argh(subcommand, name = "build")]
+pub(crate) struct Build {
+    /// accepted for habit's sake: images and tools are always release builds
+    #[argh(switch)]
+    #[expect(dead_code, reason = "both spellings of the command mean the same")]
+    release: bool,
+}
+
+impl Build {
+    pub(crate) fn run(self) -> Outcome {
+        let images = build()?;
+        for path in [images.hypervisor(), images.dom0(), images.xenman()] {
+            let size = fs::metadata(&path).map_err(Failure::file(&path))?.len();
+            println!("{} ({} KiB)", path.display(), size.div_ceil(1024));
+        }
+        println!("x86 is not built yet.");
+        Ok(())
+    }
+}
+
+/// Builds everything and says where it is.
+pub(crate) fn build() -> Outcome<Images> {
+    packages::need(&[&packages::CC])?;
+    let images = Images::of_workspace();
+    command::make_folder(&images.folder().join("guests"))?;
+    hypervisor(&images)?;
+    dom0(&images)?;
+    guests(&images)?;
+    xenman(&images)?;
+    Ok(images)
+}
+
+fn hypervisor(images: &Images) -> Outcome {
+    let elf = only(bare_metal(&["-p", "arch-aarch64", "--bin", "hv-aarch64"])?)?;
+    replace(&read(&elf)?, &images.folder().join("hv-aarch64.elf"))?;
+    flat_image(&elf, &images.hypervisor())
+}
+
+fn dom0(images: &Images) -> Outcome {
+    let elf = only(bare_metal(&["-p", "dom0-mini", "--bin", "dom0-mini"])?)?;
+    replace(&read(&elf)?, &images.dom0())
+}
+
+fn guests(images: &Images) -> Outcome {
+    for elf in bare_metal(&["-p", "guests", "--bins"])? {
+        let name = elf
+            .file_name()
+            .and_then(|name| name.to_str())
+            .unwrap_or_default();
+        flat_image(&elf, &images.guest(name))?;
+    }
+    Ok(())
+}
+
+fn xenman(images: &Images) -> Outcome {
+    let mut cargo = Toolchain::find()?.cargo();
+    cargo.args(["build", "--release", "-p", "xenman-lite", "--bin", "xenman"]);
+    command::run(cargo.current_dir(workspace_root()))?;
+    link_second_name(&images.xenman(), "xm")
+}
+
+/// Builds for ARM without an operating system, and returns the ELF files made.
+fn bare_metal(what: &[&str]) -> Outcome<Vec<PathBuf>> {
+    let mut cargo = Toolchain::find()?.cargo();
+    cargo
+        .arg("build")
+        .args(what)
+        .args(["--target", AARCH64, "--profile", "image"]);
+    executables(cargo.current_dir(workspace_root()))
+}
+
+fn executables(cargo: &mut Command) -> Outcome<Vec<PathBuf>> {
+    cargo
+        .arg("--message-format=json-render-diagnostics")
+        .stdout(Stdio::piped());
+    let messages = command::output(cargo)?;
+    Ok(messages.lines().filter_map(executable).collect())
+}
+
+fn executable(message: &str) -> Option<PathBuf> {
+    let message: Value = serde_json::from_str(message).ok()?;
+    message.get("executable")?.as_str().map(PathBuf::from)
+}
+
+fn only(mut files: Vec<PathBuf>) -> Outcome<PathBuf> {
+    files
+        .pop()
+        .ok_or_else(|| Failure::new("cargo names no executable"))
+}
+
+fn flat_image(elf: &Path, to: &Path) -> Outcome {
+    let about = |why: &str| Failure::new(format!("{}: {why}", elf.display()));
+    let flat = image::flatten(&read(elf)?).map_err(|why| about(&why))?;
+    if !image::is_arm64_image(&flat) {
+        return Err(about("does not begin with a Linux Image header"));
+    }
+    replace(&flat, to)
+}
+
+fn read(path: &Path) -> Outcome<Vec<u8>> {
+    fs::read(path).map_err(Failure::file(path))
+}
+
+/// Puts a file in place at once, so that a machine starting meanwhile sees the old or the new one.
+fn replace(content: &[u8], to: &Path) -> Outcome {
+    let new = to.with_extension("new");
+    fs::write(&new, content).map_err(Failure::file(&new))?;
+    fs::rename(&new, to).map_err(Failure::file(to))
+}
+
+fn link_second_name(program: &Path, name: &str) -> Outcome {
+    let link = program.with_file_name(name);
+    if fs::symlink_metadata(&link).is_ok() {
+        fs::remove_file(&link).map_err(Failure::file(&link))?;
+    }
+    let target = program.file_name().unwrap_or_default();
+    std::os::unix::fs::symlink(target, &link).map_err(Failure::file(&link))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn executables_are_taken_from_cargos_messages() {
+        let artifact = r#"{"reason":"compiler-artifact","executable":"/t/hv-aarch64"}"#;
+        assert_eq!(executable(artifact), Some(PathBuf::from("/t/hv-aarch64")));
+        assert_eq!(
+            executable(r#"{"reason":"compiler-artifact","executable":null}"#),
+            None
+        );
+        assert_eq!(executable("Compiling"), None);
+    }
+
+    #[test]
+    fn an_elf_without_an_image_header_is_refused_by_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let elf = dir.path().join("text");
+        fs::write(&elf, "text").unwrap();
+        let failure = flat_image(&elf, &dir.path().join("flat")).unwrap_err();
+        assert!(failure.to_string().starts_with(elf.to_str().unwrap()));
+    }
+
+    #[test]
+    fn the_second_name_can_be_linked_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let program = dir.path().join("xenman");
+        fs::write(&program, "it").unwrap();
+        link_second_name(&program, "xm").unwrap();
+        link_second_name(&program, "xm").unwrap();
+        assert_eq!(fs::read_to_string(dir.path().join("xm")).unwrap(), "it");
+    }
+}

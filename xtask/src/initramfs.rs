@@ -1,0 +1,236 @@
+//! The Debian guest's initramfs: busybox, front-end modules, and a first process that the tests can talk to.
+//!
+//! In the guest, `counter` prints `COUNTER n` with an n that grows by one a second, and `poweroff`, `reboot` and
+//! `halt` do so at once, for people as for the kernel (which calls `/sbin/poweroff` and `/sbin/reboot` when the
+//! host asks for a shutdown).
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crc::{CRC_32_ISO_HDLC, Crc};
+use harness::cpio::Writer;
+
+use crate::Outcome;
+use crate::failure::Failure;
+
+const INIT: &str = include_str!("../guest/init");
+const PROFILE: &str = "export PS1='guest# '\n";
+const COUNTER: &str =
+    "#!/bin/sh\nwhile :; do read -r n </run/counter && echo \"COUNTER $n\" && exit; done\n";
+
+const FOLDERS: [&str; 14] = [
+    "bin",
+    "sbin",
+    "usr",
+    "usr/bin",
+    "usr/sbin",
+    "dev",
+    "proc",
+    "sys",
+    "run",
+    "tmp",
+    "root",
+    "etc",
+    "lib",
+    "lib/modules",
+];
+/// Debian's kernel has the Xen front-ends for disk and network as modules.
+const MODULES: [&str; 2] = ["xen-blkfront", "xen-netfront"];
+
+const COMPRESSION: u8 = 6;
+
+/// The compressed archive for the packages unpacked under `root`.
+pub(crate) fn make(root: &Path) -> Outcome<Vec<u8>> {
+    let mut archive = Writer::new();
+    for folder in FOLDERS {
+        archive.directory(folder);
+    }
+    archive.character_device("dev/console", 5, 1);
+    archive.character_device("dev/null", 1, 3);
+    archive.program("bin/busybox", &read(&root.join("bin/busybox"))?);
+    archive.link("bin/sh", "busybox");
+    archive.program("init", INIT.as_bytes());
+    archive.program("bin/counter", COUNTER.as_bytes());
+    for verb in ["poweroff", "reboot", "halt"] {
+        let script = format!("#!/bin/sh\nexec /bin/busybox {verb} -f\n");
+        archive.program(&format!("sbin/{verb}"), script.as_bytes());
+    }
+    archive.file("etc/profile", PROFILE.as_bytes());
+    add_modules(&mut archive, &root.join("lib/modules"))?;
+    Ok(gzip(&archive.finish()))
+}
+
+fn add_modules(archive: &mut Writer, folder: &Path) -> Outcome {
+    let available = files_under(folder)?;
+    let mut order = String::new();
+    for name in load_order(&available)? {
+        let path = find_module(&available, &name)?;
+        let file = path
+            .file_name()
+            .and_then(|name| name.to_str())
+            .unwrap_or_default();
+        archive.file(&format!("lib/modules/{file}"), &read(path)?);
+        order.push_str(file);
+        order.push('\n');
+    }
+    archive.file("lib/modules/order", order.as_bytes());
+    Ok(())
+}
+
+/// The modules wanted and what they depend on, dependencies first.
+fn load_order(available: &[PathBuf]) -> Outcome<Vec<String>> {
+    let mut order: Vec<String> = Vec::new();
+    let mut wanted: Vec<String> = MODULES.iter().rev().map(|&name| name.to_owned()).collect();
+    while let Some(name) = wanted.last().cloned() {
+        let content = read(find_module(available, &name)?)?;
+        let next = dependencies(&content)
+            .into_iter()
+            .find(|name| !order.contains(name));
+        match next {
+            Some(dependency) if !wanted.contains(&dependency) => wanted.push(dependency),
+            _ => {
+                wanted.pop();
+                if !order.contains(&name) {
+                    order.push(name);
+                }
+            }
+        }
+    }
+    Ok(order)
+}
+
+/// The `depends=` entry of a module's `.modinfo` section: names separated by commas, ended by a zero byte.
+fn dependencies(module: &[u8]) -> Vec<String> {
+    const KEY: &[u8] = b"\0depends=";
+    let Some(at) = module.windows(KEY.len()).position(|window| window == KEY) else {
+        return Vec::new();
+    };
+    let value = module[at + KEY.len()..]
+        .split(|&byte| byte == 0)
+        .next()
+        .unwrap_or_default();
+    let names = String::from_utf8_lossy(value);
+    names
+        .split(',')
+        .filter(|name| !name.is_empty())
+        .map(str::to_owned)
+        .collect()
+}
+
+/// The file of a module; `-` and `_` are the same in module names.
+fn find_module<'a>(available: &'a [PathBuf], name: &str) -> Outcome<&'a PathBuf> {
+    let wanted = format!("{}.ko", name.replace('-', "_"));
+    let matches = |path: &&PathBuf| {
+        let file = path
+            .file_name()
+            .and_then(|name| name.to_str())
+            .unwrap_or_default();
+        file.replace('-', "_").starts_with(&wanted)
+    };
+    available
+        .iter()
+        .find(matches)
+        .ok_or_else(|| Failure::new(format!("Debian's kernel package has no module {name}")))
+}
+
+fn files_under(folder: &Path) -> Outcome<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).map_err(Failure::file(&folder))? {
+            let path = entry.map_err(Failure::file(&folder))?.path();
+            if path.is_dir() {
+                folders.push(path)
+            } else {
+                files.push(path)
+            }
+        }
+    }
+    Ok(files)
+}
+
+fn read(path: &Path) -> Outcome<Vec<u8>> {
+    fs::read(path).map_err(Failure::file(path))
+}
+
+/// RFC 1952, without name and time.
+fn gzip(content: &[u8]) -> Vec<u8> {
+    let mut file = vec![0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3];
+    file.extend(miniz_oxide::deflate::compress_to_vec(content, COMPRESSION));
+    file.extend(
+        Crc::<u32>::new(&CRC_32_ISO_HDLC)
+            .checksum(content)
+            .to_le_bytes(),
+    );
+    file.extend((content.len() as u32).to_le_bytes());
+    file
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn module(folder: &Path, name: &str, depends: &str) {
+        let content = format!("\x7fELF\0license=GPL\0depends={depends}\0name=it\0");
+        fs::write(folder.join(format!("{name}.ko")), content).unwrap();
+    }
+
+    #[test]
+    fn dependencies_are_loaded_first_and_once() {
+        let dir = tempfile::tempdir().unwrap();
+        module(dir.path(), "xen-blkfront", "ring_buffer,base");
+        module(dir.path(), "xen-netfront", "base");
+        module(dir.path(), "ring-buffer", "base");
+        module(dir.path(), "base", "");
+        let order = load_order(&files_under(dir.path()).unwrap()).unwrap();
+        assert_eq!(
+            order,
+            ["base", "ring_buffer", "xen-blkfront", "xen-netfront"]
+        );
+    }
+
+    #[test]
+    fn a_missing_module_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let failure = load_order(&files_under(dir.path()).unwrap()).unwrap_err();
+        assert!(failure.to_string().contains("xen-blkfront"));
+    }
+
+    #[test]
+    fn a_gzip_file_has_its_checksum_and_length() {
+        let file = gzip(b"123456789");
+        assert_eq!(file[..3], [0x1f, 0x8b, 8]);
+        let end = file.len();
+        assert_eq!(file[end - 8..end - 4], 0xcbf4_3926u32.to_le_bytes());
+        assert_eq!(file[end - 4..], 9u32.to_le_bytes());
+    }
+
+    #[test]
+    fn the_archive_has_what_the_kernel_looks_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let modules = dir.path().join("lib/modules");
+        fs::create_dir_all(&modules).unwrap();
+        fs::create_dir(dir.path().join("bin")).unwrap();
+        fs::write(dir.path().join("bin/busybox"), "busybox").unwrap();
+        module(&modules, "xen-blkfront", "");
+        module(&modules, "xen-netfront", "");
+        let file = make(dir.path()).unwrap();
+        let archive = miniz_oxide::inflate::decompress_to_vec(&file[10..file.len() - 8]).unwrap();
+        let members = harness::cpio::read(&archive).unwrap();
+        let names: Vec<_> = members.iter().map(|member| member.name).collect();
+        for name in [
+            "init",
+            "bin/busybox",
+            "sbin/poweroff",
+            "sbin/reboot",
+            "dev/console",
+        ] {
+            assert!(names.contains(&name), "{name}");
+        }
+        let order = members
+            .iter()
+            .find(|member| member.name == "lib/modules/order")
+            .unwrap();
+        assert_eq!(order.content, b"xen-blkfront.ko\nxen-netfront.ko\n");
+    }
+}

@@ -1,0 +1,185 @@
+//! `cargo xtask run`: boots a board and stays up.
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use argh::FromArgs;
+use harness::host::{BOOT_LIMIT, Host};
+use harness::machine::Machine;
+use signal_hook::consts::{SIGINT, SIGTERM};
+
+use crate::failure::Failure;
+use crate::{Outcome, build, bundle, packages};
+
+const POLL: Duration = Duration::from_millis(100);
+/// "Stays up": the watchdog of a machine that somebody uses does not bite within a year.
+const FOREVER: Duration = Duration::from_secs(365 * 24 * 3600);
+
+/// Build everything, boot a board in the emulator and stay up until Ctrl-C.
+#[derive(FromArgs)]
+#[argh(subcommand, name = "run")]
+pub(crate) struct Run {
+    /// the board: qemu-virt (others come later)
+    #[argh(option, default = "\"qemu-virt\".to_owned()", arg_name = "NAME")]
+    board: String,
+
+    /// the board's memory in MiB (default 1024)
+    #[argh(option, default = "1024", arg_name = "MIB")]
+    memory: u32,
+
+    /// the board's CPUs (default 1)
+    #[argh(option, default = "1", arg_name = "N")]
+    cpus: u32,
+
+    /// version of the interrupt controller (3; 2 comes later)
+    #[argh(option, default = "3", arg_name = "VERSION")]
+    gic: u8,
+
+    /// take the members of this boot bundle too; may be repeated
+    #[argh(option, arg_name = "FILE")]
+    bundle: Vec<PathBuf>,
+
+    /// the hypervisor's command line, such as "loglvl=debug dom0_mem=32M"
+    #[argh(option, default = "String::new()", arg_name = "TEXT")]
+    append: String,
+
+    /// show the machine's serial console
+    #[argh(switch)]
+    console: bool,
+
+    /// stay in the foreground and print nothing but where xend is
+    #[argh(switch)]
+    headless: bool,
+}
+
+impl Run {
+    pub(crate) fn run(self) -> Outcome {
+        self.check()?;
+        packages::need(&[&packages::QEMU_ARM])?;
+        let images = build::build()?;
+        let stop = on_signals()?;
+
+        let folder = tempfile::tempdir().map_err(Failure::file(&std::env::temp_dir()))?;
+        let archive = folder.path().join("bundle.cpio");
+        bundle::with_dom0(&images, &self.bundle)?.write(&archive)?;
+        let mut machine = Machine::qemu_virt(images.hypervisor(), archive);
+        machine.memory_mib = self.memory;
+        machine.cpus = self.cpus;
+        machine.options.clone_from(&self.append);
+
+        let mut session = Session {
+            host: Host::start(&machine, FOREVER)?,
+            shown: 0,
+        };
+        self.wait_until_up(&mut session, &stop)?;
+        self.stay(&mut session, &stop)
+    }
+
+    /// Refuses what is not there yet, before anything is built.
+    fn check(&self) -> Outcome {
+        if self.board != "qemu-virt" {
+            let why = match self.board.as_str() {
+                "qemu-q35" | "bochs-pc" | "rpi4" | "generic-uefi" => "is not supported yet",
+                _ => "is unknown",
+            };
+            return Err(Failure::new(format!(
+                "board {} {why}; there is qemu-virt",
+                self.board
+            )));
+        }
+        match self.gic {
+            3 => Ok(()),
+            2 => Err(Failure::new("GICv2 is not supported yet; use --gic 3")),
+            other => Err(Failure::new(format!(
+                "there is no GICv{other} on qemu-virt; use --gic 3"
+            ))),
+        }
+    }
+
+    fn wait_until_up(&self, session: &mut Session, stop: &AtomicBool) -> Outcome {
+        let deadline = Instant::now() + BOOT_LIMIT;
+        while !stop.load(Ordering::Relaxed) {
+            self.show(session);
+            match session.host.xend_answers() {
+                Ok(true) => break,
+                Ok(false) if Instant::now() < deadline => thread::sleep(POLL),
+                Ok(false) => return Err(session.host.no_answer().into()),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        if stop.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        println!("xend: {}", session.host.address());
+        if !self.headless {
+            println!(
+                "Try: target/release/xenman -H {} info",
+                session.host.address()
+            );
+        }
+        io::stdout()
+            .flush()
+            .map_err(Failure::file("standard output".as_ref()))
+    }
+
+    fn stay(&self, session: &mut Session, stop: &AtomicBool) -> Outcome {
+        while !stop.load(Ordering::Relaxed) {
+            self.show(session);
+            session.host.check_running()?;
+            thread::sleep(POLL);
+        }
+        Ok(())
+    }
+
+    /// Passes on what the machine has said since last time.
+    fn show(&self, session: &mut Session) {
+        if self.console {
+            let said = session.host.emulator().serial().since(session.shown);
+            session.shown += said.len();
+            // A terminal that is gone is no reason to end the machine.
+            let _ = io::stdout()
+                .write_all(&said)
+                .and_then(|()| io::stdout().flush());
+        }
+    }
+}
+
+struct Session {
+    host: Host,
+    /// How many bytes of the serial console have been shown.
+    shown: usize,
+}
+
+fn on_signals() -> Outcome<Arc<AtomicBool>> {
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM] {
+        signal_hook::flag::register(signal, Arc::clone(&stop))
+            .map_err(Failure::file("signal handler".as_ref()))?;
+    }
+    Ok(stop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(arguments: &[&str]) -> String {
+        let run = Run::from_args(&["run"], arguments).unwrap();
+        run.check()
+            .err()
+            .map(|failure| failure.to_string())
+            .unwrap_or_default()
+    }
+
+    #[test]
+    fn what_is_not_there_yet_is_refused_with_a_sentence() {
+        assert_eq!(refusal(&["--memory", "2048", "--headless"]), "");
+        assert!(refusal(&["--gic", "2"]).contains("not supported yet"));
+        assert!(refusal(&["--board", "rpi4"]).contains("not supported yet"));
+        assert!(refusal(&["--board", "toaster"]).contains("unknown"));
+    }
+}

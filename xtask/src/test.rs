@@ -1,0 +1,261 @@
+//! `cargo xtask test`: every test, with the minutes per part.
+//!
+//! A part that fails does not keep the others from running; the last line says how many tests passed and failed, a
+//! check without tests of its own counting as one.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use argh::FromArgs;
+use harness::images::workspace_root;
+
+use crate::failure::Failure;
+use crate::toolchain::{AARCH64, Toolchain};
+use crate::{Outcome, build, check_deps, command, guest, packages};
+
+/// Run every test; the last line counts them.
+#[derive(FromArgs)]
+#[argh(subcommand, name = "test")]
+pub(crate) struct Test {
+    /// only what runs on this machine, without an emulator
+    #[argh(switch)]
+    quick: bool,
+
+    /// the board of the emulated tests: qemu-virt (others come later)
+    #[argh(option, default = "\"qemu-virt\".to_owned()", arg_name = "NAME")]
+    board: String,
+}
+
+/// The packages that only mean something on bare metal, linted for it too.
+const BARE_METAL: [&str; 3] = ["arch-aarch64", "dom0-mini", "guests"];
+
+impl Test {
+    pub(crate) fn run(self) -> Outcome {
+        if self.board != "qemu-virt" {
+            return Err(Failure::new(format!(
+                "there are no tests for {} yet",
+                self.board
+            )));
+        }
+        let mut report = Report::default();
+        let toolchain = Toolchain::find()?;
+        host_parts(toolchain, &mut report);
+        if !self.quick {
+            emulated_parts(toolchain, &mut report);
+        }
+        report.print();
+        match report.failed() {
+            0 => Ok(()),
+            _ => Err(Failure::new("not everything passed")),
+        }
+    }
+}
+
+fn host_parts(toolchain: Toolchain, report: &mut Report) {
+    let cargo = |arguments: &[&str]| {
+        let mut cargo = toolchain.cargo();
+        cargo.args(arguments).current_dir(workspace_root());
+        cargo
+    };
+    report.check("format", || {
+        command::run(&mut cargo(&["fmt", "--all", "--check"]))
+    });
+    report.check("dependency law", check_deps::check);
+    let lints = [
+        "clippy",
+        "-q",
+        "--workspace",
+        "--all-targets",
+        "--",
+        "-D",
+        "warnings",
+    ];
+    report.check("lints", || command::run(&mut cargo(&lints)));
+    report.tests("host tests", || {
+        // dtc judges the device trees that we generate.
+        packages::need(&[&packages::DTC])?;
+        count_tests(&mut cargo(&["test", "--workspace", "--no-fail-fast"]))
+    });
+}
+
+fn emulated_parts(toolchain: Toolchain, report: &mut Report) {
+    report.check("lints, bare metal", || {
+        let mut cargo = toolchain.cargo();
+        cargo.args(["clippy", "-q", "--profile", "image", "--target", AARCH64]);
+        for package in BARE_METAL {
+            cargo.args(["-p", package]);
+        }
+        command::run(
+            cargo
+                .args(["--", "-D", "warnings"])
+                .current_dir(workspace_root()),
+        )
+    });
+    let ready = report.check("images", || build::build().map(drop))
+        & report.check("Debian guest", guest::fetch);
+    report.tests("emulated tests", || {
+        if !ready {
+            return Err(Failure::new("nothing to run the emulated tests with"));
+        }
+        packages::need(&[&packages::QEMU_ARM])?;
+        let mut cargo = toolchain.cargo();
+        cargo.args(["test", "-p", "hv-tests", "--test", "suite", "--"]);
+        // The machines share this one's CPUs; side by side they only time out.
+        count_tests(cargo.arg("--test-threads=1").current_dir(workspace_root()))
+    });
+}
+
+/// Runs a `cargo test` and adds up what its test binaries report.
+fn count_tests(cargo: &mut Command) -> Outcome<Count> {
+    cargo.stdout(Stdio::piped());
+    let mut child = cargo
+        .spawn()
+        .map_err(|error| Failure::Start("cargo test".to_owned(), error))?;
+    let mut count = Count::default();
+    for line in child
+        .stdout
+        .take()
+        .map(BufReader::new)
+        .into_iter()
+        .flat_map(BufRead::lines)
+    {
+        let Ok(line) = line else { break };
+        println!("{line}");
+        count.add(counted(&line).unwrap_or_default());
+    }
+    let status = child
+        .wait()
+        .map_err(|error| Failure::Start("cargo test".to_owned(), error))?;
+    if !status.success() && count.failed == 0 {
+        // It did not even compile, or a test binary died before it could count.
+        count.failed = 1;
+    }
+    Ok(count)
+}
+
+/// What a line such as `test result: ok. 3 passed; 0 failed; …` says.
+fn counted(line: &str) -> Option<Count> {
+    let (_, counts) = line.strip_prefix("test result: ")?.split_once(". ")?;
+    let number = |word: &str| {
+        let part = counts
+            .split("; ")
+            .find_map(|part| part.strip_suffix(word))?;
+        part.trim().parse().ok()
+    };
+    Some(Count {
+        passed: number("passed")?,
+        failed: number("failed")?,
+    })
+}
+
+/// How many tests passed and failed.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+struct Count {
+    passed: usize,
+    failed: usize,
+}
+
+impl Count {
+    fn add(&mut self, other: Count) {
+        self.passed += other.passed;
+        self.failed += other.failed;
+    }
+}
+
+/// What was run so far.
+#[derive(Default)]
+struct Report {
+    parts: Vec<(&'static str, Count, Duration)>,
+}
+
+impl Report {
+    /// Runs a part that either holds or does not; says which.
+    fn check(&mut self, name: &'static str, part: impl FnOnce() -> Outcome) -> bool {
+        self.tests(name, || {
+            part().map(|()| Count {
+                passed: 1,
+                failed: 0,
+            })
+        })
+    }
+
+    /// Runs a part that counts its tests; says whether all passed.
+    fn tests(&mut self, name: &'static str, part: impl FnOnce() -> Outcome<Count>) -> bool {
+        println!("== {name}");
+        let started = Instant::now();
+        let count = part().unwrap_or_else(|failure| {
+            eprintln!("{name}: {failure}");
+            Count {
+                passed: 0,
+                failed: 1,
+            }
+        });
+        self.parts.push((name, count, started.elapsed()));
+        count.failed == 0
+    }
+
+    fn total(&self) -> Count {
+        let mut total = Count::default();
+        self.parts
+            .iter()
+            .for_each(|(_, count, _)| total.add(*count));
+        total
+    }
+
+    fn failed(&self) -> usize {
+        self.total().failed
+    }
+
+    fn print(&self) {
+        println!(
+            "\n{:<20} {:>7} {:>7} {:>8}",
+            "part", "passed", "failed", "minutes"
+        );
+        for (name, count, time) in &self.parts {
+            let minutes = time.as_secs_f64() / 60.0;
+            println!(
+                "{name:<20} {:>7} {:>7} {minutes:>8.1}",
+                count.passed, count.failed
+            );
+        }
+        let Count { passed, failed } = self.total();
+        println!("{passed} passed, {failed} failed");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn results_of_test_binaries_are_read() {
+        let line = "test result: FAILED. 3 passed; 1 failed; 0 ignored; 0 measured; 0 filtered out";
+        assert_eq!(
+            counted(line),
+            Some(Count {
+                passed: 3,
+                failed: 1
+            })
+        );
+        assert_eq!(counted("test some::test ... ok"), None);
+    }
+
+    #[test]
+    fn a_failure_counts_and_does_not_stop_the_rest() {
+        let mut report = Report::default();
+        assert!(!report.check("bad", || Err(Failure::new("no"))));
+        assert!(report.tests("good", || Ok(Count {
+            passed: 5,
+            failed: 0
+        })));
+        assert_eq!(
+            report.total(),
+            Count {
+                passed: 5,
+                failed: 1
+            }
+        );
+        assert_eq!(report.failed(), 1);
+    }
+}
