@@ -3,6 +3,7 @@
 //!
 //! - [`messages`]: what is said, in CBOR; `protocol.cddl` is the schema.
 //! - [`blob`] and [`snapshot`]: how big things are cut into chunks, named by hash and kept in files.
+//! - [`link`]: how messages of many clients share one byte pipe that may lose some.
 //! - [`bound`]: the look at every message before it is decoded.
 //!
 //! Nothing here does I/O, reads a clock or panics on what a peer sends.
@@ -13,6 +14,7 @@ extern crate alloc;
 
 pub mod blob;
 pub mod bound;
+pub mod link;
 pub mod messages;
 
 /// The most bytes of one encoded message.
