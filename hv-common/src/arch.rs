@@ -98,6 +98,10 @@ pub trait Vcpu<A: Arch>: Send {
     /// taken as [`Exit::Interrupted`].
     fn run(&mut self, host: &A::Host, platform: &A::Platform, reply: Reply) -> Exit;
 
+    /// Applies an answer without running, so that its registers are complete (it is about to leave the CPU, perhaps to
+    /// be saved). [`Reply::Resume`] is due at its next `run`.
+    fn answer(&mut self, reply: Reply);
+
     /// Where a virtual address of its current kernel address space is. Only while loaded.
     fn translate(&self, host: &A::Host, va: u64, access: Access) -> Option<Gpa>;
 

@@ -223,6 +223,15 @@ impl Vcpu<Fake> for FakeVcpu {
         state.exits.pop_front().unwrap_or(Exit::Idle)
     }
 
+    fn answer(&mut self, reply: Reply) {
+        assert!(self.loaded, "answer to a vCPU that is not loaded");
+        lock(&self.script.state).replies.push(reply);
+    }
+
+    fn answer(&mut self, reply: Reply) {
+        lock(&self.script.state).replies.push(reply);
+    }
+
     fn translate(&self, _: &FakeHost, va: u64, access: Access) -> Option<Gpa> {
         assert!(self.loaded, "translation while not loaded");
         self.script.translate(va, access)
