@@ -14,7 +14,13 @@ use crate::Outcome;
 use crate::failure::Failure;
 
 const INIT: &str = include_str!("../guest/init");
-const PROFILE: &str = "export PS1='guest# '\n";
+/// The shell would prefer busybox's own poweroff, which asks an init daemon; functions come before those.
+const PROFILE: &str = "\
+export PS1='guest# '
+poweroff() { /sbin/poweroff; }
+reboot() { /sbin/reboot; }
+halt() { /sbin/halt; }
+";
 const COUNTER: &str =
     "#!/bin/sh\nwhile :; do read -r n </run/counter && echo \"COUNTER $n\" && exit; done\n";
 

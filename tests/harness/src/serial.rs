@@ -103,31 +103,48 @@ impl Transcript {
         })
     }
 
-    /// Waits until `phrase` comes after the previous expectation's phrase, and returns the line that it is on as
-    /// far as it has come.
-    pub fn expect(&self, phrase: &str, limit: Duration) -> Result<String, NotSeen> {
+    /// Waits until `phrase` comes after what was waited for before.
+    pub fn expect(&self, phrase: &str, limit: Duration) -> Result<(), NotSeen> {
+        self.wait(phrase, limit, |text| {
+            let at = find(&text.bytes, text.cursor, phrase.as_bytes())?;
+            text.cursor = at + phrase.len();
+            Some(())
+        })
+    }
+
+    /// Waits until a line with `phrase` is complete, and returns it.
+    pub fn expect_line(&self, phrase: &str, limit: Duration) -> Result<String, NotSeen> {
+        self.wait(phrase, limit, |text| {
+            let at = find(&text.bytes, text.cursor, phrase.as_bytes())?;
+            let end = find(&text.bytes, at, b"\n")?;
+            text.cursor = end + 1;
+            Some(line_around(&text.bytes, at, end))
+        })
+    }
+
+    fn wait<T>(
+        &self,
+        phrase: &str,
+        limit: Duration,
+        seen: impl Fn(&mut Text) -> Option<T>,
+    ) -> Result<T, NotSeen> {
         let deadline = Instant::now() + limit;
         let mut text = self.shared.lock();
         loop {
-            if let Some(at) = find(&text.bytes, text.cursor, phrase.as_bytes()) {
-                text.cursor = at + phrase.len();
-                return Ok(line_around(&text.bytes, at));
+            if let Some(found) = seen(&mut text) {
+                return Ok(found);
             }
             let left = deadline.saturating_duration_since(Instant::now());
             if text.ended || left.is_zero() {
-                let tail = last_lines(&text.bytes, SHOWN_LINES);
+                let (phrase, tail) = (phrase.to_owned(), last_lines(&text.bytes, SHOWN_LINES));
                 return Err(NotSeen {
-                    phrase: phrase.to_owned(),
+                    phrase,
                     ended: text.ended,
                     tail,
                 });
             }
-            text = self
-                .shared
-                .grown
-                .wait_timeout(text, left)
-                .unwrap_or_else(PoisonError::into_inner)
-                .0;
+            let woken = self.shared.grown.wait_timeout(text, left);
+            text = woken.unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 
@@ -203,16 +220,13 @@ fn find(bytes: &[u8], from: usize, phrase: &[u8]) -> Option<usize> {
     Some(from + found)
 }
 
-fn line_around(bytes: &[u8], at: usize) -> String {
-    let (before, after) = bytes.split_at(at);
+/// The line that contains the byte at `at` and ends before `end`.
+fn line_around(bytes: &[u8], at: usize, end: usize) -> String {
+    let before = bytes.get(..at).unwrap_or_default();
     let start = before
         .iter()
         .rposition(|&byte| byte == b'\n')
         .map_or(0, |newline| newline + 1);
-    let end = after
-        .iter()
-        .position(|&byte| byte == b'\n')
-        .map_or(bytes.len(), |length| at + length);
     let line = bytes.get(start..end).unwrap_or_default();
     String::from_utf8_lossy(line)
         .trim_end_matches('\r')
@@ -238,10 +252,18 @@ mod tests {
     #[test]
     fn expectations_are_a_sequence() {
         let seen = Transcript::of_reader(&b"one\r\nvalue 2\r\none more\r\n"[..]);
-        assert_eq!(seen.expect("one", SOON).unwrap(), "one");
-        assert_eq!(seen.expect("2", SOON).unwrap(), "value 2");
-        assert_eq!(seen.expect("one", SOON).unwrap(), "one more");
+        seen.expect("one", SOON).unwrap();
+        assert_eq!(seen.expect_line("2", SOON).unwrap(), "value 2");
+        seen.expect("one", SOON).unwrap();
         assert!(seen.expect("one", SOON).unwrap_err().ended);
+    }
+
+    #[test]
+    fn a_line_is_returned_when_it_is_complete() {
+        let seen = Transcript::of_reader(&b"count 12\r\ncount 1"[..]);
+        assert_eq!(seen.expect_line("count", SOON).unwrap(), "count 12");
+        assert!(seen.expect_line("count", SOON).is_err());
+        seen.expect("count", SOON).unwrap();
     }
 
     #[test]

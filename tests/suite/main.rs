@@ -1,0 +1,4 @@
+//! Tests of whole machines. `cargo xtask test` makes the images and runs this, one test at a time.
+#![forbid(unsafe_code)]
+
+mod debian;
