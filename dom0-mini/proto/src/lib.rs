@@ -5,6 +5,7 @@
 //! - [`blob`] and [`snapshot`]: how big things are cut into chunks, named by hash and kept in files.
 //! - [`link`]: how messages of many clients share one byte pipe that may lose some.
 //! - [`bound`]: the look at every message before it is decoded.
+//! - [`config`]: domain configurations in the syntax of xl and xm.
 //!
 //! Nothing here does I/O, reads a clock or panics on what a peer sends.
 #![no_std]
@@ -14,6 +15,7 @@ extern crate alloc;
 
 pub mod blob;
 pub mod bound;
+pub mod config;
 pub mod link;
 pub mod messages;
 
