@@ -10,11 +10,16 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+mod build;
 pub mod console;
 mod event;
 pub mod hypervisor;
+mod lifecycle;
+mod policy;
+mod record;
 pub mod ring;
 pub mod scrollback;
+pub mod xenstore;
 mod server;
 mod session;
 
