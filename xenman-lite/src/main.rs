@@ -1,2 +1,124 @@
-//! placeholder
-fn main() {}
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! xenman: the operator's command line.
+//!
+//! It only ever talks to xend, in the published protocol; everything it knows about a host it asks for.
+#![forbid(unsafe_code)]
+
+mod args;
+mod console;
+mod create;
+mod domains;
+mod host;
+mod image;
+mod link;
+mod output;
+mod problem;
+mod restore;
+mod save;
+mod upload;
+
+use args::{Asked, ConfigVerb, Verb};
+use link::{Client, Host};
+use mgmt_proto::messages::RequestBody;
+use output::{Output, note};
+use problem::Problem;
+use std::{path::Path, process::ExitCode};
+
+/// How this client introduces itself.
+const CLIENT_NAME: &str = concat!("xenman ", env!("CARGO_PKG_VERSION"));
+
+fn main() -> ExitCode {
+    let words: Vec<String> =
+        std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect();
+    let json = words.iter().any(|word| word == "--json");
+    match args::parse(&words).and_then(run) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(problem) => {
+            report(&problem, json);
+            ExitCode::from(problem.status)
+        }
+    }
+}
+
+/// Tells the operator, and a program that asked for JSON.
+fn report(problem: &Problem, json: bool) {
+    note(&problem.to_string());
+    if json {
+        let error = serde_json::json!({ "error": {
+            "code": problem.code.map(|code| code.name()),
+            "message": problem.message,
+            "remedy": problem.remedy,
+        } });
+        // The exit status says it all the same.
+        drop(Output { json }.json(&error));
+    }
+}
+
+fn run(asked: Asked) -> Result<(), Problem> {
+    let arguments = match asked {
+        Asked::Text(text) => return Output { json: false }.bytes(text.as_bytes()),
+        Asked::Verb(arguments) => arguments,
+    };
+    let output = Output { json: arguments.json };
+    // What needs no host, or checks something before it needs one.
+    match arguments.verb {
+        Verb::Config(config) => {
+            let ConfigVerb::Check(check) = config.verb;
+            create::check(&check, output)
+        }
+        Verb::Serve(serve) => broker(&host(arguments.host)?, &serve),
+        Verb::Create(create) => {
+            let prepared = create::prepare(&create)?;
+            let client = connect(arguments.host)?;
+            create::create(&client, output, &create, prepared)
+        }
+        Verb::Restore(restore) => restore::restore(|| connect(arguments.host), output, &restore),
+        verb => with_client(&connect(arguments.host)?, output, verb),
+    }
+}
+
+fn with_client(client: &Client, output: Output, verb: Verb) -> Result<(), Problem> {
+    match verb {
+        Verb::Info(_) => host::info(client, output),
+        Verb::List(list) => domains::list(client, output, &list.domains),
+        Verb::Dmesg(dmesg) => host::text(client, output, dmesg.follow, RequestBody::Dmesg),
+        Verb::Log(log) => host::text(client, output, log.follow, RequestBody::Log),
+        Verb::Destroy(it) => domains::simple(client, output, &it.domain, RequestBody::Destroy),
+        Verb::Pause(it) => domains::simple(client, output, &it.domain, RequestBody::Pause),
+        Verb::Unpause(it) => domains::simple(client, output, &it.domain, RequestBody::Unpause),
+        Verb::Shutdown(shutdown) => domains::shutdown(client, output, &shutdown),
+        Verb::Reboot(reboot) => domains::reboot(client, output, &reboot),
+        Verb::Rename(rename) => domains::rename(client, output, &rename),
+        Verb::Console(console) => console::console(client, output, &console),
+        Verb::Save(save) => save::save(client, output, &save),
+        Verb::Snapshot(snapshot) => host::snapshot(client, output, snapshot.verb),
+        Verb::Domid(domid) => domains::domid(client, output, &domid.name),
+        Verb::Domname(domname) => domains::domname(client, output, domname.domid),
+        Verb::Config(_) | Verb::Serve(_) | Verb::Create(_) | Verb::Restore(_) => Ok(()),
+    }
+}
+
+/// The host that was asked for.
+fn host(option: Option<String>) -> Result<Host, Problem> {
+    let from_environment = || std::env::var("XENMAN_HOST").ok().filter(|host| !host.is_empty());
+    let Some(host) = option.or_else(from_environment) else {
+        return Err(Problem::usage("which host?").with_remedy(
+            "say -H unix:PATH or -H serial:/dev/tty…, or set XENMAN_HOST",
+        ));
+    };
+    Ok(host.parse()?)
+}
+
+fn connect(option: Option<String>) -> Result<Client, Problem> {
+    Ok(Client::connect(&host(option)?, CLIENT_NAME)?)
+}
+
+/// `serve`.
+fn broker(host: &Host, serve: &args::Serve) -> Result<(), Problem> {
+    let Some(path) = serve.listen.strip_prefix("unix:").filter(|path| !path.is_empty()) else {
+        return Err(Problem::usage(format!("cannot listen on '{}'", output::harmless(&serve.listen)))
+            .with_remedy("write --listen unix:PATH"));
+    };
+    link::serve(host, Path::new(path), || note(&format!("xenman: serving {host} on unix:{path}")))?;
+    Ok(())
+}

@@ -59,6 +59,12 @@ pub const MAX_CONFIG: usize = 32 * 1024;
 /// The most bytes one [`ConsoleWrite`] may carry.
 pub const MAX_CONSOLE_WRITE: usize = 4096;
 
+/// The most bytes of a log or console in one answer: they share a stream's limit of 24 KiB.
+pub const MAX_TEXT: usize = 16 * 1024;
+
+/// The most bytes of a manifest in one message.
+pub const MAX_PIECE: usize = 64 * 1024;
+
 /// What a client sends.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 #[cbor(flat)]

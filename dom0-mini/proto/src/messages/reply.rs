@@ -79,7 +79,7 @@ pub struct TextChunk {
     /// Bytes between the cursor asked for and the first one here that are gone.
     #[n(1)]
     pub lost: u64,
-    /// The text, as bytes: it may begin or end within a character. Empty: nothing new.
+    /// The text, `MAX_TEXT` bytes at most: it may begin or end within a character. Empty: nothing new.
     #[cbor(n(2), with = "minicbor::bytes")]
     pub text: Vec<u8>,
 }
@@ -97,7 +97,7 @@ pub struct ConsoleChunk {
     /// The domain is gone, and there will be no more output after these bytes.
     #[n(2)]
     pub ended: bool,
-    /// The output.
+    /// The output, `MAX_TEXT` bytes at most.
     #[cbor(n(3), with = "minicbor::bytes")]
     pub bytes: Vec<u8>,
 }
@@ -202,7 +202,7 @@ pub struct SaveStarted {
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub struct ManifestPiece {
-    /// The piece, from the offset asked for on; empty at the end.
+    /// The piece, from the offset asked for on, `MAX_PIECE` bytes at most; empty at the end.
     #[cbor(n(0), with = "minicbor::bytes")]
     pub bytes: Vec<u8>,
 }

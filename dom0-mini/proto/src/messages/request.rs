@@ -2,7 +2,10 @@
 //! What a client can ask for.
 
 use super::domain::DomainRef;
-use crate::blob::{BlobId, Chunk, Digest};
+use crate::{
+    blob::{BlobId, Chunk, Digest},
+    link,
+};
 use alloc::{string::String, vec::Vec};
 use minicbor::{Decode, Encode};
 
@@ -131,6 +134,25 @@ pub enum RequestBody {
     SnapshotDelete(#[n(0)] String),
 }
 
+impl RequestBody {
+    /// The stream of a session it goes on, and its answer: chunks apart from the rest, and what follows
+    /// a log or a console apart from keys.
+    #[must_use]
+    pub const fn stream(&self) -> u16 {
+        match self {
+            Self::BlobPut(_)
+            | Self::SaveManifest(_)
+            | Self::SaveRead(_)
+            | Self::RestoreManifest(_)
+            | Self::RestorePut(_) => link::STREAM_BULK,
+            Self::Dmesg(_) | Self::Log(_) | Self::Events(_) | Self::ConsoleRead(_) => {
+                link::STREAM_FOLLOW
+            }
+            _ => link::STREAM_CONTROL,
+        }
+    }
+}
+
 /// Reads on from a cursor.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
@@ -214,7 +236,7 @@ pub struct ConsoleRead {
     /// How long to wait for output before answering with none, in milliseconds.
     #[n(2)]
     pub wait_ms: u32,
-    /// The most bytes wanted; xend may send fewer.
+    /// The most bytes wanted; xend may send fewer, and never more than `MAX_TEXT`.
     #[n(3)]
     pub max: u32,
 }
