@@ -1,2 +1,36 @@
-//! placeholder
-fn main() {}
+//! Domain-0: a bare-metal image that runs xend.
+//!
+//! Thin by intent. [`hw`] holds what touches the machine: entry, page tables, hypercalls, interrupts, the virtio
+//! console. [`server`] carries events into the sans-IO library `xend` and its effects out again, in four tasks on an
+//! executor that never runs with interrupts enabled: it sleeps until one is pending and takes it between two polls
+//! (see [`hw::interrupts`]), so nothing here is ever preempted by itself.
+#![cfg_attr(target_os = "none", no_std, no_main)]
+
+#[cfg(target_os = "none")]
+extern crate alloc;
+
+#[cfg(target_os = "none")]
+mod bundle;
+#[cfg(target_os = "none")]
+mod clock;
+#[cfg(target_os = "none")]
+mod console_log;
+#[cfg(target_os = "none")]
+mod devices;
+#[cfg(target_os = "none")]
+mod events;
+#[cfg(target_os = "none")]
+mod hw;
+#[cfg(target_os = "none")]
+mod hypervisor;
+#[cfg(target_os = "none")]
+mod random;
+#[cfg(target_os = "none")]
+mod server;
+#[cfg(target_os = "none")]
+mod start;
+
+#[cfg(not(target_os = "none"))]
+fn main() {
+    eprintln!("bare-metal image: build it with `cargo xtask build`");
+}

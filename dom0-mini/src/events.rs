@@ -1,0 +1,68 @@
+//! Event channels: which ports are pending, read from our `shared_info` page (2-level ABI, one vCPU).
+
+use crate::hw::hypercall::call_with;
+use crate::hw::shared_info::SharedInfo;
+use hv_abi::xen::event::{self, BindVirq, virq};
+use hv_abi::{CallNumber, Errno};
+use spin::Once;
+
+static SHARED_INFO: Once<SharedInfo> = Once::new();
+
+/// The ports of the virtual interrupts that Domain-0 listens to.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Virqs {
+    /// A domain changed its state.
+    pub(crate) domains_changed: u32,
+    /// The hypervisor's log grew.
+    pub(crate) log_grew: u32,
+}
+
+/// Registers the shared page and binds the virtual interrupts.
+///
+/// # Errors
+/// The hypervisor's.
+pub(crate) fn start() -> Result<Virqs, Errno> {
+    let page = SharedInfo::register()?;
+    SHARED_INFO.call_once(|| page);
+    Ok(Virqs {
+        domains_changed: bind(virq::DOM_EXC)?,
+        log_grew: bind(virq::CON_RING)?,
+    })
+}
+
+fn bind(number: u32) -> Result<u32, Errno> {
+    let mut argument = BindVirq {
+        virq: number,
+        vcpu: 0,
+        port: 0,
+    };
+    call_with(
+        CallNumber::EVENT_CHANNEL_OP,
+        event::BIND_VIRQ,
+        &mut argument,
+    )?;
+    open(argument.port);
+    Ok(argument.port)
+}
+
+/// Lets a port's events through.
+pub(crate) fn open(port: u32) {
+    if let Some(page) = SHARED_INFO.get() {
+        page.unmask(port);
+    }
+}
+
+/// Takes every pending port, once, and hands it to `handle`.
+pub(crate) fn take(mut handle: impl FnMut(u32)) {
+    if let Some(page) = SHARED_INFO.get() {
+        page.take_pending(&mut handle);
+    }
+}
+
+/// Makes a port pending again that [`take`] took but that could not be handled now.
+pub(crate) fn raise_again(port: u32) {
+    // Sending on a port of ours would notify the peer, so it is marked by hand.
+    if let Some(page) = SHARED_INFO.get() {
+        page.mark_pending(port);
+    }
+}

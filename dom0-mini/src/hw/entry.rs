@@ -1,0 +1,64 @@
+//! The first instructions: find out where we are, relocate, clear BSS, take a stack, go to Rust.
+//!
+//! Entered at EL1 with MMU and caches off and `x0` = machine address of the start page
+//! ([`hv_abi::start::Dom0Start`]). The image is linked at 0, so the run-time address of `__image_start` is the
+//! displacement of every `R_AARCH64_RELATIVE` (1027) relocation (ELF for the Arm 64-bit Architecture, 5.7).
+
+use core::arch::global_asm;
+use zerocopy::FromBytes;
+
+use hv_abi::start::Dom0Start;
+
+global_asm!(
+    r#"
+    .section .head, "ax"
+    .globl _start
+_start:
+    mov     x19, x0
+    msr     daifset, #15
+    adrp    x20, __image_start
+    adrp    x0, __rela_start
+    add     x0, x0, :lo12:__rela_start
+    adrp    x1, __rela_end
+    add     x1, x1, :lo12:__rela_end
+1:  cmp     x0, x1
+    b.hs    2f
+    ldp     x2, x3, [x0], #16
+    ldr     x4, [x0], #8
+    cmp     w3, #1027
+    b.ne    1b
+    add     x4, x4, x20
+    str     x4, [x2, x20]
+    b       1b
+2:  adrp    x0, __bss_start
+    add     x0, x0, :lo12:__bss_start
+    adrp    x1, __bss_end
+    add     x1, x1, :lo12:__bss_end
+3:  cmp     x0, x1
+    b.hs    4f
+    stp     xzr, xzr, [x0], #16
+    b       3b
+4:  adrp    x0, __stack_top
+    add     x0, x0, :lo12:__stack_top
+    mov     sp, x0
+    mov     x29, xzr
+    mov     x30, xzr
+    mov     x0, x19
+    bl      dom0_entry
+    b       .
+"#
+);
+
+/// Called once by the code above, on its stack.
+#[unsafe(no_mangle)]
+extern "C" fn dom0_entry(start_page: u64) -> ! {
+    super::vectors::install();
+    // SAFETY: the hypervisor passes the address of a page in our RAM that holds a start page and that it never
+    // writes again (hv_abi::start); MMU is off, so the address is usable as it is.
+    let bytes: &'static [u8] =
+        unsafe { core::slice::from_raw_parts(start_page as *const u8, size_of::<Dom0Start>()) };
+    match Dom0Start::ref_from_bytes(bytes) {
+        Ok(start) => crate::start::run(start),
+        Err(_) => panic!("the start page is not aligned"),
+    }
+}

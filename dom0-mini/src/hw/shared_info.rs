@@ -1,0 +1,99 @@
+//! Our `shared_info` page: words that the hypervisor sets and we clear.
+
+use super::hypercall::call_with;
+use alloc::alloc::alloc_zeroed;
+use core::alloc::Layout;
+use core::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use hv_abi::xen::memory::{self, AddToPhysmap};
+use hv_abi::xen::shared_info::ARM64;
+use hv_abi::{CallNumber, DomId, Errno, FRAME_SHIFT, FRAME_SIZE};
+
+const WORDS: usize = 64;
+
+/// The page, registered with the hypervisor.
+pub(crate) struct SharedInfo {
+    address: u64,
+}
+
+impl SharedInfo {
+    /// Gives up a page of the heap, whose place the shared page takes.
+    ///
+    /// # Errors
+    /// The hypervisor's; `ENOMEM` when the heap is exhausted.
+    pub(crate) fn register() -> Result<Self, Errno> {
+        let layout = Layout::from_size_align(FRAME_SIZE, FRAME_SIZE).map_err(|_| Errno::EINVAL)?;
+        // SAFETY: the layout has a size above zero. The page is never given back.
+        let page = unsafe { alloc_zeroed(layout) };
+        if page.is_null() {
+            return Err(Errno::ENOMEM);
+        }
+        let address = page as u64;
+        let mut argument = AddToPhysmap {
+            domid: DomId::SELF,
+            size: 0,
+            space: u32::from(memory::space::SHARED_INFO),
+            index: 0,
+            gpfn: address >> FRAME_SHIFT,
+        };
+        call_with(CallNumber::MEMORY_OP, memory::ADD_TO_PHYSMAP, &mut argument)?;
+        Ok(Self { address })
+    }
+
+    fn word(&self, offset: usize) -> &AtomicU64 {
+        // SAFETY: every offset used here is a multiple of 8 within the page, which stays mapped for ever and is shared
+        // with the hypervisor through atomics only.
+        unsafe { &*((self.address + offset as u64) as *const AtomicU64) }
+    }
+
+    fn upcall_pending(&self) -> &AtomicU8 {
+        // SAFETY: as in `word`; the offset is that of a byte in the page.
+        unsafe { &*((self.address + ARM64.upcall_pending as u64) as *const AtomicU8) }
+    }
+
+    /// Lets a port's events through.
+    pub(crate) fn unmask(&self, port: u32) {
+        let index = port as usize / 64;
+        if index < WORDS {
+            self.word(ARM64.mask + index * 8)
+                .fetch_and(!(1 << (port % 64)), Ordering::SeqCst);
+        }
+    }
+
+    /// Marks a port pending, as the hypervisor would.
+    pub(crate) fn mark_pending(&self, port: u32) {
+        let index = port / 64;
+        if (index as usize) < WORDS {
+            self.word(ARM64.pending + index as usize * 8)
+                .fetch_or(1 << (port % 64), Ordering::SeqCst);
+            self.word(ARM64.pending_sel)
+                .fetch_or(1 << index, Ordering::SeqCst);
+            self.upcall_pending().store(1, Ordering::SeqCst);
+        }
+    }
+
+    /// Clears and reports every pending, unmasked port.
+    pub(crate) fn take_pending(&self, handle: &mut dyn FnMut(u32)) {
+        while self.upcall_pending().swap(0, Ordering::SeqCst) != 0 {
+            let mut selected = self.word(ARM64.pending_sel).swap(0, Ordering::SeqCst);
+            while selected != 0 {
+                let index = selected.trailing_zeros();
+                selected &= selected - 1;
+                self.take_word(index, handle);
+            }
+        }
+    }
+
+    fn take_word(&self, index: u32, handle: &mut dyn FnMut(u32)) {
+        let mask = self
+            .word(ARM64.mask + index as usize * 8)
+            .load(Ordering::SeqCst);
+        let mut ready = self
+            .word(ARM64.pending + index as usize * 8)
+            .fetch_and(mask, Ordering::SeqCst)
+            & !mask;
+        while ready != 0 {
+            handle(index * 64 + ready.trailing_zeros());
+            ready &= ready - 1;
+        }
+    }
+}
