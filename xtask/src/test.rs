@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use argh::FromArgs;
 use harness::images::workspace_root;
+use harness::machine::check_emulated;
 
 use crate::failure::Failure;
 use crate::toolchain::{AARCH64, Toolchain};
@@ -32,12 +33,7 @@ const BARE_METAL: [&str; 3] = ["arch-aarch64", "dom0-mini", "guests"];
 
 impl Test {
     pub(crate) fn run(self) -> Outcome {
-        if self.board != "qemu-virt" {
-            return Err(Failure::new(format!(
-                "there are no tests for {} yet",
-                self.board
-            )));
-        }
+        check_emulated(&self.board).map_err(Failure::new)?;
         let mut report = Report::default();
         let toolchain = Toolchain::find()?;
         host_parts(toolchain, &mut report);

@@ -13,6 +13,24 @@ use crate::process;
 /// The emulator of the ARM boards.
 pub const QEMU: &str = "qemu-system-aarch64";
 
+/// The boards that can be emulated, by the names that `boards` gives them.
+const EMULATED: [&str; 1] = ["qemu-virt"];
+/// Boards that are planned, so that their names get a better answer than a typing error does.
+const PLANNED: [&str; 4] = ["qemu-q35", "bochs-pc", "rpi4", "generic-uefi"];
+
+/// Makes sure that the board called `name` can be emulated; otherwise a sentence says that it cannot.
+pub fn check_emulated(name: &str) -> Result<(), String> {
+    let why = match name {
+        _ if EMULATED.contains(&name) => return Ok(()),
+        _ if PLANNED.contains(&name) => "is not supported yet",
+        _ => "is unknown",
+    };
+    Err(format!(
+        "board {name} {why}; there is {}",
+        EMULATED.join(", ")
+    ))
+}
+
 /// Where a machine's serial line goes.
 #[derive(Debug, Clone, Copy)]
 pub enum Serial<'a> {
@@ -187,6 +205,21 @@ mod tests {
         assert!(line.contains("path=/l,,1 "));
         assert!(line.contains("-device virtconsole,chardev=link"));
         assert!(!line.contains("-accel") && !line.contains("-icount"));
+    }
+
+    #[test]
+    fn a_board_that_cannot_be_emulated_gets_a_sentence() {
+        check_emulated("qemu-virt").unwrap();
+        assert!(
+            check_emulated("rpi4")
+                .unwrap_err()
+                .contains("not supported yet")
+        );
+        assert!(
+            check_emulated("toaster")
+                .unwrap_err()
+                .ends_with("there is qemu-virt")
+        );
     }
 
     #[test]
