@@ -18,6 +18,7 @@ pub mod bound;
 pub mod config;
 pub mod link;
 pub mod messages;
+pub mod snapshot;
 
 /// The most bytes of one encoded message.
 pub const MAX_MESSAGE: usize = 96 * 1024;
