@@ -228,10 +228,6 @@ impl Vcpu<Fake> for FakeVcpu {
         lock(&self.script.state).replies.push(reply);
     }
 
-    fn answer(&mut self, reply: Reply) {
-        lock(&self.script.state).replies.push(reply);
-    }
-
     fn translate(&self, _: &FakeHost, va: u64, access: Access) -> Option<Gpa> {
         assert!(self.loaded, "translation while not loaded");
         self.script.translate(va, access)
