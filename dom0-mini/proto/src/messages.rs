@@ -26,7 +26,7 @@ mod request;
 use alloc::string::String;
 use minicbor::{Decode, Encode};
 
-pub use codec::{Rejected, decode_client, decode_server, encode};
+pub use codec::{Rejected, decode_client, decode_server, encode, fuzz_message};
 pub use domain::{
     DomainDetail, DomainFlags, DomainKind, DomainRef, DomainState, DomainSummary, Event, EventKind,
     NamedCount,

@@ -79,3 +79,22 @@ fn request_id(bytes: &[u8]) -> Option<u64> {
     }
     None
 }
+
+/// A fuzz body: any bytes at all as every kind of message, and as a manifest. What is read must come
+/// back the same from its own encoding.
+pub fn fuzz_message(bytes: &[u8]) {
+    if let Ok(message) = decode_client(bytes) {
+        assert_eq!(decode_client(&encode(&message)), Ok(message));
+    }
+    if let Ok(message) = decode_server(bytes) {
+        assert_eq!(decode_server(&encode(&message)), Ok(message));
+    }
+    if let Ok(manifest) = crate::snapshot::Manifest::decode(bytes) {
+        assert_eq!(
+            manifest
+                .encode()
+                .and_then(|again| crate::snapshot::Manifest::decode(&again)),
+            Ok(manifest)
+        );
+    }
+}

@@ -1,0 +1,492 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! One sample of every kind of message, every field in use at least once.
+
+use mgmt_proto::{
+    blob::{Chunk, Digest},
+    messages::*,
+    snapshot::{Extra, FORMAT, Manifest, MemoryRange, Record, StoreNode},
+};
+
+const UUID: [u8; 16] = *b"\x6b\xa7\xb8\x10\x9d\xad\x11\xd1\x80\xb4\x00\xc0\x4f\xd4\x30\xc8";
+
+const DIGEST: Digest = Digest([0xa5; 32]);
+
+fn debian() -> DomainRef {
+    DomainRef::Name("debian".into())
+}
+
+fn chunk() -> Chunk {
+    Chunk::encode(&[7; 4000])
+}
+
+pub(crate) fn clients() -> Vec<(&'static str, ClientMessage)> {
+    let client = "xenman 0.1.0".into();
+    vec![(
+        "hello",
+        ClientMessage::Hello(Hello {
+            version: PROTOCOL_VERSION,
+            client,
+        }),
+    )]
+}
+
+pub(crate) fn servers() -> Vec<(&'static str, ServerMessage)> {
+    let failure = Failure::new(ErrorCode::UNKNOWN_DOMAIN, "no domain is called `debain`")
+        .with_remedy("did you mean `debian`?");
+    let short = Failure::new(ErrorCode::UNSUPPORTED_VERSION, "xend speaks version 1");
+    vec![
+        (
+            "welcome",
+            ServerMessage::Welcome(Welcome {
+                version: PROTOCOL_VERSION,
+                server: "xend 0.1.0".into(),
+                board: "qemu-virt".into(),
+                arch: "aarch64".into(),
+            }),
+        ),
+        ("refused", ServerMessage::Refused(short)),
+        (
+            "failed",
+            ServerMessage::Response(Response {
+                id: 9,
+                outcome: Outcome::Failed(failure),
+            }),
+        ),
+        (
+            "progress",
+            ServerMessage::Progress(Progress {
+                id: 9,
+                done: 1024,
+                total: 262_144,
+                what: "KiB of memory".into(),
+            }),
+        ),
+    ]
+}
+
+pub(crate) fn requests() -> Vec<(&'static str, RequestBody)> {
+    let mut all = host_requests();
+    all.extend(domain_requests());
+    all.extend(blob_requests());
+    all.extend(save_requests());
+    all.extend(restore_requests());
+    all
+}
+
+fn host_requests() -> Vec<(&'static str, RequestBody)> {
+    vec![
+        ("info", RequestBody::Info),
+        ("list", RequestBody::List),
+        ("show", RequestBody::Show(DomainRef::Id(3))),
+        (
+            "dmesg",
+            RequestBody::Dmesg(Follow {
+                cursor: None,
+                wait_ms: 0,
+            }),
+        ),
+        (
+            "log",
+            RequestBody::Log(Follow {
+                cursor: Some(1 << 40),
+                wait_ms: MAX_WAIT_MS,
+            }),
+        ),
+        (
+            "events",
+            RequestBody::Events(Follow {
+                cursor: Some(0),
+                wait_ms: 500,
+            }),
+        ),
+        ("config-show", RequestBody::ConfigShow),
+        ("host-stop", RequestBody::HostStop(true)),
+    ]
+}
+
+fn domain_requests() -> Vec<(&'static str, RequestBody)> {
+    let files = vec![
+        NamedBlob {
+            key: "kernel".into(),
+            blob: DIGEST,
+            length: 30_000_000,
+        },
+        NamedBlob {
+            key: "ramdisk".into(),
+            blob: Digest([1; 32]),
+            length: 9_000_000,
+        },
+    ];
+    let config = "name = 'debian'\nkernel = 'vmlinuz'\n".into();
+    vec![
+        (
+            "create",
+            RequestBody::Create(Create {
+                config,
+                origin: "debian.cfg".into(),
+                files,
+                paused: false,
+            }),
+        ),
+        ("pause", RequestBody::Pause(debian())),
+        ("unpause", RequestBody::Unpause(debian())),
+        (
+            "shutdown",
+            RequestBody::Shutdown(Shutdown {
+                domain: debian(),
+                wait_ms: 15_000,
+            }),
+        ),
+        (
+            "reboot",
+            RequestBody::Reboot(Shutdown {
+                domain: DomainRef::Id(3),
+                wait_ms: 0,
+            }),
+        ),
+        ("destroy", RequestBody::Destroy(debian())),
+        (
+            "rename",
+            RequestBody::Rename(Rename {
+                domain: debian(),
+                name: "trixie".into(),
+            }),
+        ),
+        (
+            "console-read",
+            RequestBody::ConsoleRead(ConsoleRead {
+                domain: debian(),
+                cursor: Some(4096),
+                wait_ms: 10_000,
+                max: 16_384,
+            }),
+        ),
+        (
+            "console-write",
+            RequestBody::ConsoleWrite(ConsoleWrite {
+                domain: debian(),
+                bytes: b"uname -a\n".to_vec(),
+            }),
+        ),
+    ]
+}
+
+fn blob_requests() -> Vec<(&'static str, RequestBody)> {
+    vec![
+        (
+            "blob-open",
+            RequestBody::BlobOpen(BlobOpen {
+                id: DIGEST,
+                length: 30_000_000,
+            }),
+        ),
+        (
+            "blob-put",
+            RequestBody::BlobPut(BlobPut {
+                upload: 1,
+                index: 7,
+                chunk: chunk(),
+            }),
+        ),
+        ("blob-commit", RequestBody::BlobCommit(1)),
+        ("blob-abort", RequestBody::BlobAbort(2)),
+        ("blob-release", RequestBody::BlobRelease(DIGEST)),
+        ("blob-list", RequestBody::BlobList),
+    ]
+}
+
+fn save_requests() -> Vec<(&'static str, RequestBody)> {
+    let to_store = SaveToStore {
+        domain: debian(),
+        label: "before-upgrade".into(),
+    };
+    vec![
+        ("save-begin", RequestBody::SaveBegin(debian())),
+        (
+            "save-manifest",
+            RequestBody::SaveManifest(SaveManifest {
+                save: 1,
+                offset: 65_536,
+            }),
+        ),
+        (
+            "save-read",
+            RequestBody::SaveRead(SaveRead {
+                save: 1,
+                index: 12,
+                limit: 64,
+            }),
+        ),
+        (
+            "save-commit",
+            RequestBody::SaveCommit(SaveCommit {
+                save: 1,
+                root: DIGEST,
+            }),
+        ),
+        ("save-abort", RequestBody::SaveAbort(1)),
+        ("save-to-store", RequestBody::SaveToStore(to_store)),
+    ]
+}
+
+fn restore_requests() -> Vec<(&'static str, RequestBody)> {
+    let begin = RestoreBegin {
+        manifest_length: 9000,
+        paused: true,
+        name: Some("copy".into()),
+    };
+    let piece = RestoreManifest {
+        restore: 1,
+        offset: 0,
+        bytes: b"piece".to_vec(),
+    };
+    let label: String = "before-upgrade".into();
+    let from_store = RestoreFromStore {
+        label: label.clone(),
+        paused: false,
+        name: None,
+    };
+    vec![
+        ("restore-begin", RequestBody::RestoreBegin(begin)),
+        ("restore-manifest", RequestBody::RestoreManifest(piece)),
+        (
+            "restore-put",
+            RequestBody::RestorePut(RestorePut {
+                restore: 1,
+                index: 3,
+                chunk: Chunk::encode(&[0; 9]),
+            }),
+        ),
+        (
+            "restore-commit",
+            RequestBody::RestoreCommit(RestoreCommit {
+                restore: 1,
+                root: DIGEST,
+            }),
+        ),
+        ("restore-abort", RequestBody::RestoreAbort(1)),
+        (
+            "restore-from-store",
+            RequestBody::RestoreFromStore(from_store),
+        ),
+        ("snapshot-list", RequestBody::SnapshotList),
+        ("snapshot-delete", RequestBody::SnapshotDelete(label)),
+    ]
+}
+
+fn summary() -> DomainSummary {
+    DomainSummary {
+        domid: 3,
+        name: "debian".into(),
+        uuid: UUID,
+        kind: DomainKind::PVH,
+        state: DomainState::BLOCKED,
+        vcpus: 2,
+        memory_kib: 262_144,
+        cpu_ns: 1_234_567_890,
+        age_ns: 60_000_000_000,
+        flags: DomainFlags::SAVING.with(DomainFlags::SHUTTING_DOWN),
+    }
+}
+
+fn info() -> HostInfo {
+    HostInfo {
+        total_kib: 2_097_152,
+        free_kib: 1_800_000,
+        hypervisor_kib: 5_000,
+        dom0_kib: 24_576,
+        boot_kib: 1_000,
+        store_kib: 4_432,
+        domains_kib: 262_144,
+        cpus: 1,
+        arch: "aarch64".into(),
+        board: "qemu-virt".into(),
+        uptime_ns: 90_000_000_000,
+        hypervisor: "Alcove 0.1.0".into(),
+        xend: "xend 0.1.0".into(),
+        boot_phases: vec![BootPhase {
+            name: "memory".into(),
+            duration_ns: 300_000,
+        }],
+        heap_used: 3_000_000,
+        heap_size: 16_000_000,
+        domains: 2,
+        wall_clock_ns: Some(1_790_000_000_000_000_000),
+    }
+}
+
+pub(crate) fn replies() -> Vec<(&'static str, Reply)> {
+    let mut all = host_replies();
+    all.extend(domain_replies());
+    all.extend(blob_replies());
+    all.extend(snapshot_replies());
+    all
+}
+
+fn host_replies() -> Vec<(&'static str, Reply)> {
+    let event = Event {
+        time_ns: 61_000_000_000,
+        domid: 3,
+        name: "debian".into(),
+        kind: EventKind::CRASHED,
+        detail: Some("triple fault".into()),
+    };
+    vec![
+        ("done", Reply::Done),
+        ("info", Reply::Info(info())),
+        ("list", Reply::List(vec![summary()])),
+        (
+            "text",
+            Reply::Text(TextChunk {
+                next: 900,
+                lost: 3,
+                text: b"boot: hello\n".to_vec(),
+            }),
+        ),
+        (
+            "events",
+            Reply::Events(Events {
+                next: 5,
+                lost: 0,
+                events: vec![event],
+            }),
+        ),
+    ]
+}
+
+fn domain_replies() -> Vec<(&'static str, Reply)> {
+    let counters = vec![NamedCount {
+        name: "unknown hypercalls".into(),
+        count: 2,
+    }];
+    let detail = DomainDetail {
+        summary: summary(),
+        config: "name = 'debian'\n".into(),
+        counters,
+        guest_domid: Some(1),
+    };
+    let warnings = vec!["debian.cfg:4: unknown key `colour`".into()];
+    vec![
+        ("domain", Reply::Domain(detail)),
+        (
+            "created",
+            Reply::Created(Created {
+                domid: 3,
+                name: "debian".into(),
+                warnings,
+            }),
+        ),
+        (
+            "console",
+            Reply::Console(ConsoleChunk {
+                next: 80,
+                lost: 0,
+                ended: true,
+                bytes: b"login: ".to_vec(),
+            }),
+        ),
+        ("written", Reply::Written(Written { count: 9 })),
+    ]
+}
+
+fn blob_replies() -> Vec<(&'static str, Reply)> {
+    let blob = BlobSummary {
+        id: DIGEST,
+        length: 30_000_000,
+        stored_kib: 29_297,
+        references: 2,
+    };
+    vec![
+        (
+            "blob",
+            Reply::Blob(BlobState {
+                present: false,
+                upload: Some(1),
+            }),
+        ),
+        ("held", Reply::Held(BlobHeld { id: DIGEST })),
+        ("blobs", Reply::Blobs(vec![blob])),
+    ]
+}
+
+fn snapshot_replies() -> Vec<(&'static str, Reply)> {
+    let snapshot = SnapshotSummary {
+        label: "before-upgrade".into(),
+        domain: "debian".into(),
+        uuid: UUID,
+        memory_kib: 262_144,
+        stored_kib: 40_000,
+        saved_ns: Some(1_790_000_000_000_000_000),
+    };
+    vec![
+        (
+            "save-started",
+            Reply::SaveStarted(SaveStarted {
+                save: 1,
+                manifest_length: 9000,
+                chunk_count: 4096,
+                memory_kib: 262_144,
+            }),
+        ),
+        (
+            "manifest",
+            Reply::Manifest(ManifestPiece {
+                bytes: b"piece".to_vec(),
+            }),
+        ),
+        (
+            "saved-chunk",
+            Reply::SavedChunk(SavedChunk {
+                next: 13,
+                chunk: Some(chunk()),
+            }),
+        ),
+        (
+            "saved",
+            Reply::Saved(Saved {
+                label: "before-upgrade".into(),
+                memory_kib: 262_144,
+                stored_kib: 40_000,
+            }),
+        ),
+        (
+            "restore-started",
+            Reply::RestoreStarted(RestoreStarted { restore: 1 }),
+        ),
+        ("snapshots", Reply::Snapshots(vec![snapshot])),
+    ]
+}
+
+pub(crate) fn manifest() -> Manifest {
+    Manifest {
+        format: FORMAT,
+        arch: "aarch64".into(),
+        name: "debian".into(),
+        config: "name = 'debian'\n".into(),
+        uuid: UUID,
+        guest_domid: 3,
+        vcpus: 1,
+        platform: "gicv3".into(),
+        memory: vec![MemoryRange {
+            gfn: 0x40000,
+            count: 65_536,
+        }],
+        counter_hz: 62_500_000,
+        saved_ns: Some(1_790_000_000_000_000_000),
+        records: vec![Record {
+            kind: 1,
+            version: 1,
+            vcpu: 0,
+            bytes: (0..64).collect(),
+        }],
+        xenstore: vec![StoreNode {
+            path: "/local/domain/3/name".into(),
+            value: b"debian".to_vec(),
+            permissions: "n0 r3".into(),
+        }],
+        extra: vec![Extra {
+            name: "console-out".into(),
+            bytes: b"# ".to_vec(),
+        }],
+    }
+}
