@@ -1,8 +1,7 @@
 //! The devices that the start page gives us: finds the console that carries the link.
 
-use crate::hw::interrupts::Interrupts;
+use crate::hw::interrupts::{Interrupts, Trigger};
 use crate::hw::virtio::{self, Console};
-use arm_gic::Trigger;
 use hv_abi::start::{Device, DeviceKind, Dom0Start};
 
 /// A console and the interrupt it raises.

@@ -159,6 +159,17 @@ impl State {
         true
     }
 
+    /// Advances one job of xend's by one step. `false`: there was nothing to do.
+    fn work_step(&mut self) -> bool {
+        if !self.xend.has_work() {
+            return false;
+        }
+        let now = self.now();
+        self.xend.work(now);
+        self.flush();
+        true
+    }
+
     fn take_events(&mut self) {
         let Virqs {
             domains_changed,
@@ -229,12 +240,7 @@ async fn events_task(state: Shared) {
 async fn work_task(state: Shared) {
     loop {
         WORK.wait().await;
-        while state.borrow().xend.has_work() {
-            let mut guard = state.borrow_mut();
-            let now = guard.now();
-            guard.xend.work(now);
-            guard.flush();
-            drop(guard);
+        while state.borrow_mut().work_step() {
             yield_now().await;
         }
     }

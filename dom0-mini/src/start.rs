@@ -1,10 +1,10 @@
 //! From the start page to running tasks.
 
+use crate::hw::interrupts::Trigger;
 use crate::hw::{executor, heap, interrupts, memory, page_tables};
 use crate::hypervisor::Calls;
 use crate::random::Random;
 use crate::{bundle, clock, console_log, devices, events, server};
-use arm_gic::Trigger;
 use embassy_executor::raw::Executor;
 use hv_abi::start::{Dom0Start, MAGIC, Range, VERSION};
 use static_cell::StaticCell;

@@ -3,9 +3,10 @@
 //! They stay masked at the CPU for ever: `WFI` wakes when one is pending whether it is masked or not (Arm ARM D1.6),
 //! and [`take`] acknowledges it from the GICv3 CPU interface. So there is no interrupt context, and nothing to lock.
 
+pub(crate) use arm_gic::Trigger;
 use arm_gic::gicv3::registers::{Gicd, GicrSgi};
 use arm_gic::gicv3::{GicCpuInterface, GicV3};
-use arm_gic::{IntId, InterruptGroup, Trigger, UniqueMmioPointer};
+use arm_gic::{IntId, InterruptGroup, UniqueMmioPointer};
 use core::ptr::NonNull;
 
 use hv_abi::start::Dom0Start;
