@@ -1,2 +1,15 @@
-//! placeholder
-#![cfg_attr(target_os = "none", no_std)]
+//! ARM EL2: the architecture's side of the boundary in `hv_common::arch`.
+//!
+//! Design principles:
+//! 1. **Safe above `hw`.** Decoders, page-table formats, the interrupt controller's model, PSCI and records are plain
+//!    code that host tests run; instructions, registers and raw memory are in [`hw`] only.
+//! 2. **State stays in hardware while a vCPU stays.** EL1 registers, floating point, timers and list registers move
+//!    in [`hv_common::arch::Vcpu::load`] and `unload`, not at every exit.
+//! 3. **The guest's interrupt controller is ours, its timer is the machine's.** Timer interrupts are handed on through
+//!    list registers that are linked to the physical interrupt.
+#![cfg_attr(not(test), no_std)]
+#![deny(unsafe_code)]
+
+pub mod clock;
+pub mod hw;
+pub mod syndrome;
