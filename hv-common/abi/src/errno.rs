@@ -27,17 +27,18 @@ pub enum Errno {
     ENOSYS = 38,
     ENOTEMPTY = 39,
     ENODATA = 61,
+    ETIME = 62,
     EOVERFLOW = 75,
     EILSEQ = 84,
     EOPNOTSUPP = 95,
 }
 
-const ALL: [Errno; 25] = {
+const ALL: [Errno; 26] = {
     use Errno::*;
     [
         EPERM, ENOENT, ESRCH, EINTR, EIO, ENXIO, E2BIG, EAGAIN, ENOMEM, EACCES, EFAULT, EBUSY,
         EEXIST, EXDEV, ENODEV, EINVAL, ENOSPC, ERANGE, EDEADLK, ENOSYS, ENOTEMPTY, ENODATA,
-        EOVERFLOW, EILSEQ, EOPNOTSUPP,
+        ETIME, EOVERFLOW, EILSEQ, EOPNOTSUPP,
     ]
 };
 

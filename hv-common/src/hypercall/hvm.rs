@@ -1,0 +1,67 @@
+//! `hvm_op`: parameters.
+//!
+//! A guest reads its own and sets only how upcalls arrive; Domain-0 reads and sets those of others. When Domain-0 sets
+//! the frame of the console or xenstore ring, that frame is granted to it through the reference reserved for that ring
+//! as well: before the guest first runs, nobody else could write the grant table.
+
+use hv_abi::xen::grant::{CONSOLE_REFERENCE, XENSTORE_REFERENCE};
+use hv_abi::xen::hvm::{self as abi, Param, param};
+use hv_abi::{DomId, Errno};
+
+use super::{CallContext, Outcome};
+use crate::arch::{Arch, Gfn};
+use crate::domain::DomainRef;
+use crate::grant;
+
+/// Serves the call.
+pub fn call<A: Arch>(context: &mut CallContext<'_, A>, args: [u64; 5]) -> Outcome {
+    let [command, argument, ..] = args;
+    let result = match command {
+        abi::SET_PARAM => set(context, argument),
+        abi::GET_PARAM => get(context, argument),
+        _ => Err(Errno::ENOSYS),
+    };
+    Outcome::Done(result)
+}
+
+fn get<A: Arch>(context: &CallContext<'_, A>, argument: u64) -> Result<u64, Errno> {
+    let mut request: Param = context.copy_in(argument)?;
+    let subject = context.subject(request.domid)?;
+    let value = subject.lock().params.get(request.index as usize).copied();
+    request.value = value.ok_or(Errno::EINVAL)?;
+    context.copy_out(argument, &request)?;
+    Ok(0)
+}
+
+fn set<A: Arch>(context: &CallContext<'_, A>, argument: u64) -> Result<u64, Errno> {
+    let request: Param = context.copy_in(argument)?;
+    let subject = context.subject(request.domid)?;
+    let may = context.domain.is_dom0() || request.index == param::CALLBACK_IRQ;
+    if !may {
+        return Err(Errno::EPERM);
+    }
+    if request.index >= param::COUNT {
+        return Err(Errno::EINVAL);
+    }
+    let reference = match request.index {
+        param::CONSOLE_PFN => Some(CONSOLE_REFERENCE),
+        param::STORE_PFN => Some(XENSTORE_REFERENCE),
+        _ => None,
+    };
+    if let Some(reference) = reference {
+        seed(context, &subject, reference, Gfn(request.value))?;
+    }
+    if let Some(value) = subject.lock().params.get_mut(request.index as usize) {
+        *value = request.value;
+    }
+    Ok(0)
+}
+
+fn seed<A: Arch>(
+    context: &CallContext<'_, A>,
+    subject: &DomainRef<A>,
+    reference: u32,
+    gfn: Gfn,
+) -> Result<(), Errno> {
+    grant::seed(context.hypervisor, subject, reference, DomId::ZERO, gfn)
+}

@@ -1,0 +1,177 @@
+//! `vcpu_op`, and the runstate area.
+
+use core::sync::atomic::{Ordering, fence};
+
+use hv_abi::xen::assist;
+use hv_abi::xen::vcpu::{self as abi, RunstateInfo, runstate};
+use hv_abi::{Errno, FRAME_SHIFT, FRAME_SIZE};
+use zerocopy::IntoBytes;
+
+use super::{CallContext, Outcome};
+use crate::arch::{Access, Arch, Gpa};
+use crate::domain::Domain;
+use crate::hypervisor::Hypervisor;
+use crate::vcpu::{NO_ADDRESS, VcpuSlot};
+use crate::{event, sched, time};
+
+/// Flag of a singleshot timer: refuse a time that is past.
+const FUTURE: u32 = 1;
+/// Offset of the entry time in a [`RunstateInfo`].
+const ENTRY_TIME: u64 = 8;
+
+/// Serves the call.
+pub fn call<A: Arch>(context: &mut CallContext<'_, A>, args: [u64; 5]) -> Outcome {
+    Outcome::Done(serve(context, args))
+}
+
+fn serve<A: Arch>(context: &CallContext<'_, A>, args: [u64; 5]) -> Result<u64, Errno> {
+    let [command, vcpu, argument, ..] = args;
+    let vcpu = u32::try_from(vcpu).map_err(|_| Errno::ENOENT)?;
+    let slot = context.domain.vcpu(vcpu).ok_or(Errno::ENOENT)?;
+    match command {
+        abi::IS_UP => Ok(u64::from(slot.is_online())),
+        abi::GET_RUNSTATE_INFO => {
+            let info = read_runstate(context.hypervisor, context.domain, slot);
+            context.copy_out(argument, &info)?;
+            Ok(0)
+        }
+        abi::REGISTER_RUNSTATE_MEMORY_AREA => register_runstate(context, slot, argument),
+        abi::REGISTER_VCPU_INFO => register_info(context, slot, argument),
+        abi::SET_SINGLESHOT_TIMER => set_singleshot(context, slot, argument),
+        abi::STOP_SINGLESHOT_TIMER => {
+            own(context, slot)?;
+            sched::set_singleshot(context.hypervisor, context.domain, slot, None);
+            Ok(0)
+        }
+        // There is none, so it has stopped.
+        abi::STOP_PERIODIC_TIMER => Ok(0),
+        _ => Err(Errno::ENOSYS),
+    }
+}
+
+/// A vCPU sets its own timers only.
+fn own<A: Arch>(context: &CallContext<'_, A>, slot: &VcpuSlot<A>) -> Result<(), Errno> {
+    let own = slot.index == context.slot.index;
+    own.then_some(()).ok_or(Errno::EINVAL)
+}
+
+fn set_singleshot<A: Arch>(
+    context: &CallContext<'_, A>,
+    slot: &VcpuSlot<A>,
+    argument: u64,
+) -> Result<u64, Errno> {
+    own(context, slot)?;
+    let request: abi::SetSingleshotTimer = context.copy_in(argument)?;
+    let at = request.timeout_abs_ns;
+    if request.flags & FUTURE != 0 && at < time::system_time_ns(context.hypervisor, context.domain)
+    {
+        return Err(Errno::ETIME);
+    }
+    let at = time::host_time_ns(context.hypervisor, context.domain, at);
+    sched::set_singleshot(context.hypervisor, context.domain, slot, Some(at));
+    Ok(0)
+}
+
+fn register_info<A: Arch>(
+    context: &CallContext<'_, A>,
+    slot: &VcpuSlot<A>,
+    argument: u64,
+) -> Result<u64, Errno> {
+    let request: abi::RegisterVcpuInfo = context.copy_in(argument)?;
+    let base = request
+        .mfn
+        .checked_mul(FRAME_SIZE as u64)
+        .ok_or(Errno::EINVAL)?;
+    if u64::from(request.offset) >= 1 << FRAME_SHIFT {
+        return Err(Errno::EINVAL);
+    }
+    let gpa = Gpa(base + u64::from(request.offset));
+    event::register_vcpu_info(context.hypervisor, context.domain, slot, gpa)?;
+    Ok(0)
+}
+
+/// Keeps where the area is: translated now, because the address belongs to an address space that may not be the
+/// current one later. An area that is not in one piece in guest-physical memory is taken note of and not kept up to
+/// date.
+fn register_runstate<A: Arch>(
+    context: &CallContext<'_, A>,
+    slot: &VcpuSlot<A>,
+    argument: u64,
+) -> Result<u64, Errno> {
+    let abi::RegisterRunstate { address } = context.copy_in(argument)?;
+    if address == 0 {
+        slot.runstate_gpa.store(NO_ADDRESS, Ordering::Release);
+        return Ok(0);
+    }
+    let length = size_of::<RunstateInfo>() as u64;
+    let end = address.checked_add(length - 1).ok_or(Errno::EFAULT)?;
+    let first = context.translate(address, Access::Write)?;
+    let last = context.translate(end, Access::Write)?;
+    if last.0.wrapping_sub(first.0) != length - 1 {
+        log::warn!(
+            "d{}: runstate area in two pieces: ignored",
+            context.domain.id.0
+        );
+        return Ok(0);
+    }
+    let info = read_runstate(context.hypervisor, context.domain, slot);
+    let memory = context.hypervisor.memory(context.domain);
+    memory.write(first, info.as_bytes())?;
+    slot.runstate_gpa.store(first.0, Ordering::Release);
+    Ok(0)
+}
+
+fn read_runstate<A: Arch>(
+    hypervisor: &Hypervisor<A>,
+    domain: &Domain<A>,
+    slot: &VcpuSlot<A>,
+) -> RunstateInfo {
+    let now = hypervisor.now_ns();
+    let (state, since, time) = slot.runstate.read(now);
+    let ago = now.saturating_sub(since);
+    RunstateInfo {
+        state,
+        reserved: 0,
+        state_entry_time: time::system_time_ns(hypervisor, domain).saturating_sub(ago),
+        time,
+    }
+}
+
+/// Brings a vCPU's runstate area up to date, if it registered one. Called when it gets a CPU, before it is loaded.
+pub fn publish_runstate<A: Arch>(
+    hypervisor: &Hypervisor<A>,
+    domain: &Domain<A>,
+    slot: &VcpuSlot<A>,
+) {
+    let address = slot.runstate_gpa.load(Ordering::Acquire);
+    if address == NO_ADDRESS {
+        return;
+    }
+    let info = read_runstate(hypervisor, domain, slot);
+    let flagged = domain.lock().assists & 1 << assist::RUNSTATE_UPDATE_FLAG != 0;
+    if write_runstate(hypervisor, domain, Gpa(address), &info, flagged).is_err() {
+        // The guest took the page away: nothing to keep up to date any more.
+        slot.runstate_gpa.store(NO_ADDRESS, Ordering::Release);
+    }
+}
+
+fn write_runstate<A: Arch>(
+    hypervisor: &Hypervisor<A>,
+    domain: &Domain<A>,
+    at: Gpa,
+    info: &RunstateInfo,
+    flagged: bool,
+) -> Result<(), Errno> {
+    let memory = hypervisor.memory(domain);
+    if !flagged {
+        return memory.write(at, info.as_bytes());
+    }
+    let entry_time = Gpa(at.0.checked_add(ENTRY_TIME).ok_or(Errno::EFAULT)?);
+    let mut marked = *info;
+    marked.state_entry_time |= runstate::UPDATE;
+    memory.write(entry_time, marked.state_entry_time.as_bytes())?;
+    fence(Ordering::SeqCst);
+    memory.write(at, marked.as_bytes())?;
+    fence(Ordering::SeqCst);
+    memory.write(entry_time, info.state_entry_time.as_bytes())
+}
