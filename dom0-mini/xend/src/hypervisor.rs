@@ -72,9 +72,9 @@ pub struct HeapUse {
 /// The hypervisor, and the little xend needs from its image.
 pub trait Hypervisor {
     /// A page that a guest granted. Dropping it unmaps it.
-    type Page: SharedPage;
+    type Page: SharedPage + 'static;
     /// Frames claimed for the store: contiguous, and ours alone. Dropping them gives them back.
-    type Frames: AsRef<[u8]> + AsMut<[u8]>;
+    type Frames: AsRef<[u8]> + AsMut<[u8]> + 'static;
 
     /// Facts of the host.
     fn host_info(&mut self) -> Answer<HostInfo>;

@@ -10,18 +10,29 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+mod backend;
 mod build;
+mod client;
 pub mod console;
+mod domain;
 mod event;
+mod events;
 pub mod hypervisor;
+mod image;
+mod job;
 mod lifecycle;
+mod nodes;
 mod policy;
 mod record;
+mod refusal;
+mod restore;
 pub mod ring;
+mod save;
 pub mod scrollback;
-pub mod xenstore;
 mod server;
 mod session;
+mod store;
+pub mod xenstore;
 
 pub use event::{Effect, Event, Facts, Now, SessionId, StreamId};
 pub use hypervisor::Hypervisor;

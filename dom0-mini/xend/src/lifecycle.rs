@@ -8,7 +8,7 @@ use core::fmt;
 
 /// Where a domain is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum State {
+pub(crate) enum State {
     /// Being built, or rebuilt after a reboot.
     Building,
     /// Stopped by the operator, or not started yet.
@@ -29,7 +29,8 @@ pub enum State {
 
 impl State {
     /// Every state.
-    pub const ALL: [Self; 8] = [
+    #[cfg(test)]
+    pub(crate) const ALL: [Self; 8] = [
         Self::Building,
         Self::Paused,
         Self::Running,
@@ -42,7 +43,7 @@ impl State {
 
     /// Whether a guest is there that may act on its own.
     #[must_use]
-    pub const fn is_live(self) -> bool {
+    pub(crate) const fn is_live(self) -> bool {
         matches!(self, Self::Paused | Self::Running | Self::ShuttingDown)
     }
 }
@@ -64,7 +65,7 @@ impl fmt::Display for State {
 
 /// What a client can ask of a domain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ask {
+pub(crate) enum Ask {
     /// Stop its vCPUs.
     Pause,
     /// Let them run.
@@ -83,7 +84,8 @@ pub enum Ask {
 
 impl Ask {
     /// Everything that can be asked.
-    pub const ALL: [Self; 7] = [
+    #[cfg(test)]
+    pub(crate) const ALL: [Self; 7] = [
         Self::Pause,
         Self::Unpause,
         Self::Shutdown,
@@ -96,7 +98,7 @@ impl Ask {
 
 /// What is done about a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub(crate) enum Verdict {
     /// Do it; the domain is in this state from then on.
     Go(State),
     /// It is so already.
@@ -111,7 +113,7 @@ pub enum Verdict {
 
 /// What is done about `ask` in `state`.
 #[must_use]
-pub const fn verdict(state: State, ask: Ask) -> Verdict {
+pub(crate) const fn verdict(state: State, ask: Ask) -> Verdict {
     use Verdict::{Already, Busy, Go, Join, Wrong};
     match (ask, state) {
         (Ask::Destroy, State::Dying) => Join,
@@ -137,7 +139,7 @@ pub const fn verdict(state: State, ask: Ask) -> Verdict {
 
 /// What happens to a domain without being asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Happening {
+pub(crate) enum Happening {
     /// It was built or restored, and is to run.
     Ready,
     /// It was built or restored, and is to stay paused.
@@ -160,7 +162,8 @@ pub enum Happening {
 
 impl Happening {
     /// Everything that can happen.
-    pub const ALL: [Self; 9] = [
+    #[cfg(test)]
+    pub(crate) const ALL: [Self; 9] = [
         Self::Ready,
         Self::ReadyPaused,
         Self::Failed,
@@ -175,7 +178,7 @@ impl Happening {
 
 /// The state after `happening`; none: it cannot happen in `state`, and changes nothing.
 #[must_use]
-pub const fn follow(state: State, happening: Happening) -> Option<State> {
+pub(crate) const fn follow(state: State, happening: Happening) -> Option<State> {
     match (happening, state) {
         (Happening::Ready, State::Building | State::Restoring) => Some(State::Running),
         (Happening::ReadyPaused, State::Building | State::Restoring) => Some(State::Paused),

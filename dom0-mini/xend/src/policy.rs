@@ -11,7 +11,7 @@ const EARLY_CRASHES: u8 = 3;
 
 /// How a guest stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stop {
+pub(crate) enum Stop {
     /// It switched itself off, or suspended itself, which nobody here asked for.
     PowerOff,
     /// It wants to be started again.
@@ -36,13 +36,13 @@ impl From<ShutdownReason> for Stop {
 impl Stop {
     /// Whether the guest failed rather than meant to stop.
     #[must_use]
-    pub const fn is_failure(self) -> bool {
+    pub(crate) const fn is_failure(self) -> bool {
         matches!(self, Self::Crash | Self::Watchdog)
     }
 
     /// What the configuration says about it.
     #[must_use]
-    pub const fn action(self, policies: &Policies) -> Action {
+    pub(crate) const fn action(self, policies: &Policies) -> Action {
         match self {
             Self::PowerOff => policies.on_poweroff,
             Self::Reboot => policies.on_reboot,
@@ -54,13 +54,13 @@ impl Stop {
 
 /// Keeps a domain that crashes at once from being restarted forever.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Brake {
+pub(crate) struct Brake {
     early: u8,
 }
 
 /// What is to be done with a domain that stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Decision {
+pub(crate) enum Decision {
     /// What its policy says.
     Do(Action),
     /// It would be restarted, but crashed too often: take it apart.
@@ -69,7 +69,7 @@ pub enum Decision {
 
 impl Brake {
     /// Notes a stop after `uptime_ns` and decides.
-    pub fn decide(&mut self, stop: Stop, policies: &Policies, uptime_ns: u64) -> Decision {
+    pub(crate) fn decide(&mut self, stop: Stop, policies: &Policies, uptime_ns: u64) -> Decision {
         let early = stop.is_failure() && uptime_ns < EARLY_NS;
         self.early = if early {
             self.early.saturating_add(1)

@@ -16,28 +16,28 @@ const VERSION: u8 = 1;
 /// What xend knows of a domain.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
-pub struct Record {
+pub(crate) struct Record {
     /// 1.
     #[n(0)]
     version: u8,
     /// The domain's name.
     #[n(1)]
-    pub name: String,
+    pub(crate) name: String,
     /// The hash of its configuration text.
     #[n(2)]
-    pub config_hash: Digest,
+    pub(crate) config_hash: Digest,
     /// The text, if the record has room for it.
     #[n(3)]
-    pub config: Option<String>,
+    pub(crate) config: Option<String>,
     /// The four policies, as [`crate::domain`] numbers them: what is needed most if the text is not there.
     #[cbor(n(4), with = "minicbor::bytes")]
-    pub policies: [u8; 4],
+    pub(crate) policies: [u8; 4],
 }
 
 impl Record {
     /// The record of a domain with this name and configuration.
     #[must_use]
-    pub fn new(name: &str, config: &str, policies: [u8; 4]) -> Self {
+    pub(crate) fn new(name: &str, config: &str, policies: [u8; 4]) -> Self {
         Self {
             version: VERSION,
             name: name.into(),
@@ -49,7 +49,7 @@ impl Record {
 
     /// The record's bytes, without the configuration if they would be too many.
     #[must_use]
-    pub fn encode(&self) -> Vec<u8> {
+    pub(crate) fn encode(&self) -> Vec<u8> {
         let whole = mgmt_proto::messages::encode(self);
         if whole.len() <= BLOB_MAX {
             return whole;
@@ -63,7 +63,7 @@ impl Record {
 
     /// Reads a record; none if it is not one, or from the future.
     #[must_use]
-    pub fn decode(bytes: &[u8]) -> Option<Self> {
+    pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
         bound::check(bytes, &Limits::MESSAGE).ok()?;
         let record: Self = minicbor::decode(bytes).ok()?;
         (record.version == VERSION).then_some(record)

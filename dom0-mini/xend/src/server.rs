@@ -1,50 +1,107 @@
 //! xend as its shell sees it: events in, effects out, one bounded step of work at a time.
 
+mod adopt;
+mod life;
+mod requests;
+mod waits;
+
+use crate::client::Client;
+use crate::domain::{Key, Table};
 use crate::event::{Effect, Event, Facts, Now, SessionId, StreamId};
-use crate::hypervisor::Hypervisor;
+use crate::events::EventLog;
+use crate::hypervisor::{HostStop, Hypervisor};
+use crate::lifecycle::State;
+use crate::scrollback::Scrollback;
 use crate::session::{Admission, Sessions, Ticket};
+use crate::store::blobs::Blobs;
+use crate::store::snapshots::Snapshots;
+use crate::xenstore::Xenstore;
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
 use mgmt_proto::messages::{
-    self, ClientMessage, ErrorCode, Failure, Hello, HostInfo, PROTOCOL_VERSION, Reply, Request,
-    RequestBody, ServerMessage, Welcome,
+    self, ClientMessage, ErrorCode, Failure, Hello, PROTOCOL_VERSION, Request, ServerMessage,
+    Welcome,
 };
 
 /// xend's name and version.
 pub(crate) const NAME: &str = concat!("xend ", env!("CARGO_PKG_VERSION"));
 
+/// Bytes of xend's log that are kept.
+const LOG: usize = 64 * 1024;
+
 /// The management server.
 pub struct Xend<H: Hypervisor> {
     pub(crate) hypervisor: H,
-    pub(crate) facts: Facts,
+    facts: Facts,
+    settings: String,
     pub(crate) sessions: Sessions,
-    pub(crate) now: Now,
+    clients: BTreeMap<SessionId, Client<H::Frames>>,
+    waits: Vec<waits::Wait>,
+    pub(crate) table: Table<H>,
+    /// Domains with a job, the next one first.
+    jobs: VecDeque<Key>,
+    pub(crate) xenstore: Xenstore,
+    /// Domains with more requests in their xenstore ring than were answered at once.
+    busy_stores: BTreeSet<u16>,
+    pub(crate) blobs: Blobs<H::Frames>,
+    pub(crate) snapshots: Snapshots<H::Frames>,
+    events: EventLog,
+    log: Scrollback,
+    now: Now,
+    /// When progress was last told.
+    reported_ns: u64,
+    stop: Option<(u64, HostStop)>,
 }
 
 impl<H: Hypervisor> Xend<H> {
     /// xend with `settings`, the text of `xend-config.sxp`; domains that exist already are taken over.
     pub fn new(hypervisor: H, settings: &str, facts: Facts, now: Now) -> Self {
-        let _ = settings;
-        Self {
+        let mut xend = Self {
             hypervisor,
             facts,
+            settings: settings.into(),
             sessions: Sessions::default(),
+            clients: BTreeMap::new(),
+            waits: Vec::new(),
+            table: Table::new(),
+            jobs: VecDeque::new(),
+            xenstore: Xenstore::default(),
+            busy_stores: BTreeSet::new(),
+            blobs: Blobs::new(),
+            snapshots: Snapshots::new(),
+            events: EventLog::default(),
+            log: Scrollback::new(LOG),
             now,
-        }
+            reported_ns: 0,
+            stop: None,
+        };
+        xend.log_line(&format!("{NAME} on {}", xend.facts.board));
+        xend.adopt_domains();
+        xend.settle();
+        xend
     }
 
     /// Takes in what happened. Short: long work is left for [`Xend::work`].
     pub fn handle(&mut self, now: Now, event: Event<'_>) {
         self.now = now;
         match event {
-            Event::SessionOpened(session) => self.sessions.open(session),
-            Event::SessionClosed(session) => self.sessions.close(session),
+            Event::SessionOpened(session) => {
+                self.end_session(session);
+                self.sessions.open(session);
+            }
+            Event::SessionClosed(session) => self.end_session(session),
             Event::Message {
                 session,
                 stream,
                 bytes,
             } => self.message(session, stream, bytes),
-            Event::Port(_) | Event::DomainsChanged | Event::LogGrew | Event::Tick => {}
+            Event::Port(port) => self.port(port),
+            Event::DomainsChanged => self.reconcile(),
+            Event::LogGrew | Event::Tick => {}
         }
+        self.settle();
     }
 
     /// The next thing to send, if `ready` says that the session's stream takes a message now. Call it until there is
@@ -53,22 +110,117 @@ impl<H: Hypervisor> Xend<H> {
         &mut self,
         ready: impl FnMut(SessionId, StreamId) -> bool,
     ) -> Option<Effect> {
-        self.sessions.take(ready)
+        let effect = self.sessions.take(ready);
+        if let Some(Effect::Close(session)) = effect {
+            self.end_session(session);
+        }
+        effect
     }
 
     /// System time in nanoseconds at which to send [`Event::Tick`] at the latest.
     pub fn next_deadline(&self) -> Option<u64> {
-        None
+        let stop = self.stop.map(|(deadline, _)| deadline);
+        [self.waits_deadline(), self.waiters_deadline(), stop]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Whether [`Xend::work`] has something to do now.
     pub fn has_work(&self) -> bool {
-        false
+        let is_ready = |key: &Key| {
+            let domain = self.table.get(*key);
+            let job = domain.and_then(|domain| domain.job.as_ref());
+            job.is_some_and(|job| job.is_ready(&self.sessions))
+        };
+        !self.busy_stores.is_empty() || self.jobs.iter().any(is_ready)
     }
 
     /// Advances one job by one bounded step (about a millisecond).
     pub fn work(&mut self, now: Now) {
         self.now = now;
+        if let Some(domid) = self.busy_stores.pop_first() {
+            self.serve_xenstore(domid);
+        }
+        self.step_a_job();
+        self.settle();
+    }
+
+    /// What follows from anything that happened: guests are notified, who waits is answered.
+    fn settle(&mut self) {
+        for domid in self.xenstore.take_notifications() {
+            let domain = self
+                .table
+                .iter()
+                .find(|(_, domain)| domain.domid.is_some_and(|id| id.0 == domid));
+            if let Some(backend) = domain.and_then(|(_, domain)| domain.backend.as_ref()) {
+                backend.notify_xenstore(&mut self.hypervisor);
+            }
+        }
+        self.serve_waits();
+        self.expire_waiters();
+        if let Some((deadline, how)) = self.stop
+            && deadline <= self.now.mono_ns
+        {
+            self.stop = None;
+            if let Err(errno) = self.hypervisor.stop_host(how) {
+                self.log_line(&format!("the host cannot be stopped: {errno:?}"));
+            }
+        }
+    }
+
+    /// Writes a line to xend's log.
+    fn log_line(&mut self, text: &str) {
+        let micros = self.now.mono_ns / 1000;
+        let (seconds, micros) = (micros / 1_000_000, micros % 1_000_000);
+        log::info!("{text}");
+        self.log
+            .push(format!("[{seconds:>6}.{micros:06}] {text}\n").as_bytes());
+    }
+
+    /// A port of ours is pending.
+    fn port(&mut self, port: u32) {
+        let Some(key) = self.table.by_port(port) else {
+            return;
+        };
+        let Some(domain) = self.table.get_mut(key) else {
+            return;
+        };
+        // A domain that is saved stands still, its rings included.
+        if !domain.state.is_live() {
+            return;
+        }
+        let Some(backend) = domain.backend.as_ref() else {
+            return;
+        };
+        if backend.is_console(port) {
+            backend.serve_console(&mut self.hypervisor, &mut domain.console);
+        } else if let Some(domid) = domain.domid {
+            self.serve_xenstore(domid.0);
+        }
+    }
+
+    /// Looks at both rings of a domain, whether it notified us or not.
+    fn serve_rings(&mut self, key: Key) {
+        let Some(domain) = self.table.get_mut(key) else {
+            return;
+        };
+        let (Some(backend), Some(domid)) = (domain.backend.as_ref(), domain.domid) else {
+            return;
+        };
+        backend.serve_console(&mut self.hypervisor, &mut domain.console);
+        self.serve_xenstore(domid.0);
+    }
+
+    fn serve_xenstore(&mut self, domid: u16) {
+        let saving = self
+            .table
+            .by_domid(hv_abi::DomId(domid))
+            .and_then(|key| self.table.get(key))
+            .is_none_or(|domain| domain.state == State::Saving);
+        if !saving && self.xenstore.service(domid) {
+            self.busy_stores.insert(domid);
+        }
     }
 
     fn message(&mut self, session: SessionId, stream: StreamId, bytes: &[u8]) {
@@ -103,6 +255,7 @@ impl<H: Hypervisor> Xend<H> {
             return self.sessions.refuse(session, stream, failure);
         }
         self.sessions.introduce(session, hello.client);
+        self.clients.entry(session).or_insert_with(Client::new);
         let welcome = Welcome {
             version: PROTOCOL_VERSION,
             server: NAME.into(),
@@ -142,44 +295,16 @@ impl<H: Hypervisor> Xend<H> {
         }
     }
 
-    /// Does what is asked; none: the answer comes later.
-    fn dispatch(&mut self, _ticket: Ticket, body: RequestBody) -> Option<Result<Reply, Failure>> {
-        match body {
-            RequestBody::Info => Some(self.info()),
-            _ => Some(Err(Failure::new(
-                ErrorCode::UNKNOWN_REQUEST,
-                "xend does not know this request",
-            ))),
+    /// A session is over: its waits, its uploads and references, its saves and restores.
+    fn end_session(&mut self, session: SessionId) {
+        self.sessions.close(session);
+        self.clients.remove(&session);
+        self.waits.retain(|wait| wait.ticket.session != session);
+        for (_, domain) in self.table.iter_mut() {
+            domain
+                .waiters
+                .retain(|waiter| waiter.ticket.session != session);
         }
-    }
-
-    fn info(&mut self) -> Result<Reply, Failure> {
-        let host = self.hypervisor.host_info().map_err(|errno| {
-            Failure::new(
-                ErrorCode::INTERNAL,
-                format!("the hypervisor does not tell its facts: {errno:?}"),
-            )
-        })?;
-        let heap = self.hypervisor.heap();
-        Ok(Reply::Info(HostInfo {
-            total_kib: host.total_kib,
-            free_kib: host.free_kib,
-            hypervisor_kib: host.hypervisor_kib,
-            dom0_kib: host.dom0_kib,
-            boot_kib: host.boot_kib,
-            store_kib: host.store_kib,
-            domains_kib: host.domains_kib,
-            cpus: host.cpus,
-            arch: self.facts.arch.clone(),
-            board: self.facts.board.clone(),
-            uptime_ns: host.now_ns,
-            hypervisor: self.facts.hypervisor.clone(),
-            xend: NAME.into(),
-            boot_phases: self.facts.boot_phases.clone(),
-            heap_used: heap.used,
-            heap_size: heap.size,
-            domains: host.domains,
-            wall_clock_ns: self.now.wall_ns,
-        }))
+        self.abort_saves_and_restores(session, None);
     }
 }

@@ -12,13 +12,13 @@ use mgmt_proto::messages::{
 };
 
 /// Requests of one session that may be under way.
-pub const REQUESTS: usize = 8;
+pub(crate) const REQUESTS: usize = 8;
 
 /// Messages that may wait to be sent to one session.
 const OUTBOX: usize = 3 * REQUESTS;
 
 /// Sessions at a time; the link has fewer.
-pub const SESSIONS: usize = 32;
+pub(crate) const SESSIONS: usize = 32;
 
 /// Where an answer goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

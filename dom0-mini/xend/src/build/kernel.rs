@@ -5,20 +5,20 @@
 use core::fmt;
 
 /// Bytes that [`KernelImage::parse`] wants to see, if the file has as many.
-pub const HEADER: usize = 4096;
+pub(crate) const HEADER: usize = 4096;
 
 /// What the header says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct KernelImage {
+pub(crate) struct KernelImage {
     /// Where the image goes, from a 2 MiB boundary on.
-    pub text_offset: u64,
+    pub(crate) text_offset: u64,
     /// Memory it needs from there on; at least the file's length.
-    pub size: u64,
+    pub(crate) size: u64,
 }
 
 /// Why a file is not a kernel for an arm64 domain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NotAKernel {
+pub(crate) enum NotAKernel {
     /// There is nothing in it.
     Empty,
     /// It is packed; by what.
@@ -80,7 +80,7 @@ const PACKED: [(&[u8], &str); 6] = [
 
 impl KernelImage {
     /// Reads the header from the first [`HEADER`] bytes of a file of `length` bytes.
-    pub fn parse(start: &[u8], length: u64) -> Result<Self, NotAKernel> {
+    pub(crate) fn parse(start: &[u8], length: u64) -> Result<Self, NotAKernel> {
         refuse_what_is_known(start)?;
         if start.get(56..60) != Some(b"ARM\x64") {
             return Err(NotAKernel::Unknown);

@@ -10,7 +10,7 @@ use hv_abi::FRAME_SIZE;
 use hv_abi::layout::arm::{IPA_END, RAM0_BASE, RAM0_SIZE, RAM1_BASE};
 
 /// Room for the device tree.
-pub const TREE_MAX: u64 = 64 * 1024;
+pub(crate) const TREE_MAX: u64 = 64 * 1024;
 
 /// Where initrd and device tree begin: at a multiple of this.
 const ALIGN: u64 = 64 * 1024;
@@ -19,7 +19,7 @@ const FRAME: u64 = FRAME_SIZE as u64;
 
 /// The banks of RAM of a domain with `memory_mib`; none if that is more than a domain can have.
 #[must_use]
-pub fn banks(memory_mib: u64) -> Option<Vec<Run>> {
+pub(crate) fn banks(memory_mib: u64) -> Option<Vec<Run>> {
     let bytes = memory_mib.checked_mul(1 << 20)?;
     let first = bytes.min(RAM0_SIZE);
     let second = bytes.saturating_sub(first);
@@ -36,24 +36,24 @@ pub fn banks(memory_mib: u64) -> Option<Vec<Run>> {
 
 /// Where everything goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Placement {
+pub(crate) struct Placement {
     /// The kernel's first byte, and its entry.
-    pub kernel: u64,
+    pub(crate) kernel: u64,
     /// The initrd's first byte.
-    pub ramdisk: u64,
+    pub(crate) ramdisk: u64,
     /// The device tree's first byte.
-    pub tree: u64,
+    pub(crate) tree: u64,
 }
 
 /// The memory is too small; how many MiB are needed at least.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TooSmall {
+pub(crate) struct TooSmall {
     /// At least.
-    pub needed_mib: u64,
+    pub(crate) needed_mib: u64,
 }
 
 /// Places kernel, initrd and device tree.
-pub fn place(
+pub(crate) fn place(
     kernel: KernelImage,
     ramdisk_length: u64,
     memory_mib: u64,

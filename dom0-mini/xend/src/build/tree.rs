@@ -24,24 +24,24 @@ const LEVEL_LOW: u32 = 0xf08;
 
 /// What differs between domains.
 #[derive(Clone, Debug)]
-pub struct Guest<'a> {
+pub(crate) struct Guest<'a> {
     /// The kernel's command line.
-    pub command_line: &'a str,
+    pub(crate) command_line: &'a str,
     /// CPUs.
-    pub vcpus: u32,
+    pub(crate) vcpus: u32,
     /// RAM.
-    pub banks: &'a [Run],
+    pub(crate) banks: &'a [Run],
     /// Length of the initrd, 0: none.
-    pub ramdisk_length: u64,
+    pub(crate) ramdisk_length: u64,
     /// Where it is.
-    pub placement: Placement,
+    pub(crate) placement: Placement,
     /// Randomness for the guest's generator.
-    pub seed: [u8; 64],
+    pub(crate) seed: [u8; 64],
 }
 
 /// The tree's bytes; none if they are more than [`TREE_MAX`], which no configuration within its bounds reaches.
 #[must_use]
-pub fn build(guest: &Guest<'_>) -> Option<Vec<u8>> {
+pub(crate) fn build(guest: &Guest<'_>) -> Option<Vec<u8>> {
     let mut tree = DeviceTree::new();
     let root = &mut tree.root;
     let model = strings(&["xen,xenvm-4.17", "xen,xenvm"]);

@@ -1,0 +1,556 @@
+//! Domains come to life, stop and go: every change of a domain's state is made here.
+
+use super::Xend;
+use crate::build::job::{Build, lay_out};
+use crate::console::Console;
+use crate::domain::{After, Domain, Goal, Key, Plan, Waiter};
+use crate::hypervisor::Hypervisor;
+use crate::job::{Destroy, Done, Job, Step, Workshop};
+use crate::lifecycle::{Happening, State, follow};
+use crate::nodes;
+use crate::policy::{Decision, Stop};
+use crate::save::{Purpose, Save};
+use crate::store::snapshots::Snapshot;
+use alloc::format;
+use alloc::rc::Rc;
+use alloc::string::String;
+use alloc::vec::Vec;
+use hv_abi::DomId;
+use hv_abi::control::domain::{DomainInfo, state as info_state};
+use mgmt_proto::config::Action;
+use mgmt_proto::messages::{Created, ErrorCode, EventKind, Failure, Reply, Saved};
+
+/// Progress is told no oftener than this, in nanoseconds.
+const REPORT_NS: u64 = 100_000_000;
+
+impl<H: Hypervisor> Xend<H> {
+    /// Notes an event of a domain, and in the log.
+    pub(super) fn note(&mut self, key: Key, kind: EventKind, detail: Option<String>) {
+        let Some(domain) = self.table.get(key) else {
+            return;
+        };
+        let domid = domain.domid.map_or(0, |domid| domid.0);
+        let name = domain.name.clone();
+        let more = detail
+            .as_ref()
+            .map_or_else(String::new, |detail| format!(": {detail}"));
+        self.log_line(&format!("domain {domid} '{name}' {}{more}", kind.name()));
+        self.events
+            .note(self.now.mono_ns, domid, &name, kind, detail);
+    }
+
+    /// Moves a domain's state along; `false`: that cannot happen in its state.
+    fn happen(&mut self, key: Key, happening: Happening) -> bool {
+        let Some(domain) = self.table.get_mut(key) else {
+            return false;
+        };
+        match follow(domain.state, happening) {
+            Some(next) => {
+                domain.state = next;
+                true
+            }
+            None => {
+                log::error!("{happening:?} of '{}', which {}", domain.name, domain.state);
+                false
+            }
+        }
+    }
+
+    /// Gives a domain a job, which must have none.
+    pub(super) fn begin_job(&mut self, key: Key, job: Job<H>) {
+        if let Some(domain) = self.table.get_mut(key) {
+            domain.job = Some(job);
+            if !self.jobs.contains(&key) {
+                self.jobs.push_back(key);
+            }
+        }
+    }
+
+    /// Advances one job that can be advanced; `false`: there is none.
+    pub(super) fn step_a_job(&mut self) -> bool {
+        let is_ready = |key: &Key| {
+            let domain = self.table.get(*key);
+            let job = domain.and_then(|domain| domain.job.as_ref());
+            job.is_some_and(|job| job.is_ready(&self.sessions))
+        };
+        let Some(place) = self.jobs.iter().position(is_ready) else {
+            return false;
+        };
+        if let Some(key) = self.jobs.remove(place) {
+            self.step_job_of(key);
+        }
+        true
+    }
+
+    fn step_job_of(&mut self, key: Key) {
+        let Some(domain) = self.table.get_mut(key) else {
+            return;
+        };
+        let Some(mut job) = domain.job.take() else {
+            return;
+        };
+        let mut shop = Workshop {
+            hypervisor: &mut self.hypervisor,
+            xenstore: &mut self.xenstore,
+            sessions: &mut self.sessions,
+            now: self.now,
+        };
+        match job.step(&mut shop, domain) {
+            Ok(Step::More { done, total, what }) => {
+                self.report(key, &job, done, total, what);
+                self.begin_job(key, job);
+            }
+            Ok(Step::Wait) => self.begin_job(key, job),
+            Ok(Step::Done(done)) => self.job_done(key, job, &done),
+            Err(failure) => self.job_failed(key, job, failure),
+        }
+    }
+
+    /// Tells who waits how far a job has come.
+    fn report(&mut self, key: Key, job: &Job<H>, done: u64, total: u64, what: &str) {
+        let since = self.now.mono_ns.saturating_sub(self.reported_ns);
+        if total == 0 || since < REPORT_NS {
+            return;
+        }
+        self.reported_ns = self.now.mono_ns;
+        let domain = self.table.get(key);
+        let waiters = domain
+            .map(|domain| domain.waiters.as_slice())
+            .unwrap_or_default();
+        let created = waiters
+            .iter()
+            .filter(|waiter| matches!(waiter.goal, Goal::Created(_)));
+        let mut tickets: Vec<_> = created.map(|waiter| waiter.ticket).collect();
+        if let Job::Save(save) = job {
+            tickets.extend(save.tickets());
+        }
+        for ticket in tickets {
+            self.sessions.progress(ticket, done, total, what);
+        }
+    }
+
+    fn job_done(&mut self, key: Key, job: Job<H>, done: &Done) {
+        match (job, done) {
+            (Job::Build(_), Done::Ready) => self.start(key, EventKind::CREATED),
+            (Job::Restore(_), Done::Ready) => self.start(key, EventKind::RESTORED),
+            (Job::Save(save), Done::Stored) => self.stored(key, save),
+            (_, Done::Gone) => self.gone(key),
+            (_, Done::Ready | Done::Stored) => log::error!("a job ended as another one"),
+        }
+    }
+
+    pub(super) fn job_failed(&mut self, key: Key, job: Job<H>, failure: Failure) {
+        self.log_line(&format!("failed: {failure}"));
+        match job {
+            Job::Save(save) => {
+                for ticket in save.tickets() {
+                    self.sessions.answer(ticket, Err(failure.clone()));
+                }
+                self.give_up_save(key, save.was_paused);
+            }
+            Job::Restore(restore) => {
+                if let (Some(ticket), Some(domain)) = (restore.ticket(), self.table.get_mut(key)) {
+                    domain.waiters.push(Waiter {
+                        ticket,
+                        goal: Goal::Created(Vec::new()),
+                        deadline_ns: None,
+                    });
+                }
+                self.fail(key, failure);
+            }
+            Job::Build(_) | Job::Destroy(_) => self.fail(key, failure),
+        }
+    }
+
+    fn fail(&mut self, key: Key, failure: Failure) {
+        if self.happen(key, Happening::Failed) {
+            self.take_apart(key, After::Remove(Some(failure)));
+        }
+    }
+
+    /// Lets a built or restored domain run.
+    fn start(&mut self, key: Key, kind: EventKind) {
+        let Some(domain) = self.table.get_mut(key) else {
+            return;
+        };
+        domain.started_ns = self.now.mono_ns;
+        let (paused, domid) = (domain.start_paused, domain.domid);
+        domain.start_paused = false;
+        let started = match domid {
+            Some(domid) if !paused => self.hypervisor.unpause(domid),
+            _ => Ok(()),
+        };
+        if let Err(errno) = started {
+            return self.fail(key, crate::refusal::refused("start the domain", errno));
+        }
+        let happening = if paused {
+            Happening::ReadyPaused
+        } else {
+            Happening::Ready
+        };
+        self.happen(key, happening);
+        self.note(key, kind, None);
+        self.answer_waiters(key, |domain, goal| match goal {
+            Goal::Created(warnings) => Some(Ok(created(domain, warnings))),
+            Goal::Stopped => Some(Ok(Reply::Done)),
+            Goal::Gone | Goal::Saved(_) => None,
+        });
+        self.serve_rings(key);
+    }
+
+    /// Answers those waiters of a domain that `answer` has an answer for.
+    fn answer_waiters(
+        &mut self,
+        key: Key,
+        answer: impl Fn(&Domain<H>, &Goal) -> Option<Result<Reply, Failure>>,
+    ) {
+        let Some(domain) = self.table.get_mut(key) else {
+            return;
+        };
+        let waiters = core::mem::take(&mut domain.waiters);
+        for waiter in waiters {
+            match answer(domain, &waiter.goal) {
+                Some(result) => self.sessions.answer(waiter.ticket, result),
+                None => domain.waiters.push(waiter),
+            }
+        }
+    }
+
+    /// Begins to take a domain apart; its state is [`State::Dying`] already.
+    pub(super) fn take_apart(&mut self, key: Key, after: After) {
+        let Some(domain) = self.table.get_mut(key) else {
+            return;
+        };
+        domain.after = after;
+        if let Some(backend) = domain.backend.take() {
+            backend.serve_console(&mut self.hypervisor, &mut domain.console);
+            if let Some(domid) = domain.domid {
+                self.busy_stores.remove(&domid.0);
+            }
+            backend.detach(&mut self.hypervisor, &mut self.xenstore);
+        }
+        self.begin_job(key, Job::Destroy(Destroy::default()));
+    }
+
+    /// A domain is gone: forget it, or build it again.
+    fn gone(&mut self, key: Key) {
+        let Some(domain) = self.table.get(key) else {
+            return;
+        };
+        match domain.after.clone() {
+            After::Remove(failure) => self.forget(key, failure),
+            After::Rebuild => self.rebuild(key),
+        }
+    }
+
+    fn forget(&mut self, key: Key, failure: Option<Failure>) {
+        let Some((name, waiters)) = self.table.remove(key) else {
+            return;
+        };
+        let cut = || {
+            let sentence = format!("domain '{name}' was destroyed meanwhile");
+            Failure::new(ErrorCode::INTERRUPTED, sentence)
+        };
+        for waiter in waiters {
+            let result = match waiter.goal {
+                Goal::Created(_) => Err(failure.clone().unwrap_or_else(cut)),
+                Goal::Stopped => failure.clone().map_or(Ok(Reply::Done), Err),
+                Goal::Gone => Ok(Reply::Done),
+                Goal::Saved(saved) => Ok(Reply::Saved(saved)),
+            };
+            self.sessions.answer(waiter.ticket, result);
+        }
+    }
+
+    fn rebuild(&mut self, key: Key) {
+        let Some(domain) = self.table.get_mut(key) else {
+            return;
+        };
+        let plan = &domain.plan;
+        let found = Plan {
+            config: plan.config.clone(),
+            text: plan.text.clone(),
+            kernel: plan.kernel.found(&mut self.blobs),
+            ramdisk: plan
+                .ramdisk
+                .as_ref()
+                .map(|ramdisk| ramdisk.found(&mut self.blobs)),
+        };
+        domain.plan = Rc::new(found);
+        match lay_out(&domain.plan) {
+            Ok(layout) => {
+                if self.happen(key, Happening::Rebuild) {
+                    self.begin_job(key, Job::Build(Build::new(layout)));
+                }
+            }
+            Err(failure) => {
+                self.log_line(&format!("not built again: {failure}"));
+                self.forget(key, Some(failure));
+            }
+        }
+    }
+
+    /// A save for the store is complete.
+    fn stored(&mut self, key: Key, save: Save<H::Frames>) {
+        let memory_kib = save.memory_kib();
+        let Purpose::Store {
+            label,
+            ticket,
+            packed,
+        } = save.purpose
+        else {
+            return;
+        };
+        let Some(domain) = self.table.get_mut(key) else {
+            return;
+        };
+        let saved = Saved {
+            label: label.clone(),
+            memory_kib,
+            stored_kib: packed.stored_kib(),
+        };
+        domain.waiters.push(Waiter {
+            ticket,
+            goal: Goal::Saved(saved),
+            deadline_ns: None,
+        });
+        let snapshot = Snapshot {
+            domain: domain.name.clone(),
+            uuid: domain.uuid,
+            saved_ns: self.now.wall_ns,
+            manifest: save.manifest,
+            memory_kib,
+            memory: packed,
+            plan: Rc::clone(&domain.plan),
+        };
+        self.snapshots.add(label.clone(), snapshot);
+        self.saved(key, Some(format!("as store:{label}")));
+    }
+
+    /// A domain is saved: it goes.
+    pub(super) fn saved(&mut self, key: Key, detail: Option<String>) {
+        if self.happen(key, Happening::Saved) {
+            self.note(key, EventKind::SAVED, detail);
+            self.take_apart(key, After::Remove(None));
+        }
+    }
+
+    /// A save is given up: the domain goes on as it was.
+    pub(super) fn give_up_save(&mut self, key: Key, was_paused: bool) {
+        let happening = if was_paused {
+            Happening::SaveGivenUpPaused
+        } else {
+            Happening::SaveGivenUp
+        };
+        if !self.happen(key, happening) {
+            return;
+        }
+        let Some(domid) = self.table.get(key).and_then(|domain| domain.domid) else {
+            return;
+        };
+        if !was_paused && let Err(errno) = self.hypervisor.unpause(domid) {
+            log::error!("domain {} cannot go on: {errno:?}", domid.0);
+            if let Some(domain) = self.table.get_mut(key) {
+                domain.state = State::Paused;
+            }
+        }
+        self.serve_rings(key);
+        self.reconcile();
+    }
+
+    /// Compares what the hypervisor says about all domains with what is known here.
+    pub(super) fn reconcile(&mut self) {
+        let infos = self.infos();
+        for key in self.table.keys() {
+            let Some(domain) = self.table.get(key).filter(|domain| domain.state.is_live()) else {
+                continue;
+            };
+            let Some(domid) = domain.domid else { continue };
+            match infos.iter().find(|info| info.domid == domid) {
+                Some(info) if info.state & info_state::SHUTDOWN != 0 => {
+                    self.stopped(key, Stop::from(info.shutdown_reason));
+                }
+                Some(info) if info.state & info_state::DYING == 0 => {}
+                _ => self.vanished(key),
+            }
+        }
+    }
+
+    /// All domains that exist, as the hypervisor sees them.
+    pub(super) fn infos(&mut self) -> Vec<DomainInfo> {
+        let mut all: Vec<DomainInfo> = Vec::new();
+        let mut first = DomId::ZERO;
+        loop {
+            let mut some = [DomainInfo::default(); 16];
+            let count = self.hypervisor.list(first, &mut some).unwrap_or(0);
+            all.extend(some.iter().take(count));
+            let Some(last) = all.last().filter(|_| count == some.len()) else {
+                return all;
+            };
+            first = DomId(last.domid.0.saturating_add(1));
+        }
+    }
+
+    fn vanished(&mut self, key: Key) {
+        if self.happen(key, Happening::StoppedGone) {
+            self.note(key, EventKind::DESTROYED, Some("it vanished".into()));
+            self.take_apart(key, After::Remove(None));
+        }
+    }
+
+    /// A guest stopped: does what its policy says.
+    fn stopped(&mut self, key: Key, stop: Stop) {
+        let Some(domain) = self.table.get_mut(key) else {
+            return;
+        };
+        let policies = domain.plan.config.policies;
+        let uptime = self.now.mono_ns.saturating_sub(domain.started_ns);
+        let decision = domain.brake.decide(stop, &policies, uptime);
+        let kind = match stop {
+            Stop::PowerOff => EventKind::SHUTDOWN,
+            Stop::Reboot => EventKind::REBOOTED,
+            Stop::Crash | Stop::Watchdog => EventKind::CRASHED,
+        };
+        let detail = match decision {
+            Decision::Do(action) => format!("its policy: {}", action.name()),
+            Decision::GiveUp => "three times within 10 s of its start: not restarted".into(),
+        };
+        self.note(key, kind, Some(detail));
+        self.serve_rings(key);
+        match decision {
+            Decision::Do(Action::Preserve) => self.preserve(key),
+            Decision::Do(Action::RenameRestart) => self.rename_and_restart(key),
+            Decision::Do(Action::Restart) => {
+                if self.happen(key, Happening::StoppedGone) {
+                    self.take_apart(key, After::Rebuild);
+                }
+            }
+            Decision::Do(Action::Destroy) | Decision::GiveUp => {
+                if self.happen(key, Happening::StoppedGone) {
+                    self.take_apart(key, After::Remove(None));
+                }
+            }
+        }
+    }
+
+    fn preserve(&mut self, key: Key) {
+        if self.happen(key, Happening::StoppedKept) {
+            self.answer_waiters(key, |_, goal| {
+                matches!(goal, Goal::Stopped).then_some(Ok(Reply::Done))
+            });
+        }
+    }
+
+    /// Keeps a domain under another name, and builds a new one like it.
+    fn rename_and_restart(&mut self, key: Key) {
+        let Some(domain) = self.table.get(key) else {
+            return;
+        };
+        let (name, plan) = (domain.name.clone(), Rc::clone(&domain.plan));
+        let (guest_memory, brake) = (domain.memory_kib, domain.brake);
+        self.preserve(key);
+        let kept = self.free_name(&name);
+        self.rename(key, &kept);
+        let layout = match lay_out(&plan) {
+            Ok(layout) if self.table.admits(&name, None).is_ok() => layout,
+            _ => return self.log_line(&format!("'{name}' could not be built again")),
+        };
+        let uuid = self.random_uuid();
+        let domain = Domain {
+            brake,
+            ..self.new_domain(name, uuid, guest_memory, plan, State::Building)
+        };
+        let key = self.table.add(domain);
+        self.begin_job(key, Job::Build(Build::new(layout)));
+    }
+
+    /// A name like this one that no domain has.
+    fn free_name(&self, name: &str) -> String {
+        let taken = |candidate: &String| {
+            self.table
+                .iter()
+                .any(|(_, domain)| domain.name == *candidate)
+        };
+        let end = (0..=name.len().min(56))
+            .rev()
+            .find(|end| name.is_char_boundary(*end))
+            .unwrap_or(0);
+        let stem = name.get(..end).unwrap_or_default();
+        (1..=u32::MAX)
+            .map(|number| format!("{stem}-{number}"))
+            .find(|candidate| !taken(candidate))
+            .unwrap_or_default()
+    }
+
+    /// Gives a domain another name, everywhere it is written.
+    pub(super) fn rename(&mut self, key: Key, name: &str) {
+        self.note(key, EventKind::RENAMED, Some(format!("to '{name}'")));
+        let Some(domain) = self.table.get_mut(key) else {
+            return;
+        };
+        domain.name = name.into();
+        let record = domain.record();
+        let Some(domid) = domain.domid else { return };
+        if let Err(errno) = self.hypervisor.set_blob(domid, &record) {
+            log::error!("domain {}'s record is not up to date: {errno:?}", domid.0);
+        }
+        let paths = [
+            format!("{}/name", nodes::home(domid.0)),
+            format!("{}/name", nodes::machine(&domain.uuid)),
+        ];
+        for path in paths {
+            if self.xenstore.write(&path, name.as_bytes()).is_err() {
+                log::error!("{path} is not up to date");
+            }
+        }
+    }
+
+    /// A domain that does not exist yet.
+    pub(super) fn new_domain(
+        &self,
+        name: String,
+        uuid: [u8; 16],
+        memory_kib: u64,
+        plan: Rc<Plan<H::Frames>>,
+        state: State,
+    ) -> Domain<H> {
+        Domain {
+            name,
+            uuid,
+            domid: None,
+            guest_domid: 0,
+            state,
+            memory_kib,
+            plan,
+            start_paused: false,
+            backend: None,
+            console: Console::default(),
+            job: None,
+            after: After::Remove(None),
+            waiters: Vec::new(),
+            brake: crate::policy::Brake::default(),
+            started_ns: self.now.mono_ns,
+        }
+    }
+
+    /// A random UUID (RFC 9562, version 4).
+    pub(super) fn random_uuid(&mut self) -> [u8; 16] {
+        let mut uuid = [0; 16];
+        self.hypervisor.random(&mut uuid);
+        if let Some(byte) = uuid.get_mut(6) {
+            *byte = *byte & 0x0f | 0x40;
+        }
+        if let Some(byte) = uuid.get_mut(8) {
+            *byte = *byte & 0x3f | 0x80;
+        }
+        uuid
+    }
+}
+
+fn created<H: Hypervisor>(domain: &Domain<H>, warnings: &[String]) -> Reply {
+    Reply::Created(Created {
+        domid: domain.domid.map_or(0, |domid| domid.0),
+        name: domain.name.clone(),
+        warnings: warnings.to_vec(),
+    })
+}

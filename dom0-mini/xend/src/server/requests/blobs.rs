@@ -1,0 +1,91 @@
+//! Requests about blobs.
+
+use crate::client::{AT_ONCE, Client};
+use crate::event::SessionId;
+use crate::hypervisor::Hypervisor;
+use crate::server::Xend;
+use crate::store::blobs::Upload;
+use alloc::format;
+use mgmt_proto::blob::BlobId;
+use mgmt_proto::messages::{BlobHeld, BlobOpen, BlobPut, BlobState, ErrorCode, Failure, Reply};
+
+pub(super) fn no_session() -> Failure {
+    Failure::new(ErrorCode::INTERRUPTED, "the session is over")
+}
+
+fn no_upload(upload: u32) -> Failure {
+    let sentence = format!("there is no upload {upload} in this session");
+    Failure::new(ErrorCode::BAD_BLOB, sentence)
+}
+
+impl<H: Hypervisor> Xend<H> {
+    pub(super) fn client(&mut self, session: SessionId) -> Result<&mut Client<H::Frames>, Failure> {
+        self.clients.get_mut(&session).ok_or_else(no_session)
+    }
+
+    pub(super) fn blob_open(
+        &mut self,
+        session: SessionId,
+        open: &BlobOpen,
+    ) -> Result<Reply, Failure> {
+        let found = self.blobs.find(&open.id);
+        let client = self.client(session)?;
+        if let Some(blob) = found.filter(|blob| blob.length() == open.length) {
+            client.hold(blob)?;
+            return Ok(Reply::Blob(BlobState {
+                present: true,
+                upload: None,
+            }));
+        }
+        if client.uploads.len() >= AT_ONCE {
+            let sentence = format!("a session has at most {AT_ONCE} uploads at a time");
+            return Err(Failure::new(ErrorCode::BUSY, sentence));
+        }
+        let upload = Upload::new(open.id, open.length)?;
+        let number = client.number();
+        client.uploads.insert(number, upload);
+        Ok(Reply::Blob(BlobState {
+            present: false,
+            upload: Some(number),
+        }))
+    }
+
+    pub(super) fn blob_put(&mut self, session: SessionId, put: &BlobPut) -> Result<Reply, Failure> {
+        let client = self.clients.get_mut(&session).ok_or_else(no_session)?;
+        let upload = client.uploads.get_mut(&put.upload);
+        let upload = upload.ok_or_else(|| no_upload(put.upload))?;
+        upload.put(&mut self.hypervisor, put.index, &put.chunk)?;
+        Ok(Reply::Done)
+    }
+
+    pub(super) fn blob_commit(
+        &mut self,
+        session: SessionId,
+        upload: u32,
+    ) -> Result<Reply, Failure> {
+        let client = self.clients.get_mut(&session).ok_or_else(no_session)?;
+        let upload = client
+            .uploads
+            .remove(&upload)
+            .ok_or_else(|| no_upload(upload))?;
+        let blob = self.blobs.add(upload.finish()?);
+        let id = blob.id();
+        client.hold(blob)?;
+        Ok(Reply::Held(BlobHeld { id }))
+    }
+
+    pub(super) fn blob_abort(&mut self, session: SessionId, upload: u32) -> Result<Reply, Failure> {
+        let client = self.client(session)?;
+        let there = client.uploads.remove(&upload);
+        there.map(|_| Reply::Done).ok_or_else(|| no_upload(upload))
+    }
+
+    pub(super) fn blob_release(
+        &mut self,
+        session: SessionId,
+        id: &BlobId,
+    ) -> Result<Reply, Failure> {
+        self.client(session)?.release(id);
+        Ok(Reply::Done)
+    }
+}

@@ -1,0 +1,170 @@
+//! The request to create a domain: from its configuration to a build that has begun.
+
+use super::Outcome;
+use crate::build::job::{Build, lay_out};
+use crate::domain::{Goal, Key, Plan};
+use crate::event::SessionId;
+use crate::hypervisor::Hypervisor;
+use crate::job::Job;
+use crate::lifecycle::State;
+use crate::server::Xend;
+use crate::session::Ticket;
+use crate::store::content::Content;
+use alloc::format;
+use alloc::rc::Rc;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use hv_abi::control::domain::VCPUS_MAX;
+use mgmt_proto::config::{ConfigFile, DomainConfig, ImageSource};
+use mgmt_proto::messages::{Create, DomainKind, ErrorCode, Failure, MAX_CONFIG};
+
+impl<H: Hypervisor> Xend<H> {
+    pub(super) fn create(&mut self, ticket: Ticket, create: Create) -> Outcome {
+        match self.begin_build(ticket.session, create) {
+            Ok((key, warnings)) => {
+                self.wait_for(key, ticket, Goal::Created(warnings), None);
+                None
+            }
+            Err(failure) => Some(Err(failure)),
+        }
+    }
+
+    fn begin_build(
+        &mut self,
+        session: SessionId,
+        create: Create,
+    ) -> Result<(Key, Vec<String>), Failure> {
+        let (config, warnings) = read_config(&create.origin, &create.config)?;
+        self.refuse_what_is_not_there(&config)?;
+        self.table.admits(&config.name, config.uuid)?;
+        let plan = Plan {
+            kernel: self.content(session, &create, "kernel", &config.kernel)?,
+            ramdisk: match &config.ramdisk {
+                Some(source) => Some(self.content(session, &create, "ramdisk", source)?),
+                None => None,
+            },
+            text: create.config,
+            config,
+        };
+        let layout = lay_out(&plan)?;
+        let uuid = match plan.config.uuid {
+            Some(uuid) => uuid,
+            None => self.random_uuid(),
+        };
+        let memory_kib = plan.config.memory_mib.saturating_mul(1024);
+        let name = plan.config.name.clone();
+        let mut domain = self.new_domain(name, uuid, memory_kib, Rc::new(plan), State::Building);
+        domain.start_paused = create.paused;
+        let key = self.table.add(domain);
+        if let Some(client) = self.clients.get_mut(&session) {
+            create
+                .files
+                .iter()
+                .for_each(|file| client.release(&file.blob));
+        }
+        self.begin_job(key, Job::Build(Build::new(layout)));
+        Ok((key, warnings))
+    }
+
+    fn refuse_what_is_not_there(&mut self, config: &DomainConfig) -> Result<(), Failure> {
+        let refuse = |sentence: String, remedy: &str| {
+            Err(Failure::new(ErrorCode::REFUSED, sentence).with_remedy(remedy))
+        };
+        if self.facts.arch != "aarch64" {
+            let sentence = format!("domains on {} hosts are not there yet", self.facts.arch);
+            return refuse(sentence, "use an aarch64 host");
+        }
+        if config.kind != DomainKind::PVH {
+            let sentence = format!("domains of type '{}' are not there yet", config.kind.name());
+            return refuse(sentence, "write type = \"pvh\"");
+        }
+        if config.max_vcpus > VCPUS_MAX {
+            let sentence = format!("a domain has at most {VCPUS_MAX} vCPUs");
+            return refuse(sentence, "ask for fewer");
+        }
+        let gic = self
+            .hypervisor
+            .host_info()
+            .map_or(0, |host| host.gic_version);
+        if gic != 3 {
+            let sentence = format!("domains on hosts with a GICv{gic} are not there yet");
+            return refuse(sentence, "use a host with a GICv3");
+        }
+        Ok(())
+    }
+
+    /// Finds a kernel or ramdisk.
+    fn content(
+        &self,
+        session: SessionId,
+        create: &Create,
+        key: &str,
+        source: &ImageSource,
+    ) -> Result<Content<H::Frames>, Failure> {
+        match source {
+            ImageSource::Boot(name) => {
+                let file = self.hypervisor.bundle_file(name).map(Content::Bundle);
+                file.ok_or_else(|| {
+                    let sentence = format!("the boot bundle has no file '{name}' for '{key}'");
+                    Failure::new(ErrorCode::BAD_IMAGE, sentence)
+                        .with_remedy("name a file that 'cargo xtask bundle' put there")
+                })
+            }
+            ImageSource::Store(name) => {
+                let sentence = format!("the store has no image '{name}': images come later");
+                Err(Failure::new(ErrorCode::BAD_IMAGE, sentence)
+                    .with_remedy("name a file on your side, or boot:NAME"))
+            }
+            ImageSource::File(path) => self.uploaded(session, create, key, path),
+        }
+    }
+
+    fn uploaded(
+        &self,
+        session: SessionId,
+        create: &Create,
+        key: &str,
+        path: &str,
+    ) -> Result<Content<H::Frames>, Failure> {
+        let no = |sentence: String| {
+            Failure::new(ErrorCode::BAD_BLOB, sentence)
+                .with_remedy("upload the file in the same session, before 'create'")
+        };
+        let Some(named) = create.files.iter().find(|file| file.key == key) else {
+            return Err(no(format!(
+                "the content of {key} '{path}' was not sent along"
+            )));
+        };
+        let client = self.clients.get(&session);
+        let blob = client.and_then(|client| client.find(&named.blob));
+        match blob {
+            Some(blob) if blob.length() == named.length => Ok(Content::Blob(Rc::clone(blob))),
+            Some(_) => Err(no(format!(
+                "the length of {key} '{path}' is not its blob's"
+            ))),
+            None => Err(no(format!(
+                "the session does not hold the blob of {key} '{path}'"
+            ))),
+        }
+    }
+}
+
+/// Reads a configuration; everything that is wrong with it in one failure.
+fn read_config(origin: &str, text: &str) -> Result<(DomainConfig, Vec<String>), Failure> {
+    if text.len() > MAX_CONFIG {
+        let sentence = format!("the configuration has more than {MAX_CONFIG} bytes");
+        return Err(Failure::new(ErrorCode::TOO_LARGE, sentence));
+    }
+    let bad = |sentence: String| Failure::new(ErrorCode::BAD_CONFIG, sentence);
+    let file = ConfigFile::parse(origin, text).map_err(|error| bad(format!("{error}")))?;
+    match DomainConfig::from_file(&file) {
+        Ok((config, warnings)) => {
+            let warnings = warnings.iter().map(ToString::to_string).collect();
+            Ok((config, warnings))
+        }
+        Err(errors) => {
+            let all: Vec<String> = errors.iter().take(16).map(ToString::to_string).collect();
+            Err(bad(all.join("\n")))
+        }
+    }
+}

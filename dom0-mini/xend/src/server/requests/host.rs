@@ -1,0 +1,197 @@
+//! Requests about the host, and the list of domains.
+
+use crate::domain::Domain;
+use crate::hypervisor::{HostStop, Hypervisor};
+use crate::lifecycle::State;
+use crate::refusal::refused;
+use crate::server::{NAME, Xend};
+use alloc::string::ToString;
+use alloc::vec::Vec;
+use hv_abi::control::domain::{DomainInfo, ShutdownReason, state};
+use mgmt_proto::messages::{
+    DomainDetail, DomainFlags, DomainKind, DomainRef, DomainState, DomainSummary, Failure,
+    HostInfo, NamedCount, Reply, TextChunk,
+};
+
+/// Time for the answer to a stop to get out, in nanoseconds.
+const LAST_WORDS_NS: u64 = 300_000_000;
+
+impl<H: Hypervisor> Xend<H> {
+    pub(super) fn info(&mut self) -> Result<Reply, Failure> {
+        let host = self
+            .hypervisor
+            .host_info()
+            .map_err(|errno| refused("tell its facts", errno))?;
+        let heap = self.hypervisor.heap();
+        Ok(Reply::Info(HostInfo {
+            total_kib: host.total_kib,
+            free_kib: host.free_kib,
+            hypervisor_kib: host.hypervisor_kib,
+            dom0_kib: host.dom0_kib,
+            boot_kib: host.boot_kib,
+            store_kib: host.store_kib,
+            domains_kib: host.domains_kib,
+            cpus: host.cpus,
+            arch: self.facts.arch.clone(),
+            board: self.facts.board.clone(),
+            uptime_ns: host.now_ns,
+            hypervisor: self.facts.hypervisor.clone(),
+            xend: NAME.into(),
+            boot_phases: self.facts.boot_phases.clone(),
+            heap_used: heap.used,
+            heap_size: heap.size,
+            domains: host.domains,
+            wall_clock_ns: self.now.wall_ns,
+        }))
+    }
+
+    pub(super) fn config_show(&self) -> Reply {
+        Reply::Text(TextChunk {
+            next: self.settings.len() as u64,
+            lost: 0,
+            text: self.settings.clone().into_bytes(),
+        })
+    }
+
+    pub(super) fn host_stop(&mut self, restart: bool) -> Reply {
+        let how = if restart {
+            HostStop::Restart
+        } else {
+            HostStop::PowerOff
+        };
+        self.log_line("the host is to stop");
+        self.stop = Some((self.now.mono_ns.saturating_add(LAST_WORDS_NS), how));
+        Reply::Done
+    }
+
+    pub(super) fn list(&mut self) -> Reply {
+        let infos = self.infos();
+        let summaries = infos.iter().filter_map(|info| self.summary(info));
+        Reply::List(summaries.collect())
+    }
+
+    pub(super) fn show(&mut self, wanted: &DomainRef) -> Result<Reply, Failure> {
+        let infos = self.infos();
+        let is_dom0 = matches!(wanted, DomainRef::Id(0))
+            || matches!(wanted, DomainRef::Name(name) if name == "Domain-0");
+        let domain = if is_dom0 {
+            None
+        } else {
+            let key = self.table.find(wanted)?;
+            self.table.get(key)
+        };
+        let domid = domain.map_or(Some(hv_abi::DomId::ZERO), |domain| domain.domid);
+        let info = infos.iter().find(|info| Some(info.domid) == domid);
+        let info = info.copied().unwrap_or_default();
+        let summary = match domain {
+            Some(domain) => self.summary_of(domain, &info),
+            None => domain_0(&info, self.now.mono_ns),
+        };
+        Ok(Reply::Domain(DomainDetail {
+            summary,
+            config: domain.map_or_else(Default::default, |domain| domain.plan.text.clone()),
+            counters: self.counters(domain, &info),
+            guest_domid: domain
+                .map(|domain| domain.guest_domid)
+                .filter(|guest| *guest != info.domid.0),
+        }))
+    }
+
+    fn summary(&self, info: &DomainInfo) -> Option<DomainSummary> {
+        if info.domid == hv_abi::DomId::ZERO {
+            return Some(domain_0(info, self.now.mono_ns));
+        }
+        let found = self
+            .table
+            .iter()
+            .find(|(_, domain)| domain.domid == Some(info.domid));
+        found.map(|(_, domain)| self.summary_of(domain, info))
+    }
+
+    fn summary_of(&self, domain: &Domain<H>, info: &DomainInfo) -> DomainSummary {
+        DomainSummary {
+            domid: domain.domid.map_or(0, |domid| domid.0),
+            name: domain.name.clone(),
+            uuid: domain.uuid,
+            kind: DomainKind::PVH,
+            state: if domain.state == State::Dying {
+                DomainState::DYING
+            } else {
+                shown_state(info)
+            },
+            vcpus: domain.plan.config.max_vcpus,
+            memory_kib: domain.memory_kib,
+            cpu_ns: info.cpu_ns,
+            age_ns: self.now.mono_ns.saturating_sub(info.created_ns),
+            flags: match domain.state {
+                State::Building => DomainFlags::BUILDING,
+                State::Saving => DomainFlags::SAVING,
+                State::Restoring => DomainFlags::RESTORING,
+                State::ShuttingDown => DomainFlags::SHUTTING_DOWN,
+                _ => DomainFlags::default(),
+            },
+        }
+    }
+
+    fn counters(&self, domain: Option<&Domain<H>>, info: &DomainInfo) -> Vec<NamedCount> {
+        let store = self.xenstore.counters(info.domid.0);
+        let console = domain.map_or(0, |domain| u64::from(domain.console.faults()));
+        [
+            ("exits", info.exits),
+            ("hypercalls", info.hypercalls),
+            ("refusals", info.refusals),
+            ("memory frames", info.frames),
+            ("overhead frames", info.overhead_frames),
+            ("console faults", console),
+            (
+                "xenstore nodes",
+                self.xenstore.usage(info.domid.0).nodes as u64,
+            ),
+            ("xenstore requests", store.requests),
+            ("xenstore errors", store.errors),
+            ("xenstore faults", store.faults),
+        ]
+        .into_iter()
+        .map(|(name, count)| NamedCount {
+            name: name.to_string(),
+            count,
+        })
+        .collect()
+    }
+}
+
+fn domain_0(info: &DomainInfo, now_ns: u64) -> DomainSummary {
+    DomainSummary {
+        domid: 0,
+        name: "Domain-0".into(),
+        uuid: info.uuid,
+        kind: DomainKind::CONTROL,
+        state: shown_state(info),
+        vcpus: info.vcpus,
+        memory_kib: info.frames.saturating_mul(4),
+        cpu_ns: info.cpu_ns,
+        age_ns: now_ns.saturating_sub(info.created_ns),
+        flags: DomainFlags::default(),
+    }
+}
+
+fn shown_state(info: &DomainInfo) -> DomainState {
+    let is = |bits: u32| info.state & bits != 0;
+    let crashed = matches!(
+        info.shutdown_reason,
+        ShutdownReason::CRASH | ShutdownReason::WATCHDOG
+    );
+    if is(state::DYING) {
+        DomainState::DYING
+    } else if is(state::SHUTDOWN) && crashed {
+        DomainState::CRASHED
+    } else if is(state::SHUTDOWN) {
+        DomainState::SHUTDOWN
+    } else if is(state::PAUSED) {
+        DomainState::PAUSED
+    } else if is(state::BLOCKED) {
+        DomainState::BLOCKED
+    } else {
+        DomainState::RUNNING
+    }
+}
