@@ -15,6 +15,7 @@ mod output;
 mod problem;
 mod restore;
 mod save;
+mod signals;
 mod upload;
 
 use args::{Asked, ConfigVerb, Verb};
@@ -22,14 +23,16 @@ use link::{Client, Host};
 use mgmt_proto::messages::RequestBody;
 use output::{Output, note};
 use problem::Problem;
-use std::{path::Path, process::ExitCode};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use std::{path::Path, process::ExitCode, sync::Arc};
 
 /// How this client introduces itself.
 const CLIENT_NAME: &str = concat!("xenman ", env!("CARGO_PKG_VERSION"));
 
 fn main() -> ExitCode {
-    let words: Vec<String> =
-        std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect();
+    let words: Vec<String> = std::env::args_os()
+        .map(|word| word.to_string_lossy().into_owned())
+        .collect();
     let json = words.iter().any(|word| word == "--json");
     match args::parse(&words).and_then(run) {
         Ok(()) => ExitCode::SUCCESS,
@@ -59,7 +62,9 @@ fn run(asked: Asked) -> Result<(), Problem> {
         Asked::Text(text) => return Output { json: false }.bytes(text.as_bytes()),
         Asked::Verb(arguments) => arguments,
     };
-    let output = Output { json: arguments.json };
+    let output = Output {
+        json: arguments.json,
+    };
     // What needs no host, or checks something before it needs one.
     match arguments.verb {
         Verb::Config(config) => {
@@ -69,15 +74,15 @@ fn run(asked: Asked) -> Result<(), Problem> {
         Verb::Serve(serve) => broker(&host(arguments.host)?, &serve),
         Verb::Create(create) => {
             let prepared = create::prepare(&create)?;
-            let client = connect(arguments.host)?;
+            let client = Arc::new(connect(arguments.host)?);
             create::create(&client, output, &create, prepared)
         }
         Verb::Restore(restore) => restore::restore(|| connect(arguments.host), output, &restore),
-        verb => with_client(&connect(arguments.host)?, output, verb),
+        verb => with_client(&Arc::new(connect(arguments.host)?), output, verb),
     }
 }
 
-fn with_client(client: &Client, output: Output, verb: Verb) -> Result<(), Problem> {
+fn with_client(client: &Arc<Client>, output: Output, verb: Verb) -> Result<(), Problem> {
     match verb {
         Verb::Info(_) => host::info(client, output),
         Verb::List(list) => domains::list(client, output, &list.domains),
@@ -100,11 +105,14 @@ fn with_client(client: &Client, output: Output, verb: Verb) -> Result<(), Proble
 
 /// The host that was asked for.
 fn host(option: Option<String>) -> Result<Host, Problem> {
-    let from_environment = || std::env::var("XENMAN_HOST").ok().filter(|host| !host.is_empty());
+    let from_environment = || {
+        std::env::var("XENMAN_HOST")
+            .ok()
+            .filter(|host| !host.is_empty())
+    };
     let Some(host) = option.or_else(from_environment) else {
-        return Err(Problem::usage("which host?").with_remedy(
-            "say -H unix:PATH or -H serial:/dev/tty…, or set XENMAN_HOST",
-        ));
+        return Err(Problem::usage("which host?")
+            .with_remedy("say -H unix:PATH or -H serial:/dev/tty…, or set XENMAN_HOST"));
     };
     Ok(host.parse()?)
 }
@@ -115,10 +123,21 @@ fn connect(option: Option<String>) -> Result<Client, Problem> {
 
 /// `serve`.
 fn broker(host: &Host, serve: &args::Serve) -> Result<(), Problem> {
-    let Some(path) = serve.listen.strip_prefix("unix:").filter(|path| !path.is_empty()) else {
-        return Err(Problem::usage(format!("cannot listen on '{}'", output::harmless(&serve.listen)))
-            .with_remedy("write --listen unix:PATH"));
+    let Some(path) = serve
+        .listen
+        .strip_prefix("unix:")
+        .filter(|path| !path.is_empty())
+    else {
+        return Err(Problem::usage(format!(
+            "cannot listen on '{}'",
+            output::harmless(&serve.listen)
+        ))
+        .with_remedy("write --listen unix:PATH"));
     };
-    link::serve(host, Path::new(path), || note(&format!("xenman: serving {host} on unix:{path}")))?;
+    let asked = signals::watch(&[SIGINT, SIGTERM, SIGHUP])?;
+    link::serve(host, Path::new(path), |stopper| {
+        signals::when(asked, move || stopper.stop());
+        note(&format!("xenman: serving {host} on unix:{path}"));
+    })?;
     Ok(())
 }

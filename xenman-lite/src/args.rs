@@ -1,0 +1,471 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The command line: verbs, their arguments, and the options that may stand anywhere.
+
+use crate::{output::harmless, problem::Problem};
+use argh::FromArgs;
+use mgmt_proto::config::suggest;
+
+/// xenman: control a host and its domains.
+///
+/// HOST is unix:PATH (a broker's or an emulator's socket) or serial:/dev/tty…[@BAUD]; without -H it is taken from XENMAN_HOST.
+/// -H and --json may stand before or after the verb.
+///
+/// Exit status: 0 done, 1 refused or failed, 2 wrong usage, 3 cannot reach xend.
+#[derive(FromArgs, Debug)]
+pub(crate) struct Arguments {
+    /// the host to talk to
+    #[argh(option, short = 'H', arg_name = "host")]
+    pub(crate) host: Option<String>,
+    /// write JSON instead of text
+    #[argh(switch)]
+    pub(crate) json: bool,
+    #[argh(subcommand)]
+    pub(crate) verb: Verb,
+}
+
+#[derive(FromArgs, Debug)]
+#[argh(subcommand)]
+pub(crate) enum Verb {
+    Info(Info),
+    List(List),
+    Dmesg(Dmesg),
+    Log(Log),
+    Create(Create),
+    Destroy(Destroy),
+    Shutdown(Shutdown),
+    Reboot(Reboot),
+    Pause(Pause),
+    Unpause(Unpause),
+    Rename(Rename),
+    Console(Console),
+    Save(Save),
+    Restore(Restore),
+    Snapshot(Snapshot),
+    Domid(Domid),
+    Domname(Domname),
+    Serve(Serve),
+    Config(Config),
+}
+
+/// The verbs, for suggestions.
+const VERBS: [&str; 19] = [
+    "info", "list", "dmesg", "log", "create", "destroy", "shutdown", "reboot", "pause", "unpause",
+    "rename", "console", "save", "restore", "snapshot", "domid", "domname", "serve", "config",
+];
+
+/// Show the host: its memory, processors, versions and start.
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "info")]
+pub(crate) struct Info {}
+
+/// List the domains, Domain-0 first.
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "list")]
+pub(crate) struct List {
+    /// only these domains, by name or number
+    #[argh(positional, arg_name = "domain")]
+    pub(crate) domains: Vec<String>,
+}
+
+/// Print the hypervisor's log.
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "dmesg")]
+pub(crate) struct Dmesg {
+    /// go on with what is new, until interrupted
+    #[argh(switch, short = 'f')]
+    pub(crate) follow: bool,
+}
+
+/// Print xend's log.
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "log")]
+pub(crate) struct Log {
+    /// go on with what is new, until interrupted
+    #[argh(switch, short = 'f')]
+    pub(crate) follow: bool,
+}
+
+/// Create and start a domain from an xl-style configuration file.
+///
+/// The kernel and ramdisk it names are files here, uploaded unless the host has them already, or boot:NAME for a member of the
+/// host's boot bundle. Compressed arm64 kernels (gzip, zstd, xz, lz4, EFI zboot) are unpacked here.
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "create")]
+pub(crate) struct Create {
+    /// the configuration file
+    #[argh(positional, arg_name = "file")]
+    pub(crate) file: String,
+    /// settings that count more than the file's, such as memory=512 or name=b
+    #[argh(positional, arg_name = "key=value")]
+    pub(crate) overrides: Vec<String>,
+    /// leave the domain paused
+    #[argh(switch, short = 'p')]
+    pub(crate) paused: bool,
+    /// attach to the domain's console
+    #[argh(switch, short = 'c')]
+    pub(crate) console: bool,
+}
+
+/// Take a domain apart at once, without asking the guest.
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "destroy")]
+pub(crate) struct Destroy {
+    /// the domain's name or number
+    #[argh(positional)]
+    pub(crate) domain: String,
+}
+
+/// Ask a domain's guest to shut down.
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "shutdown")]
+pub(crate) struct Shutdown {
+    /// the domain's name or number
+    #[argh(positional)]
+    pub(crate) domain: Option<String>,
+    /// all domains but Domain-0
+    #[argh(switch, short = 'a')]
+    pub(crate) all: bool,
+    /// wait until it has happened
+    #[argh(switch, short = 'w')]
+    pub(crate) wait: bool,
+}
+
+/// Ask a domain's guest to reboot.
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "reboot")]
+pub(crate) struct Reboot {
+    /// the domain's name or number
+    #[argh(positional)]
+    pub(crate) domain: String,
+    /// wait until it has happened
+    #[argh(switch, short = 'w')]
+    pub(crate) wait: bool,
+}
+
+/// Stop a domain's virtual CPUs.
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "pause")]
+pub(crate) struct Pause {
+    /// the domain's name or number
+    #[argh(positional)]
+    pub(crate) domain: String,
+}
+
+/// Let a paused domain run again.
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "unpause")]
+pub(crate) struct Unpause {
+    /// the domain's name or number
+    #[argh(positional)]
+    pub(crate) domain: String,
+}
+
+/// Give a domain another name.
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "rename")]
+pub(crate) struct Rename {
+    /// the domain's name or number
+    #[argh(positional)]
+    pub(crate) domain: String,
+    /// its new name
+    #[argh(positional)]
+    pub(crate) name: String,
+}
+
+/// Attach to a domain's console; Ctrl-] leaves.
+///
+/// What the console said before is shown first. The console is followed across reboots and left when the domain is gone. When the
+/// input is not a terminal, it is typed as it comes; after its end the console is left once it has been silent for a while.
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "console")]
+pub(crate) struct Console {
+    /// the domain's name or number
+    #[argh(positional)]
+    pub(crate) domain: String,
+    /// print what the console has said so far and leave; works for domains that are gone, too
+    #[argh(switch)]
+    pub(crate) dump: bool,
+    /// seconds of silence after the end of the input before leaving (default 2)
+    #[argh(option, default = "2", arg_name = "seconds")]
+    pub(crate) linger: u32,
+}
+
+/// Save a domain and take it from the host.
+///
+/// The file appears, or replaces an older one, complete or not at all; a save that fails or is interrupted leaves the domain running.
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "save")]
+pub(crate) struct Save {
+    /// the domain's name or number
+    #[argh(positional)]
+    pub(crate) domain: String,
+    /// a file, or store:LABEL for the host's store
+    #[argh(positional, arg_name = "file")]
+    pub(crate) target: String,
+}
+
+/// Restore a saved domain; what it is restored from stays.
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "restore")]
+pub(crate) struct Restore {
+    /// a file, or store:LABEL for the host's store
+    #[argh(positional, arg_name = "file")]
+    pub(crate) source: String,
+    /// leave the domain paused
+    #[argh(switch, short = 'p')]
+    pub(crate) paused: bool,
+    /// another name for the domain
+    #[argh(option)]
+    pub(crate) name: Option<String>,
+}
+
+/// Snapshots in the host's store.
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "snapshot")]
+pub(crate) struct Snapshot {
+    #[argh(subcommand)]
+    pub(crate) verb: SnapshotVerb,
+}
+
+#[derive(FromArgs, Debug)]
+#[argh(subcommand)]
+pub(crate) enum SnapshotVerb {
+    List(SnapshotList),
+    Delete(SnapshotDelete),
+}
+
+/// List the snapshots in the host's store.
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "list")]
+pub(crate) struct SnapshotList {}
+
+/// Delete a snapshot from the host's store.
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "delete")]
+pub(crate) struct SnapshotDelete {
+    /// its label
+    #[argh(positional)]
+    pub(crate) label: String,
+}
+
+/// Print the number of the domain with a name.
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "domid")]
+pub(crate) struct Domid {
+    /// the domain's name
+    #[argh(positional)]
+    pub(crate) name: String,
+}
+
+/// Print the name of the domain with a number.
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "domname")]
+pub(crate) struct Domname {
+    /// the domain's number
+    #[argh(positional)]
+    pub(crate) domid: u16,
+}
+
+/// Share one connection to a host among many clients.
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "serve")]
+pub(crate) struct Serve {
+    /// where clients connect: unix:PATH
+    #[argh(option, arg_name = "unix:path")]
+    pub(crate) listen: String,
+}
+
+/// Configuration files of domains.
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "config")]
+pub(crate) struct Config {
+    #[argh(subcommand)]
+    pub(crate) verb: ConfigVerb,
+}
+
+#[derive(FromArgs, Debug)]
+#[argh(subcommand)]
+pub(crate) enum ConfigVerb {
+    Check(ConfigCheck),
+}
+
+/// Check a configuration file without a host.
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "check")]
+pub(crate) struct ConfigCheck {
+    /// the configuration file
+    #[argh(positional, arg_name = "file")]
+    pub(crate) file: String,
+    /// settings that count more than the file's
+    #[argh(positional, arg_name = "key=value")]
+    pub(crate) overrides: Vec<String>,
+}
+
+/// What the command line asks for.
+#[derive(Debug)]
+pub(crate) enum Asked {
+    /// To do something.
+    Verb(Arguments),
+    /// To print this: help, or the version.
+    Text(String),
+}
+
+/// Reads a command line, the program's name first.
+pub(crate) fn parse(words: &[String]) -> Result<Asked, Problem> {
+    let program = words
+        .first()
+        .map_or("xenman", |path| path.rsplit('/').next().unwrap_or(path));
+    let words = hoist(words.get(1..).unwrap_or_default());
+    if words.iter().any(|word| word == "--version" || word == "-V") {
+        return Ok(Asked::Text(format!(
+            "xenman {}\n",
+            env!("CARGO_PKG_VERSION")
+        )));
+    }
+    check_verb(program, &words)?;
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    match Arguments::from_args(&[program], &words) {
+        Ok(arguments) => Ok(Asked::Verb(arguments)),
+        Err(exit) if exit.status.is_ok() => Ok(Asked::Text(exit.output)),
+        Err(exit) => Err(Problem::usage(exit.output.trim_end().to_owned())),
+    }
+}
+
+/// Moves -H and --json to the front, from where people put them.
+fn hoist(words: &[String]) -> Vec<String> {
+    let mut front = Vec::new();
+    let mut rest = Vec::new();
+    let mut words = words.iter();
+    while let Some(word) = words.next() {
+        match word.as_str() {
+            "-H" | "--host" => {
+                front.push(word.clone());
+                front.extend(words.next().cloned());
+            }
+            "--json" => front.push(word.clone()),
+            "--" => {
+                rest.push(word.clone());
+                rest.extend(words.by_ref().cloned());
+            }
+            other => match other
+                .strip_prefix("--host=")
+                .or_else(|| attached_host(other))
+            {
+                Some(host) => front.extend(["--host".to_owned(), host.to_owned()]),
+                None => rest.push(word.clone()),
+            },
+        }
+    }
+    front.extend(rest);
+    front
+}
+
+/// `-Hunix:…`.
+fn attached_host(word: &str) -> Option<&str> {
+    word.strip_prefix("-H").filter(|host| !host.is_empty())
+}
+
+/// Refuses what is not a verb before argh does, with a guess at what was meant.
+fn check_verb(program: &str, words: &[String]) -> Result<(), Problem> {
+    let mut words = words.iter();
+    let verb = loop {
+        match words.next().map(String::as_str) {
+            Some("-H" | "--host") => drop(words.next()),
+            Some("--json") => {}
+            other => break other,
+        }
+    };
+    match verb {
+        None => {
+            let usage = Arguments::from_args(&[program], &["--help"]).err();
+            Err(Problem::usage_text(
+                usage.map(|exit| exit.output).unwrap_or_default(),
+            ))
+        }
+        Some("--help" | "-h" | "help") => Ok(()),
+        Some(option) if option.starts_with('-') => Ok(()),
+        Some(verb) if VERBS.contains(&verb) => Ok(()),
+        Some(verb) => {
+            let problem = Problem::usage(format!("there is no verb '{}'", harmless(verb)));
+            Err(match suggest(verb, VERBS) {
+                Some(meant) => problem.with_remedy(format!("did you mean '{meant}'?")),
+                None => problem.with_remedy(format!("'{program} --help' lists them")),
+            })
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(line: &str) -> Result<Asked, Problem> {
+        parse(&line.split(' ').map(str::to_owned).collect::<Vec<_>>())
+    }
+
+    fn arguments(line: &str) -> Arguments {
+        match read(line) {
+            Ok(Asked::Verb(arguments)) => arguments,
+            other => panic!("{line}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn host_and_json_may_stand_anywhere() {
+        for line in [
+            "xenman -H unix:/a --json list",
+            "xenman list --json -H unix:/a",
+            "xm list -Hunix:/a --json",
+        ] {
+            let arguments = arguments(line);
+            assert_eq!(
+                (arguments.host.as_deref(), arguments.json),
+                (Some("unix:/a"), true),
+                "{line}"
+            );
+            assert!(matches!(arguments.verb, Verb::List(_)));
+        }
+    }
+
+    #[test]
+    fn every_verb_has_help() {
+        for verb in VERBS {
+            assert!(
+                matches!(read(&format!("xenman {verb} --help")), Ok(Asked::Text(text)) if text.contains(verb)),
+                "{verb}"
+            );
+        }
+        assert!(
+            matches!(read("xenman --help"), Ok(Asked::Text(text)) if VERBS.iter().all(|verb| text.contains(verb)))
+        );
+        assert!(
+            matches!(read("xenman --version"), Ok(Asked::Text(text)) if text.starts_with("xenman "))
+        );
+    }
+
+    #[test]
+    fn wrong_usage_has_status_2() {
+        for (line, word) in [
+            ("xenman", "Usage"),
+            ("xenman lst", "did you mean 'list'?"),
+            ("xenman frobnicate", "lists them"),
+            ("xenman create", "file"),
+            ("xenman list --frob", "--frob"),
+            ("xenman domname x", "domid"),
+        ] {
+            let problem = read(line).unwrap_err();
+            assert_eq!(problem.status, 2, "{line}");
+            assert!(problem.to_string().contains(word), "{line}: {problem}");
+        }
+    }
+
+    #[test]
+    fn create_takes_overrides_and_switches_in_any_order() {
+        let Verb::Create(create) = arguments("xenman create -p a.cfg memory=96 -c name=b").verb
+        else {
+            panic!()
+        };
+        assert_eq!((create.file.as_str(), create.overrides.len()), ("a.cfg", 2));
+        assert!(create.paused && create.console);
+    }
+}
