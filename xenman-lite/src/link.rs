@@ -18,7 +18,7 @@ mod port;
 mod tests;
 mod transport;
 
-pub(crate) use broker::{Stopper, serve};
+pub(crate) use broker::serve;
 pub(crate) use client::{Client, Pending};
 pub(crate) use error::LinkError;
 pub(crate) use transport::Host;

@@ -142,11 +142,6 @@ impl Client {
         &self.welcome
     }
 
-    /// Which host this is.
-    pub(crate) fn host(&self) -> &Host {
-        &self.host
-    }
-
     /// Sends a request; its answer can be waited for later.
     pub(crate) fn start(&self, body: RequestBody) -> Pending {
         let (tell, news) = mpsc::channel();
@@ -231,6 +226,7 @@ impl Pending {
     }
 
     /// Waits for the answer for a while; nothing if it has not come.
+    #[cfg(test)]
     pub(crate) fn wait_for(&self, patience: Duration) -> Option<Result<Reply, LinkError>> {
         let give_up = Instant::now() + patience;
         loop {

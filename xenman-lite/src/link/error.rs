@@ -45,6 +45,7 @@ impl LinkError {
     }
 
     /// xend's own word, if it is one.
+    #[cfg(test)]
     pub(crate) fn failure(&self) -> Option<&Failure> {
         match self {
             Self::Failed(failure) => Some(failure),

@@ -2,6 +2,7 @@
 //! Clients, the broker and a fake xend on real sockets.
 
 use super::{
+    broker::Stopper,
     fake::{Answer, FakeXend},
     *,
 };
@@ -96,7 +97,7 @@ fn answer(body: RequestBody) -> Answer {
 }
 
 fn chunks(count: u32) -> impl Iterator<Item = RequestBody> {
-    let raw: Vec<u8> = (0..65536u32).map(|i| (i * i >> 7) as u8).collect();
+    let raw: Vec<u8> = (0..65536u32).map(|i| ((i * i) >> 7) as u8).collect();
     let chunk = Chunk::encode_raw(&raw);
     (0..count).map(move |index| {
         RequestBody::BlobPut(BlobPut {
@@ -123,10 +124,7 @@ fn upload(client: &Client, count: u32) {
 fn a_lone_client_asks_and_is_answered() {
     let site = Site::new();
     let client = site.connect("test 1");
-    assert_eq!(
-        (client.welcome().arch.as_str(), client.host()),
-        ("aarch64", &site.xend.host())
-    );
+    assert_eq!(client.welcome().arch, "aarch64");
     assert_eq!(
         client.call(RequestBody::List).unwrap(),
         Reply::List(Vec::new())
