@@ -1,6 +1,7 @@
 //! Counter ticks and nanoseconds.
 
-/// Converts between the two without division: 32.32 fixed-point factors.
+/// Converts between the two without division: nanoseconds in a tick as 32.32, ticks in a nanosecond (at most one) as
+/// 0.64 fixed-point factor, so that neither drifts away over months.
 #[derive(Clone, Copy, Debug)]
 pub struct Clock {
     hz: u64,
@@ -21,8 +22,8 @@ impl Clock {
         Self {
             hz,
             start,
-            ns_per_tick: fixed(NS_PER_S, hz),
-            ticks_per_ns: fixed(hz, NS_PER_S),
+            ns_per_tick: fixed(NS_PER_S, hz, 32),
+            ticks_per_ns: fixed(hz, NS_PER_S, 64),
         }
     }
 
@@ -35,13 +36,13 @@ impl Clock {
     /// Time at a count.
     #[must_use]
     pub fn ns_at(&self, ticks: u64) -> u64 {
-        scale(ticks.wrapping_sub(self.start), self.ns_per_tick)
+        scale(ticks.wrapping_sub(self.start), self.ns_per_tick, 32)
     }
 
     /// The first count at or after a time.
     #[must_use]
     pub fn ticks_at(&self, ns: u64) -> u64 {
-        let ticks = scale(ns, self.ticks_per_ns).saturating_add(1);
+        let ticks = scale(ns, self.ticks_per_ns, 64).saturating_add(1);
         self.start.saturating_add(ticks)
     }
 
@@ -49,19 +50,20 @@ impl Clock {
     #[must_use]
     pub fn deadline_ns(&self, ticks: u64) -> u64 {
         match ticks.checked_sub(self.start) {
-            Some(ticks) => scale(ticks, self.ns_per_tick).saturating_add(1),
+            Some(ticks) => scale(ticks, self.ns_per_tick, 32).saturating_add(1),
             None => 0,
         }
     }
 }
 
-fn fixed(numerator: u64, denominator: u64) -> u64 {
-    let value = (u128::from(numerator) << 32) / u128::from(denominator);
+fn fixed(numerator: u64, denominator: u64, bits: u32) -> u64 {
+    let value = (u128::from(numerator) << bits) / u128::from(denominator);
     u64::try_from(value).unwrap_or(u64::MAX)
 }
 
-fn scale(value: u64, factor: u64) -> u64 {
-    let product = (u128::from(value) * u128::from(factor)) >> 32;
+#[inline]
+fn scale(value: u64, factor: u64, bits: u32) -> u64 {
+    let product = (u128::from(value) * u128::from(factor)) >> bits;
     u64::try_from(product).unwrap_or(u64::MAX)
 }
 

@@ -12,4 +12,10 @@
 
 pub mod clock;
 pub mod hw;
+pub mod exit;
+pub mod features;
+pub mod psci;
+pub mod stage2;
 pub mod syndrome;
+pub mod vgic;
+pub mod vgic;

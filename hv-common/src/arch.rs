@@ -75,6 +75,9 @@ pub trait Arch: Sized + Send + Sync + 'static {
     const CAPABILITIES: &'static str;
 }
 
+/// A value in frames, shared between CPUs.
+pub type Shared<A, T> = <<A as Arch>::Host as Host>::Shared<T>;
+
 /// A guest CPU, driven as a coroutine: answer its last exit, receive its next one.
 pub trait Vcpu<A: Arch>: Send {
     /// A CPU that is switched off, number `index` of its domain.

@@ -27,6 +27,7 @@ mod entry;
 mod page;
 
 pub(crate) use bind::lock_both;
+pub(crate) use page::place_vcpu_info;
 pub use bind::{
     alloc_unbound, bind_interdomain, bind_ipi, bind_vcpu, bind_virq, close, close_some, restore,
 };

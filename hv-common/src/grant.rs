@@ -16,7 +16,7 @@
 use hv_abi::xen::grant::{FRAMES_MAX, MapGrantRef, UnmapGrantRef, map, status};
 use hv_abi::{Errno, FRAME_SHIFT, FRAME_SIZE};
 
-use crate::arch::{Arch, Attributes, Gfn, Host, Mfn};
+use crate::arch::{Arch, Attributes, Gfn, Mfn};
 use crate::domain::{Domain, DomainState};
 use crate::event::lock_both;
 use crate::hypervisor::Hypervisor;

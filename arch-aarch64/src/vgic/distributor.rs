@@ -1,258 +1,335 @@
-//! The distributor's registers (IHI 0069 12.9). Offsets as in the specification's table.
+//! The registers: GICD and GICR frames (IHI 0069, "The distributor", "The redistributor").
+//!
+//! Reserved registers and fields read as zero and ignore writes. State of a listed interrupt is folded by the caller
+//! before an access.
 
-use super::state::{Bank, INTIDS, PRIVATE, ROUTE_TO_ANY, State};
-use super::{Effect, MachineChange, bit};
+use super::bank::PRIORITY_MASK;
+use super::{
+    AFFINITY_ROUTING, Bank, ENABLE_GROUP0, ENABLE_GROUP1, Gic, SHARED, SINGLE_SECURITY_STATE, SPIS,
+};
 
-const CTLR: u32 = 0x0000;
-const TYPER: u32 = 0x0004;
-const IIDR: u32 = 0x0008;
-const IGROUPR: u32 = 0x0080;
-const ISENABLER: u32 = 0x0100;
-const ICENABLER: u32 = 0x0180;
-const ISPENDR: u32 = 0x0200;
-const ICPENDR: u32 = 0x0280;
-const ISACTIVER: u32 = 0x0300;
-const ICACTIVER: u32 = 0x0380;
-const IPRIORITYR: u32 = 0x0400;
-const ITARGETSR: u32 = 0x0800;
-const ICFGR: u32 = 0x0C00;
-const IGRPMODR: u32 = 0x0D00;
-const IROUTER: u32 = 0x6000;
-const IROUTER_END: u32 = IROUTER + 8 * INTIDS;
-const PIDR2: u32 = 0xFFE8;
-
-/// ARE (4) and DS (6) read as one; there is one security state.
-const CTLR_FIXED: u32 = (1 << 4) | (1 << 6);
-const CTLR_WRITABLE: u32 = 0b11;
-/// ARM, product 0 of ours, revision 0: an implementer's code of its own would be a lie too.
-pub(super) const IIDR_VALUE: u64 = 0x43B;
-/// Architecture revision 3 in PIDR2.
-pub(super) const PIDR2_VALUE: u64 = 0x3B;
-
-/// Reads.
-pub(super) fn read(state: &State, offset: u32, size: u8) -> u64 {
-    let word = offset & !3;
-    let value = match word {
-        CTLR => u64::from(state.ctlr | CTLR_FIXED),
-        TYPER => typer(state),
-        IIDR => IIDR_VALUE,
-        PIDR2 => PIDR2_VALUE,
-        IROUTER..IROUTER_END => return read_router(state, offset, size),
-        IGROUPR..ITARGETSR | ICFGR..IGRPMODR => match shared_bank(state, word) {
-            Some(bank) => u64::from(read_bank(bank, word)),
-            None => 0,
-        },
-        _ => 0,
-    };
-    part(value, offset & 3, size)
+/// A register frame.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Frame {
+    /// The distributor.
+    Distributor,
+    /// A vCPU's redistributor: control.
+    Redistributor(u32),
+    /// A vCPU's redistributor: SGIs and PPIs.
+    Private(u32),
 }
 
-/// ITLinesNumber, IDbits for 10 bits of INTID, no LPIs, no message-based SPIs; A3V.
-fn typer(state: &State) -> u64 {
-    let lines = u64::from(INTIDS / 32 - 1);
-    let cpus = u64::from(state.vcpus().min(8) - 1);
-    lines | (cpus << 5) | (9 << 19) | (1 << 24)
+/// What a write leads to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Effect {
+    /// vCPUs that have to look, a bit for each.
+    pub look: u32,
+    /// Interrupts whose physical counterpart has to be deactivated: the first one's number and a bit for each.
+    pub deactivate: (u32, u32),
 }
 
-/// The low bytes of a register that an access of `size` bytes at byte `at` sees.
-pub(super) fn part(value: u64, at: u32, size: u8) -> u64 {
-    let shifted = value >> (at * 8);
-    match size {
-        1 => shifted & 0xFF,
-        2 => shifted & 0xFFFF,
-        _ => shifted,
-    }
+/// A GICv3 by Arm, revision 0.
+const IIDR: u64 = 0x43B;
+/// Architecture revision 3.
+const PIDR2: u64 = 0x3B;
+const PIDR2_OFFSET: u64 = 0xFFE8;
+const PROCESSOR_SLEEP: u64 = 1 << 1;
+const CHILDREN_ASLEEP: u64 = 1 << 2;
+const LAST: u64 = 1 << 4;
+
+/// Registers with a bit for each interrupt.
+#[derive(Clone, Copy)]
+enum BitRegister {
+    Group,
+    SetEnabled,
+    ClearEnabled,
+    SetPending,
+    ClearPending,
+    SetActive,
+    ClearActive,
 }
 
-/// The bank of SPIs that a register at `word` belongs to; none for the private ones, which read as zero here.
-fn shared_bank(state: &State, word: u32) -> Option<&Bank> {
-    state.shared.get(bank_index(word)?.checked_sub(1)?)
+/// A register of a bank.
+#[derive(Clone, Copy)]
+enum BankRegister {
+    Bits(BitRegister),
+    /// Priorities from this interrupt on.
+    Priority(u32),
+    /// Configuration of 16 interrupts from this one on.
+    Configuration(u32),
 }
 
-/// Number of the bank of 32 that a banked register is for.
-pub(super) fn bank_index(word: u32) -> Option<usize> {
-    let index = match word {
-        IGROUPR..IPRIORITYR => (word & 0x7F) / 4,
-        IPRIORITYR..ITARGETSR => (word - IPRIORITYR) / 32,
-        ICFGR..IGRPMODR => (word - ICFGR) / 8,
-        _ => return None,
-    };
-    Some(index as usize)
-}
-
-/// A banked register's value. The offset's bank part is ignored.
-pub(super) fn read_bank(bank: &Bank, word: u32) -> u32 {
-    match word {
-        IGROUPR..ISENABLER => bank.group,
-        ISENABLER..ISPENDR => bank.enabled,
-        ISPENDR..ISACTIVER => bank.pending,
-        ISACTIVER..IPRIORITYR => bank.active,
-        IPRIORITYR..ITARGETSR => {
-            let first = (word % 32) as usize;
-            let bytes = bank
-                .priority
-                .get(first..first + 4)
-                .and_then(|bytes| bytes.try_into().ok());
-            u32::from_le_bytes(bytes.unwrap_or_default())
+/// The register at an offset, as bank number and register in it.
+#[inline]
+fn decode(offset: u64) -> Option<(usize, BankRegister)> {
+    let offset = offset as u32;
+    let bits = |register| Some((((offset & 0x7F) / 4) as usize, BankRegister::Bits(register)));
+    match offset {
+        0x080..0x100 => bits(BitRegister::Group),
+        0x100..0x180 => bits(BitRegister::SetEnabled),
+        0x180..0x200 => bits(BitRegister::ClearEnabled),
+        0x200..0x280 => bits(BitRegister::SetPending),
+        0x280..0x300 => bits(BitRegister::ClearPending),
+        0x300..0x380 => bits(BitRegister::SetActive),
+        0x380..0x400 => bits(BitRegister::ClearActive),
+        0x400..0x7FC => {
+            let number = offset - 0x400;
+            Some((number as usize / 32, BankRegister::Priority(number % 32)))
         }
-        ICFGR..IGRPMODR => spread(bank.edge >> (((word % 8) / 4) * 16)),
-        _ => 0,
+        0xC00..0xD00 => {
+            let number = (offset - 0xC00) / 4 * 16;
+            Some((number as usize / 32, BankRegister::Configuration(number % 32)))
+        }
+        _ => None,
     }
 }
 
-/// 16 bits to the high bits of 16 two-bit fields.
-fn spread(edges: u32) -> u32 {
-    (0..16)
-        .filter(|index| edges & (1 << index) != 0)
-        .fold(0, |value, index| value | (0b10 << (index * 2)))
-}
-
-/// The high bits of 16 two-bit fields to 16 bits.
-fn gather(fields: u32) -> u32 {
-    (0..16)
-        .filter(|index| fields & (0b10 << (index * 2)) != 0)
-        .fold(0, |value, index| value | (1 << index))
-}
-
-fn read_router(state: &State, offset: u32, size: u8) -> u64 {
-    let intid = (offset - IROUTER) / 8;
-    let value = intid
-        .checked_sub(PRIVATE)
-        .and_then(|spi| state.router.get(spi as usize))
-        .copied()
-        .unwrap_or(0);
-    let shifted = value >> ((offset & 4) * 8);
-    if size == 8 {
-        value
-    } else {
-        shifted & 0xFFFF_FFFF
+impl Gic {
+    /// Reads a register. The size is 1, 2, 4 or 8, the offset within the frame's 64 KiB.
+    #[inline]
+    #[must_use]
+    pub fn read(&self, frame: Frame, offset: u64, size: u8) -> u64 {
+        match frame {
+            Frame::Distributor => self.read_distributor(offset, size),
+            Frame::Private(vcpu) => {
+                let bank = self.private.get(vcpu as usize);
+                match (decode(offset), bank) {
+                    (Some((0, register)), Some(bank)) => bank.read(register, size),
+                    _ => 0,
+                }
+            }
+            Frame::Redistributor(vcpu) => self.read_control(vcpu, offset, size),
+        }
     }
-}
 
-/// Writes.
-pub(super) fn write(state: &mut State, offset: u32, size: u8, value: u64) -> Effect {
-    let word = offset & !3;
-    match word {
-        CTLR => {
-            state.ctlr = value as u32 & CTLR_WRITABLE;
-            Effect {
-                wake: state.everyone(),
-                machine: None,
+    fn read_distributor(&self, offset: u64, size: u8) -> u64 {
+        if let Some((index, register)) = decode(offset) {
+            let bank = index.checked_sub(1).and_then(|index| self.shared.get(index));
+            return bank.map_or(0, |bank| bank.read(register, size));
+        }
+        match offset {
+            0x0000 => u64::from(self.ctlr | AFFINITY_ROUTING | SINGLE_SECURITY_STATE),
+            0x0004 => u64::from(self.typer()),
+            0x0008 => IIDR,
+            0x6100..0x6900 => {
+                let spi = (offset - 0x6100) / 8;
+                let route = self.router.get(spi as usize).copied().unwrap_or(0);
+                part(route, offset, size)
+            }
+            PIDR2_OFFSET => PIDR2,
+            _ => 0,
+        }
+    }
+
+    /// GICD_TYPER: SPIs, 16 bits of INTID, no message interrupts, no LPIs.
+    fn typer(&self) -> u32 {
+        const ID_BITS: u32 = 15 << 19;
+        const NO_ONE_OF_N: u32 = 1 << 25;
+        ID_BITS | NO_ONE_OF_N | SPIS / 32
+    }
+
+    fn read_control(&self, vcpu: u32, offset: u64, size: u8) -> u64 {
+        match offset {
+            0x0004 => IIDR,
+            0x0008..0x0010 => {
+                let last = if vcpu + 1 == self.vcpus { LAST } else { 0 };
+                let typer = u64::from(vcpu) << 32 | u64::from(vcpu) << 8 | last;
+                part(typer, offset, size)
+            }
+            0x0014 if self.asleep >> vcpu & 1 != 0 => PROCESSOR_SLEEP | CHILDREN_ASLEEP,
+            PIDR2_OFFSET => PIDR2,
+            _ => 0,
+        }
+    }
+
+    /// Writes a register.
+    pub fn write(&mut self, frame: Frame, offset: u64, size: u8, value: u64) -> Effect {
+        match frame {
+            Frame::Distributor => self.write_distributor(offset, size, value),
+            Frame::Private(vcpu) => self.write_private(vcpu, offset, size, value),
+            Frame::Redistributor(vcpu) => {
+                if offset == 0x0014 && vcpu < self.vcpus {
+                    let bit = 1 << vcpu;
+                    let sleeps = value & PROCESSOR_SLEEP != 0;
+                    self.asleep = self.asleep & !bit | if sleeps { bit } else { 0 };
+                }
+                Effect::default()
             }
         }
-        IROUTER..IROUTER_END => write_router(state, offset, size, value),
-        IGROUPR..ITARGETSR | ICFGR..IGRPMODR => write_shared(state, offset, size, value),
-        _ => Effect::default(),
     }
-}
 
-fn write_shared(state: &mut State, offset: u32, size: u8, value: u64) -> Effect {
-    let word = offset & !3;
-    let everyone = state.everyone();
-    let Some(index) = bank_index(word).and_then(|index| index.checked_sub(1)) else {
-        return Effect::default();
-    };
-    let Some(bank) = state.shared.get_mut(index) else {
-        return Effect::default();
-    };
-    let before = *bank;
-    write_bank(bank, offset, size, value, u32::MAX);
-    let first = (index as u32 + 1) * 32;
-    Effect {
-        wake: everyone,
-        machine: machine_change(&before, bank, first),
-    }
-}
-
-/// What a change of a bank means for the machine's own controller.
-fn machine_change(before: &Bank, after: &Bank, first: u32) -> Option<MachineChange> {
-    let on = after.enabled & !before.enabled;
-    let off = before.enabled & !after.enabled;
-    if on != 0 {
-        Some(MachineChange::Enable {
-            first,
-            mask: on,
-            enabled: true,
-        })
-    } else if off != 0 {
-        Some(MachineChange::Enable {
-            first,
-            mask: off,
-            enabled: false,
-        })
-    } else if after.edge != before.edge {
-        Some(MachineChange::Trigger {
-            first,
-            edge: after.edge,
-        })
-    } else {
-        None
-    }
-}
-
-/// Writes a banked register. Interrupts outside `configurable` keep their trigger.
-pub(super) fn write_bank(bank: &mut Bank, offset: u32, size: u8, value: u64, configurable: u32) {
-    let word = offset & !3;
-    let bits = value as u32;
-    match word {
-        IGROUPR..ISENABLER => bank.group = bits,
-        ISENABLER..ICENABLER => bank.enabled |= bits,
-        ICENABLER..ISPENDR => bank.enabled &= !bits,
-        ISPENDR..ICPENDR => bank.pending |= bits,
-        ICPENDR..ISACTIVER => bank.pending &= !bits,
-        ISACTIVER..ICACTIVER => bank.active |= bits,
-        ICACTIVER..IPRIORITYR => bank.active &= !bits,
-        IPRIORITYR..ITARGETSR => write_priority(bank, offset, size, bits),
-        ICFGR..IGRPMODR => {
-            let shift = ((word % 8) / 4) * 16;
-            let changed = (0xFFFF << shift) & configurable;
-            bank.edge = (bank.edge & !changed) | ((gather(bits) << shift) & changed);
-        }
-        _ => {}
-    }
-}
-
-/// Five bits of priority are implemented.
-fn write_priority(bank: &mut Bank, offset: u32, size: u8, bits: u32) {
-    let first = (offset % 32) as usize;
-    for (index, byte) in bits
-        .to_le_bytes()
-        .into_iter()
-        .take(usize::from(size.min(4)))
-        .enumerate()
-    {
-        if let Some(priority) = bank.priority.get_mut(first + index) {
-            *priority = byte & 0xF8;
+    fn write_private(&mut self, vcpu: u32, offset: u64, size: u8, value: u64) -> Effect {
+        let Some((0, register)) = decode(offset) else {
+            return Effect::default();
+        };
+        let Some(bank) = self.private.get_mut(vcpu as usize) else {
+            return Effect::default();
+        };
+        let deactivate = bank.write(register, size, value, true);
+        let look = self
+            .private
+            .get(vcpu as usize)
+            .is_some_and(|bank| self.deliverable(bank) != 0);
+        Effect {
+            look: u32::from(look) << vcpu,
+            deactivate: (0, deactivate),
         }
     }
-}
 
-fn write_router(state: &mut State, offset: u32, size: u8, value: u64) -> Effect {
-    let intid = (offset - IROUTER) / 8;
-    let everyone = state.everyone();
-    let Some(route) = intid
-        .checked_sub(PRIVATE)
-        .and_then(|spi| state.router.get_mut(spi as usize))
-    else {
-        return Effect::default();
-    };
-    let whole = match (size, offset & 4) {
-        (8, _) => value,
-        (_, 0) => (*route & !0xFFFF_FFFF) | (value & 0xFFFF_FFFF),
-        _ => (*route & 0xFFFF_FFFF) | (value << 32),
-    };
-    *route = whole & (0xFF_00FF_FFFF | ROUTE_TO_ANY);
-    Effect {
-        wake: everyone,
-        machine: None,
+    fn write_distributor(&mut self, offset: u64, size: u8, value: u64) -> Effect {
+        if let Some((index, register)) = decode(offset) {
+            return match index.checked_sub(1).filter(|index| *index < SHARED) {
+                Some(index) => self.write_shared(index, register, size, value),
+                None => Effect::default(),
+            };
+        }
+        match offset {
+            0x0000 => {
+                self.ctlr = value as u32 & (ENABLE_GROUP0 | ENABLE_GROUP1);
+                Effect {
+                    look: (1 << self.vcpus.min(31)) - 1,
+                    ..Effect::default()
+                }
+            }
+            0x6100..0x6900 => {
+                let spi = ((offset - 0x6100) / 8) as usize;
+                if let Some(route) = self.router.get_mut(spi) {
+                    *route = merge(*route, offset, size, value) & ROUTE;
+                }
+                Effect {
+                    look: self.targets_of(spi / 32),
+                    ..Effect::default()
+                }
+            }
+            _ => Effect::default(),
+        }
+    }
+
+    fn write_shared(
+        &mut self,
+        index: usize,
+        register: BankRegister,
+        size: u8,
+        value: u64,
+    ) -> Effect {
+        let Some(bank) = self.shared.get_mut(index) else {
+            return Effect::default();
+        };
+        let deactivate = bank.write(register, size, value, false);
+        if bank.shown_pending() | bank.active != 0 {
+            self.busy |= 1 << index;
+        }
+        Effect {
+            look: self.targets_of(index),
+            deactivate: (32 + 32 * index as u32, deactivate),
+        }
+    }
+
+    /// The vCPUs to which a bank's deliverable interrupts go.
+    fn targets_of(&self, index: usize) -> u32 {
+        let Some(bank) = self.shared.get(index) else {
+            return 0;
+        };
+        let mut bits = self.deliverable(bank);
+        let mut look = 0;
+        while bits != 0 {
+            let bit = bits.trailing_zeros() as usize;
+            bits &= bits - 1;
+            if let Some(vcpu) = self.target(index * 32 + bit) {
+                look |= 1 << vcpu;
+            }
+        }
+        look
     }
 }
 
-/// Whether a bit of a bank is set, for tests and reports.
-#[must_use]
-pub fn is_enabled(state: &State, intid: u32) -> bool {
-    let bank = (intid as usize / 32)
-        .checked_sub(1)
-        .and_then(|index| state.shared.get(index));
-    bank.is_some_and(|bank| bank.enabled & bit(intid) != 0)
+/// Bits of GICD_IROUTER that exist.
+pub(super) const ROUTE: u64 = 0xFF_80FF_FFFF;
+
+/// The part of a 64-bit register that an access at this offset reads.
+fn part(value: u64, offset: u64, size: u8) -> u64 {
+    match (size, offset & 7) {
+        (8, 0) => value,
+        (4, 0) => value & 0xFFFF_FFFF,
+        (4, 4) => value >> 32,
+        _ => 0,
+    }
+}
+
+/// A 64-bit register after a write of a part.
+fn merge(old: u64, offset: u64, size: u8, value: u64) -> u64 {
+    match (size, offset & 7) {
+        (8, 0) => value,
+        (4, 0) => old & !0xFFFF_FFFF | value & 0xFFFF_FFFF,
+        (4, 4) => old & 0xFFFF_FFFF | value << 32,
+        _ => old,
+    }
+}
+
+impl Bank {
+    fn read(&self, register: BankRegister, size: u8) -> u64 {
+        match register {
+            BankRegister::Bits(register) => u64::from(match register {
+                BitRegister::Group => self.group,
+                BitRegister::SetEnabled | BitRegister::ClearEnabled => self.enabled,
+                BitRegister::SetPending | BitRegister::ClearPending => self.shown_pending(),
+                BitRegister::SetActive | BitRegister::ClearActive => self.active,
+            }),
+            BankRegister::Priority(first) => {
+                let first = first as usize;
+                let bytes = self.priority.get(first..).unwrap_or(&[]);
+                bytes
+                    .iter()
+                    .take(usize::from(size.min(4)))
+                    .rev()
+                    .fold(0, |word, byte| word << 8 | u64::from(*byte))
+            }
+            BankRegister::Configuration(first) => {
+                let edge = self.edge >> first;
+                (0..16).fold(0, |word, bit| word | u64::from(edge >> bit & 1) << (2 * bit + 1))
+            }
+        }
+    }
+
+    /// Returns the linked interrupts that are no longer active.
+    fn write(&mut self, register: BankRegister, size: u8, value: u64, private: bool) -> u32 {
+        let mut deactivate = 0;
+        match register {
+            BankRegister::Bits(register) => {
+                let bits = value as u32;
+                match register {
+                    BitRegister::Group => self.group = bits,
+                    BitRegister::SetEnabled => self.enabled |= bits,
+                    BitRegister::ClearEnabled => self.enabled &= !bits,
+                    BitRegister::SetPending => self.pending |= bits,
+                    BitRegister::ClearPending => {
+                        deactivate = self.pending & self.linked & bits & !self.active;
+                        self.pending &= !bits;
+                    }
+                    BitRegister::SetActive => self.active |= bits,
+                    BitRegister::ClearActive => {
+                        deactivate = self.active & self.linked & bits;
+                        self.active &= !bits;
+                    }
+                }
+                self.linked &= !deactivate;
+            }
+            BankRegister::Priority(first) => {
+                let bytes = value.to_le_bytes();
+                let slots = self.priority.iter_mut().skip(first as usize);
+                for (slot, byte) in slots.zip(bytes.iter().take(usize::from(size.min(4)))) {
+                    *slot = byte & PRIORITY_MASK;
+                }
+            }
+            BankRegister::Configuration(first) => {
+                // SGIs are edge-triggered for ever.
+                if !(private && first == 0) {
+                    let edge =
+                        (0..16).fold(0, |word, bit| word | (value >> (2 * bit + 1) & 1) << bit);
+                    self.edge = self.edge & !(0xFFFF << first) | (edge as u32) << first;
+                }
+            }
+        }
+        deactivate
+    }
 }

@@ -1,75 +1,76 @@
-//! The controller's state as records, and back. A record is guest input: what a guest could not have brought about is
-//! refused; what it could, however odd, is taken.
+//! The controller's state as records.
 
-use super::state::{BANKS, Bank, ROUTE_TO_ANY, State};
 use hv_abi::Errno;
-use hv_abi::layout::arm::SPIS;
-use hv_abi::record::arm::{Distributor, InterruptBank};
+use hv_abi::record::arm::{Distributor, Redistributor};
 
-/// A bank as a record shows it. Nothing may be held: fold first.
-#[must_use]
-pub fn save_bank(bank: &Bank) -> InterruptBank {
-    InterruptBank {
-        group: bank.group,
-        enabled: bank.enabled,
-        pending: bank.pending,
-        active: bank.active,
-        level: 0,
-        edge: bank.edge,
-        priority: bank.priority,
-    }
-}
+use super::distributor::ROUTE;
+use super::{Bank, ENABLE_GROUP0, ENABLE_GROUP1, Gic, SPIS};
 
-/// A bank from a record. Links to the machine do not survive.
+/// Whether a guest could have made this state.
 ///
 /// # Errors
-/// `EINVAL` for priorities with bits that are not implemented, or level inputs, which nothing here drives.
-pub fn load_bank(record: &InterruptBank, fixed_edge: u32) -> Result<Bank, Errno> {
-    let priorities_exist = record.priority.iter().all(|priority| priority & 0x07 == 0);
-    if !priorities_exist || record.level != 0 || record.edge & fixed_edge != fixed_edge {
-        return Err(Errno::EINVAL);
-    }
-    Ok(Bank {
-        group: record.group,
-        enabled: record.enabled,
-        pending: record.pending,
-        active: record.active,
-        edge: record.edge,
-        held: 0,
-        linked: 0,
-        priority: record.priority,
-    })
+/// `EINVAL` if not.
+pub(crate) fn check_distributor(record: &Distributor) -> Result<(), Errno> {
+    let known = record.ctlr & !(ENABLE_GROUP0 | ENABLE_GROUP1) == 0
+        && record.spis == SPIS
+        && record.router.iter().all(|route| route & !ROUTE == 0);
+    if known { Ok(()) } else { Err(Errno::EINVAL) }
 }
 
-/// The distributor's record.
-#[must_use]
-pub fn save_distributor(state: &State) -> Distributor {
-    Distributor {
-        ctlr: state.ctlr,
-        spis: SPIS,
-        banks: state.shared.each_ref().map(save_bank),
-        router: state.router,
+impl Gic {
+    /// The distributor's record.
+    #[must_use]
+    pub fn save_distributor(&self) -> Distributor {
+        Distributor {
+            ctlr: self.ctlr,
+            spis: SPIS,
+            banks: core::array::from_fn(|index| {
+                self.shared
+                    .get(index)
+                    .map_or_else(Default::default, Bank::save)
+            }),
+            router: self.router,
+        }
     }
-}
 
-/// Loads the distributor's record.
-///
-/// # Errors
-/// `EINVAL` for bits that do not exist or another number of SPIs.
-pub fn load_distributor(record: &Distributor, state: &mut State) -> Result<(), Errno> {
-    let routes_exist = record
-        .router
-        .iter()
-        .all(|route| route & !(0xFF_00FF_FFFF | ROUTE_TO_ANY) == 0);
-    if record.spis != SPIS || record.ctlr & !0b11 != 0 || !routes_exist {
-        return Err(Errno::EINVAL);
+    /// Loads the distributor's record.
+    ///
+    /// # Errors
+    /// `EINVAL` for a state no guest could have made.
+    pub fn restore_distributor(&mut self, record: &Distributor) -> Result<(), Errno> {
+        check_distributor(record)?;
+        self.ctlr = record.ctlr;
+        self.router = record.router;
+        for (bank, record) in self.shared.iter_mut().zip(&record.banks) {
+            *bank = Bank::restore(record);
+        }
+        self.busy = u32::MAX;
+        Ok(())
     }
-    let mut shared = [Bank::RESET; BANKS];
-    for (bank, saved) in shared.iter_mut().zip(&record.banks) {
-        *bank = load_bank(saved, 0)?;
+
+    /// The vCPU's part of its redistributor's record.
+    #[must_use]
+    pub fn save_private(&self, vcpu: u32) -> Redistributor {
+        let bank = self.private.get(vcpu as usize);
+        Redistributor {
+            bank: bank.map_or_else(Default::default, Bank::save),
+            asleep: self.asleep >> vcpu & 1,
+            ..Redistributor::default()
+        }
     }
-    state.ctlr = record.ctlr;
-    state.shared = shared;
-    state.router = record.router;
-    Ok(())
+
+    /// Loads the vCPU's part of its redistributor's record.
+    ///
+    /// # Errors
+    /// `EINVAL` for a vCPU that is not there, or a state no guest could have made.
+    pub fn restore_private(&mut self, vcpu: u32, record: &Redistributor) -> Result<(), Errno> {
+        const SGIS: u32 = 0xFFFF;
+        if vcpu >= self.vcpus || record.asleep > 1 || record.bank.edge & SGIS != SGIS {
+            return Err(Errno::EINVAL);
+        }
+        let bank = self.private.get_mut(vcpu as usize).ok_or(Errno::EINVAL)?;
+        *bank = Bank::restore(&record.bank);
+        self.asleep = self.asleep & !(1 << vcpu) | record.asleep << vcpu;
+        Ok(())
+    }
 }

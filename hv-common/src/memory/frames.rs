@@ -1,6 +1,24 @@
 //! Machine frames and who owns them.
+//!
+//! Every frame of RAM has one word of metadata: a link of a free list, or its owner and typed use. True here:
+//! - A frame is in exactly one free block, or has exactly one kind and owner. Only [`Frames`] changes that.
+//! - A frame that is a page table ([`FrameKind::Table`]) is never mapped into a guest: [`crate::memory`] maps only RAM,
+//!   special pages, store and boot frames.
+//! - Frames that hold a [`crate::arch::Host::Shared`] value ([`FrameKind::Hypervisor`]) are reached through it only.
+//! - What other CPUs may change at the same time is one atomic word; the free lists have a lock, last but two in the
+//!   order of locks.
+//! - A promise ([`Frames::reserve`]) is kept: frames that are promised are not given to anybody else.
+
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use hv_abi::DomId;
+use spin::mutex::TicketMutex;
 
 use crate::arch::Mfn;
+
+/// Largest block: `1 << MAX_ORDER` frames (4 MiB).
+pub const MAX_ORDER: u32 = 10;
+const ORDERS: usize = MAX_ORDER as usize + 1;
 
 /// A run of `1 << order` frames that belong to whoever holds this value. Only the pool makes one.
 #[derive(Debug)]
@@ -22,3 +40,663 @@ impl FrameRun {
         self.order
     }
 }
+
+/// The order of a run that holds a value of this many bytes and what an architecture puts in front of it: a counter and
+/// the [`FrameRun`] itself, 32 bytes.
+#[must_use]
+pub const fn run_order_for(size: usize, align: usize) -> u32 {
+    let header = if align > 32 { align } else { 32 };
+    let frames = (size + header).div_ceil(hv_abi::FRAME_SIZE);
+    frames.next_power_of_two().trailing_zeros()
+}
+
+/// What a frame is used for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum FrameKind {
+    /// The hypervisor's image, metadata, shared values.
+    Hypervisor,
+    /// Boot bundle and host tables.
+    Boot,
+    /// RAM of a domain.
+    Ram,
+    /// A page table, or another table of words that the hypervisor keeps for a domain.
+    Table,
+    /// A page shared between a domain and the hypervisor: `shared_info`, a frame of the grant table.
+    Special,
+    /// Claimed by Domain-0 for its store.
+    Store,
+}
+
+/// A frame in use.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Frame {
+    /// What for.
+    pub kind: FrameKind,
+    /// Whose.
+    pub owner: DomId,
+    /// Still holds what its former owner left there.
+    pub uncleared: bool,
+    /// Given up by its owner, kept by references.
+    pub orphan: bool,
+    /// References beside the owner's: grant mappings, pinned areas.
+    pub references: u32,
+}
+
+impl Frame {
+    /// A frame of this kind, without references.
+    #[must_use]
+    pub const fn new(kind: FrameKind, owner: DomId) -> Self {
+        Self {
+            kind,
+            owner,
+            uncleared: false,
+            orphan: false,
+            references: 0,
+        }
+    }
+
+    /// The same, not cleared yet.
+    #[must_use]
+    pub const fn uncleared(self) -> Self {
+        Self {
+            uncleared: true,
+            ..self
+        }
+    }
+}
+
+/// Who pays for a frame.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Funding {
+    /// It was promised before ([`Frames::reserve`]).
+    Promised,
+    /// What is free and not promised.
+    Free,
+}
+
+/// There are not enough frames.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Shortage {
+    /// Frames asked for.
+    pub wanted: u64,
+    /// Frames that are free and not promised.
+    pub available: u64,
+}
+
+/// Where all RAM is, in frames.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub struct Usage {
+    /// All.
+    pub total: u64,
+    /// Free, promised or not.
+    pub free: u64,
+    /// Free, but promised to a domain.
+    pub promised: u64,
+    /// [`FrameKind::Hypervisor`] and [`FrameKind::Table`].
+    pub hypervisor: u64,
+    /// RAM and special pages of Domain-0.
+    pub dom0: u64,
+    /// [`FrameKind::Boot`].
+    pub boot: u64,
+    /// [`FrameKind::Store`].
+    pub store: u64,
+    /// RAM and special pages of all other domains.
+    pub domains: u64,
+}
+
+impl Usage {
+    fn of(&mut self, kind: FrameKind, owner: DomId) -> &mut u64 {
+        match (kind, owner) {
+            (FrameKind::Hypervisor | FrameKind::Table, _) => &mut self.hypervisor,
+            (FrameKind::Boot, _) => &mut self.boot,
+            (FrameKind::Store, _) => &mut self.store,
+            (FrameKind::Ram | FrameKind::Special, DomId::ZERO) => &mut self.dom0,
+            (FrameKind::Ram | FrameKind::Special, _) => &mut self.domains,
+        }
+    }
+}
+
+/// A frame's metadata as a value. All zero: inside a free block, or not RAM.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Word {
+    /// Not the first frame of anything.
+    Interior,
+    /// First frame of a free block; neighbours in its list by index.
+    FreeHead {
+        order: u32,
+        previous: Option<u32>,
+        next: Option<u32>,
+    },
+    /// In use.
+    Used(Frame),
+}
+
+const KIND_MASK: u64 = 0xF;
+const KIND_FREE_HEAD: u64 = 1;
+const ORDER_SHIFT: u32 = 4;
+const NEXT_SHIFT: u32 = 9;
+const PREVIOUS_SHIFT: u32 = 36;
+const LINK_MASK: u64 = (1 << 27) - 1;
+const OWNER_SHIFT: u32 = 4;
+const UNCLEARED: u64 = 1 << 20;
+const ORPHAN: u64 = 1 << 21;
+const REFERENCES_SHIFT: u32 = 32;
+
+/// Frames that links can name.
+const FRAMES_MAX: usize = LINK_MASK as usize;
+
+impl FrameKind {
+    const fn to_bits(self) -> u64 {
+        match self {
+            Self::Hypervisor => 2,
+            Self::Boot => 3,
+            Self::Ram => 4,
+            Self::Table => 5,
+            Self::Special => 6,
+            Self::Store => 7,
+        }
+    }
+
+    const fn from_bits(bits: u64) -> Option<Self> {
+        Some(match bits {
+            2 => Self::Hypervisor,
+            3 => Self::Boot,
+            4 => Self::Ram,
+            5 => Self::Table,
+            6 => Self::Special,
+            7 => Self::Store,
+            _ => return None,
+        })
+    }
+}
+
+const fn link_to_bits(link: Option<u32>) -> u64 {
+    match link {
+        Some(index) => index as u64 + 1,
+        None => 0,
+    }
+}
+
+#[allow(clippy::cast_possible_truncation, reason = "27 bits")]
+const fn link_from_bits(bits: u64) -> Option<u32> {
+    match bits & LINK_MASK {
+        0 => None,
+        index => Some((index - 1) as u32),
+    }
+}
+
+impl Word {
+    const fn encode(self) -> u64 {
+        match self {
+            Self::Interior => 0,
+            Self::FreeHead {
+                order,
+                previous,
+                next,
+            } => {
+                KIND_FREE_HEAD
+                    | (order as u64) << ORDER_SHIFT
+                    | link_to_bits(next) << NEXT_SHIFT
+                    | link_to_bits(previous) << PREVIOUS_SHIFT
+            }
+            Self::Used(frame) => {
+                frame.kind.to_bits()
+                    | (frame.owner.0 as u64) << OWNER_SHIFT
+                    | if frame.uncleared { UNCLEARED } else { 0 }
+                    | if frame.orphan { ORPHAN } else { 0 }
+                    | (frame.references as u64) << REFERENCES_SHIFT
+            }
+        }
+    }
+
+    #[allow(
+        clippy::cast_possible_truncation,
+        reason = "fields are cut out of the word"
+    )]
+    const fn decode(bits: u64) -> Self {
+        if bits & KIND_MASK == KIND_FREE_HEAD {
+            return Self::FreeHead {
+                order: ((bits >> ORDER_SHIFT) & 0x1F) as u32,
+                next: link_from_bits(bits >> NEXT_SHIFT),
+                previous: link_from_bits(bits >> PREVIOUS_SHIFT),
+            };
+        }
+        match FrameKind::from_bits(bits & KIND_MASK) {
+            None => Self::Interior,
+            Some(kind) => Self::Used(Frame {
+                kind,
+                owner: DomId((bits >> OWNER_SHIFT) as u16),
+                uncleared: bits & UNCLEARED != 0,
+                orphan: bits & ORPHAN != 0,
+                references: (bits >> REFERENCES_SHIFT) as u32,
+            }),
+        }
+    }
+}
+
+struct Pool {
+    heads: [Option<u32>; ORDERS],
+    usage: Usage,
+}
+
+/// All frames of the machine.
+pub struct Frames {
+    first: u64,
+    words: &'static [AtomicU64],
+    pool: TicketMutex<Pool>,
+}
+
+impl Frames {
+    /// Metadata for frames from `first` on. The words are zero: nothing is RAM until it is added.
+    #[must_use]
+    pub fn new(first: Mfn, words: &'static [AtomicU64]) -> Self {
+        Self {
+            first: first.0,
+            words: words.get(..FRAMES_MAX).unwrap_or(words),
+            pool: TicketMutex::new(Pool {
+                heads: [None; ORDERS],
+                usage: Usage::default(),
+            }),
+        }
+    }
+
+    /// Adds free RAM (boot). Frames without metadata are left out; returns how many came in.
+    pub fn add_free(&self, first: Mfn, count: u64) -> u64 {
+        let (mut index, end) = self.clip(first, count);
+        let added = u64::from(end - index);
+        let mut pool = self.pool.lock();
+        pool.usage.total += added;
+        pool.usage.free += added;
+        while index < end {
+            let aligned = (index + self.skew()).trailing_zeros();
+            let order = aligned.min((end - index).ilog2()).min(MAX_ORDER);
+            self.insert(&mut pool, index, order);
+            index += 1 << order;
+        }
+        added
+    }
+
+    /// Adds RAM that is in use already (boot). Returns how many frames came in.
+    pub fn add_used(&self, first: Mfn, count: u64, frame: Frame) -> u64 {
+        let (index, end) = self.clip(first, count);
+        for word in index..end {
+            self.store(word, Word::Used(frame));
+        }
+        let added = u64::from(end - index);
+        let mut pool = self.pool.lock();
+        pool.usage.total += added;
+        *pool.usage.of(frame.kind, frame.owner) += added;
+        added
+    }
+
+    /// Where everything is.
+    #[must_use]
+    pub fn usage(&self) -> Usage {
+        self.pool.lock().usage
+    }
+
+    /// Promises frames.
+    ///
+    /// # Errors
+    /// What is missing.
+    pub fn reserve(&self, count: u64) -> Result<(), Shortage> {
+        let mut pool = self.pool.lock();
+        pool.check_available(count)?;
+        pool.usage.promised += count;
+        Ok(())
+    }
+
+    /// Takes a promise back.
+    pub fn unreserve(&self, count: u64) {
+        let mut pool = self.pool.lock();
+        pool.usage.promised = pool.usage.promised.saturating_sub(count);
+    }
+
+    /// Takes `1 << order` frames, aligned to their size. Their content is whatever it was.
+    ///
+    /// # Errors
+    /// What is missing; with [`Funding::Promised`] only when blocks of that order ran out.
+    pub fn allocate(&self, order: u32, frame: Frame, funding: Funding) -> Result<Mfn, Shortage> {
+        let count = 1_u64.checked_shl(order).unwrap_or(u64::MAX);
+        let mut pool = self.pool.lock();
+        if funding == Funding::Free {
+            pool.check_available(count)?;
+        }
+        let index = self.take(&mut pool, order).ok_or(Shortage {
+            wanted: count,
+            available: 0,
+        })?;
+        pool.usage.free -= count;
+        *pool.usage.of(frame.kind, frame.owner) += count;
+        if funding == Funding::Promised {
+            pool.usage.promised = pool.usage.promised.saturating_sub(count);
+        }
+        for word in index..index + (1 << order) {
+            self.store(word, Word::Used(frame));
+        }
+        Ok(self.mfn(index))
+    }
+
+    /// Takes a run for a shared value.
+    ///
+    /// # Errors
+    /// What is missing.
+    pub fn allocate_run(&self, order: u32, owner: DomId) -> Result<FrameRun, Shortage> {
+        let frame = Frame::new(FrameKind::Hypervisor, owner);
+        let first = self.allocate(order, frame, Funding::Free)?;
+        Ok(FrameRun { first, order })
+    }
+
+    /// Gives a run back.
+    pub fn release_run(&self, run: FrameRun) {
+        for offset in 0..1 << run.order {
+            self.release(Mfn(run.first.0 + offset), Funding::Free);
+        }
+    }
+
+    /// Gives a frame back; with [`Funding::Promised`] it stays promised to its owner if it is free now, which the
+    /// return value says. A frame with references stays until the last one is dropped, and is not promised then.
+    pub fn release(&self, frame: Mfn, funding: Funding) -> bool {
+        let Some(index) = self.index(frame) else {
+            return false;
+        };
+        let orphaned = self.update(index, |frame| {
+            (frame.references > 0).then_some(Frame {
+                orphan: true,
+                ..frame
+            })
+        });
+        if orphaned.is_some() {
+            return false;
+        }
+        let mut pool = self.pool.lock();
+        self.free_one(&mut pool, index, funding)
+    }
+
+    /// Gives `1 << order` frames back, as [`Self::release`] does each.
+    pub fn release_block(&self, first: Mfn, order: u32, funding: Funding) {
+        let count = 1_u64 << order.min(MAX_ORDER);
+        let Some(index) = self.index(first) else {
+            return;
+        };
+        if let Some(frame) = self.uniform(index, order) {
+            let mut pool = self.pool.lock();
+            for word in index..index + (1 << order) {
+                self.store(word, Word::Interior);
+            }
+            *pool.usage.of(frame.kind, frame.owner) -= count;
+            pool.usage.free += count;
+            if funding == Funding::Promised {
+                pool.usage.promised += count;
+            }
+            self.merge(&mut pool, index, order);
+            return;
+        }
+        for offset in 0..count {
+            self.release(Mfn(first.0 + offset), funding);
+        }
+    }
+
+    /// What a frame is; `None`: free, or not RAM.
+    #[must_use]
+    pub fn describe(&self, frame: Mfn) -> Option<Frame> {
+        match self.load(self.index(frame)?) {
+            Word::Used(frame) => Some(frame),
+            Word::Interior | Word::FreeHead { .. } => None,
+        }
+    }
+
+    /// Adds a reference to a frame of RAM or a special page of `owner`. Returns whether it could.
+    pub fn add_reference(&self, frame: Mfn, owner: DomId) -> bool {
+        let Some(index) = self.index(frame) else {
+            return false;
+        };
+        self.update(index, |frame| {
+            let may = matches!(frame.kind, FrameKind::Ram | FrameKind::Special)
+                && frame.owner == owner
+                && !frame.orphan;
+            let references = frame.references.checked_add(1)?;
+            may.then_some(Frame {
+                references,
+                ..frame
+            })
+        })
+        .is_some()
+    }
+
+    /// Drops a reference. A frame that its owner has given up becomes free with the last one.
+    pub fn drop_reference(&self, frame: Mfn) {
+        let Some(index) = self.index(frame) else {
+            return;
+        };
+        let left = self.update(index, |frame| {
+            let references = frame.references.checked_sub(1)?;
+            Some(Frame {
+                references,
+                ..frame
+            })
+        });
+        if left.is_some_and(|frame| frame.orphan && frame.references == 0) {
+            let mut pool = self.pool.lock();
+            self.free_one(&mut pool, index, Funding::Free);
+        }
+    }
+
+    /// Takes the "not cleared" mark off. Returns whether it was there.
+    pub fn mark_cleared(&self, frame: Mfn) -> bool {
+        let Some(index) = self.index(frame) else {
+            return false;
+        };
+        self.update(index, |frame| {
+            frame.uncleared.then_some(Frame {
+                uncleared: false,
+                ..frame
+            })
+        })
+        .is_some()
+    }
+
+    /// Frames from here to the next 4 MiB boundary start at a multiple of their size when this is added to the index.
+    #[allow(clippy::cast_possible_truncation, reason = "MAX_ORDER bits")]
+    const fn skew(&self) -> u32 {
+        (self.first & ((1 << MAX_ORDER) - 1)) as u32
+    }
+
+    const fn mfn(&self, index: u32) -> Mfn {
+        Mfn(self.first + index as u64)
+    }
+
+    fn index(&self, frame: Mfn) -> Option<u32> {
+        let index = frame.0.checked_sub(self.first)?;
+        let index = u32::try_from(index).ok()?;
+        ((index as usize) < self.words.len()).then_some(index)
+    }
+
+    /// The part of a range that has metadata, as indices.
+    fn clip(&self, first: Mfn, count: u64) -> (u32, u32) {
+        let length = self.words.len() as u64;
+        let clip = |frame: u64| frame.saturating_sub(self.first).min(length);
+        let start = clip(first.0);
+        let end = clip(first.0.saturating_add(count)).max(start);
+        (
+            u32::try_from(start).unwrap_or(0),
+            u32::try_from(end).unwrap_or(0),
+        )
+    }
+
+    fn load(&self, index: u32) -> Word {
+        self.words
+            .get(index as usize)
+            .map_or(Word::Interior, |word| {
+                Word::decode(word.load(Ordering::Relaxed))
+            })
+    }
+
+    fn store(&self, index: u32, value: Word) {
+        if let Some(word) = self.words.get(index as usize) {
+            word.store(value.encode(), Ordering::Relaxed);
+        }
+    }
+
+    /// Changes a used frame's word atomically. `None` if it is not in use or `change` declined.
+    fn update(&self, index: u32, change: impl Fn(Frame) -> Option<Frame>) -> Option<Frame> {
+        let word = self.words.get(index as usize)?;
+        let mut bits = word.load(Ordering::Acquire);
+        loop {
+            let Word::Used(frame) = Word::decode(bits) else {
+                return None;
+            };
+            let changed = change(frame)?;
+            let new = Word::Used(changed).encode();
+            match word.compare_exchange_weak(bits, new, Ordering::AcqRel, Ordering::Acquire) {
+                Ok(_) => return Some(changed),
+                Err(current) => bits = current,
+            }
+        }
+    }
+
+    /// The common use of a whole block without references, if it has one.
+    fn uniform(&self, index: u32, order: u32) -> Option<Frame> {
+        if order > MAX_ORDER || (index + self.skew()).trailing_zeros() < order {
+            return None;
+        }
+        let words = self
+            .words
+            .get(index as usize..index as usize + (1 << order))?;
+        let first = words.first()?.load(Ordering::Acquire);
+        let same = |bits: u64| (bits ^ first) & !UNCLEARED == 0;
+        match Word::decode(first) {
+            Word::Used(frame)
+                if frame.references == 0
+                    && words.iter().all(|word| same(word.load(Ordering::Acquire))) =>
+            {
+                Some(frame)
+            }
+            _ => None,
+        }
+    }
+
+    fn free_one(&self, pool: &mut Pool, index: u32, funding: Funding) -> bool {
+        let Word::Used(frame) = self.load(index) else {
+            return false;
+        };
+        self.store(index, Word::Interior);
+        *pool.usage.of(frame.kind, frame.owner) -= 1;
+        pool.usage.free += 1;
+        if funding == Funding::Promised {
+            pool.usage.promised += 1;
+        }
+        self.merge(pool, index, 0);
+        true
+    }
+
+    /// Takes a block of this order out of the free lists, splitting a larger one if it must.
+    fn take(&self, pool: &mut Pool, order: u32) -> Option<u32> {
+        let found = (order..=MAX_ORDER).find(|&order| pool.head(order).is_some())?;
+        let index = pool.head(found)?;
+        self.unlink(pool, index, found);
+        for half in (order..found).rev() {
+            self.insert(pool, index + (1 << half), half);
+        }
+        Some(index)
+    }
+
+    /// Inserts a block, joined with its buddies as far as they are free.
+    fn merge(&self, pool: &mut Pool, index: u32, order: u32) {
+        let (mut index, mut order) = (index, order);
+        while order < MAX_ORDER {
+            let Some(buddy) = ((index + self.skew()) ^ (1 << order)).checked_sub(self.skew())
+            else {
+                break;
+            };
+            match self.load(buddy) {
+                Word::FreeHead { order: same, .. } if same == order => {
+                    self.unlink(pool, buddy, order);
+                    index = index.min(buddy);
+                    order += 1;
+                }
+                _ => break,
+            }
+        }
+        self.insert(pool, index, order);
+    }
+
+    fn insert(&self, pool: &mut Pool, index: u32, order: u32) {
+        let next = pool.head(order);
+        if let Some(next) = next {
+            self.relink(next, |_, after| (Some(index), after));
+        }
+        self.store(
+            index,
+            Word::FreeHead {
+                order,
+                previous: None,
+                next,
+            },
+        );
+        pool.set_head(order, Some(index));
+    }
+
+    fn unlink(&self, pool: &mut Pool, index: u32, order: u32) {
+        let Word::FreeHead { previous, next, .. } = self.load(index) else {
+            return;
+        };
+        match previous {
+            Some(previous) => self.relink(previous, |before, _| (before, next)),
+            None => pool.set_head(order, next),
+        }
+        if let Some(next) = next {
+            self.relink(next, |_, after| (previous, after));
+        }
+        self.store(index, Word::Interior);
+    }
+
+    fn relink(
+        &self,
+        index: u32,
+        change: impl Fn(Option<u32>, Option<u32>) -> (Option<u32>, Option<u32>),
+    ) {
+        if let Word::FreeHead {
+            order,
+            previous,
+            next,
+        } = self.load(index)
+        {
+            let (previous, next) = change(previous, next);
+            self.store(
+                index,
+                Word::FreeHead {
+                    order,
+                    previous,
+                    next,
+                },
+            );
+        }
+    }
+}
+
+impl Pool {
+    fn check_available(&self, count: u64) -> Result<(), Shortage> {
+        let available = self.usage.free.saturating_sub(self.usage.promised);
+        if count <= available {
+            return Ok(());
+        }
+        Err(Shortage {
+            wanted: count,
+            available,
+        })
+    }
+
+    fn head(&self, order: u32) -> Option<u32> {
+        self.heads.get(order as usize).copied().flatten()
+    }
+
+    fn set_head(&mut self, order: u32, head: Option<u32>) {
+        if let Some(slot) = self.heads.get_mut(order as usize) {
+            *slot = head;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

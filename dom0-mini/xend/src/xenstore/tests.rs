@@ -11,7 +11,7 @@ mod watches;
 
 use super::wire::{HEADER_BYTES, Header, Kind};
 use super::{Access, Permissions, Xenstore};
-use crate::ring::{ByteRing, FakePage, SharedPage};
+use crate::ring::{ByteRing, FakePage};
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::format;

@@ -1,0 +1,197 @@
+//! Which interrupts go into list registers.
+
+use super::list::{ListRegister, NOTIFY_END};
+use super::{Bank, FIRST_SPI, Gic};
+
+/// List registers at most.
+pub const LISTS_MAX: usize = 16;
+
+/// The list registers of a vCPU, to be written.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    lists: [ListRegister; LISTS_MAX],
+    used: usize,
+    /// Something pending did not fit: ask to be told when there is room.
+    pub overflow: bool,
+    /// Something active did not fit: ask to be told when the guest ends what is in no list register.
+    pub active_left_out: bool,
+}
+
+impl Default for Plan {
+    fn default() -> Self {
+        Self {
+            lists: [ListRegister::new(); LISTS_MAX],
+            used: 0,
+            overflow: false,
+            active_left_out: false,
+        }
+    }
+}
+
+impl Plan {
+    /// The list registers in use.
+    #[inline]
+    #[must_use]
+    pub fn lists(&self) -> &[ListRegister] {
+        self.lists.get(..self.used).unwrap_or(&[])
+    }
+
+    /// Adds an interrupt, or puts it in the place of a less urgent one.
+    #[inline]
+    fn add(&mut self, list: ListRegister, capacity: usize) {
+        let full = self.used >= capacity.min(LISTS_MAX);
+        if !full && let Some(slot) = self.lists.get_mut(self.used) {
+            *slot = list;
+            self.used += 1;
+            return;
+        }
+        self.replace(list);
+    }
+
+    #[cold]
+    fn replace(&mut self, list: ListRegister) {
+        let used = self.lists.get_mut(..self.used).unwrap_or_default();
+        let last = used.iter_mut().max_by_key(|list| urgency(list));
+        let out = match last {
+            Some(last) if urgency(last) > urgency(&list) => core::mem::replace(last, list),
+            _ => list,
+        };
+        self.overflow |= out.pending();
+        self.active_left_out |= out.active();
+    }
+}
+
+/// Lower goes first: what is active, then by priority.
+fn urgency(list: &ListRegister) -> (bool, u8) {
+    (!list.active(), list.priority())
+}
+
+impl Gic {
+    /// Decides what goes into the `capacity` list registers of a vCPU, all of which were folded back before, and marks
+    /// it as listed.
+    pub fn plan(&mut self, vcpu: u32, capacity: usize) -> Plan {
+        let mut plan = Plan::default();
+        if let Some(bank) = self.private.get(vcpu as usize) {
+            let candidates = self.deliverable(bank) | bank.active & !bank.listed;
+            add_all(&mut plan, bank, candidates, 0, capacity);
+        }
+        if self.busy != 0 {
+            self.plan_shared(&mut plan, vcpu, capacity);
+        }
+        for slot in 0..plan.used {
+            let Some(list) = plan.lists.get(slot).copied() else {
+                break;
+            };
+            self.take(vcpu, list);
+        }
+        plan
+    }
+
+    fn plan_shared(&mut self, plan: &mut Plan, vcpu: u32, capacity: usize) {
+        let mut busy = self.busy;
+        while busy != 0 {
+            let index = busy.trailing_zeros() as usize;
+            busy &= busy - 1;
+            let Some(bank) = self.shared.get(index) else {
+                continue;
+            };
+            if bank.shown_pending() | bank.active | bank.listed == 0 {
+                self.busy &= !(1 << index);
+                continue;
+            }
+            let mut candidates = self.deliverable(bank) | bank.active & !bank.listed;
+            let mut bits = candidates;
+            while bits != 0 {
+                let bit = bits.trailing_zeros();
+                bits &= bits - 1;
+                if self.target(index * 32 + bit as usize) != Some(vcpu) {
+                    candidates &= !(1 << bit);
+                }
+            }
+            let first = FIRST_SPI + 32 * index as u32;
+            add_all(plan, bank, candidates, first, capacity);
+        }
+    }
+
+    /// Moves an interrupt's state into its list register.
+    #[inline]
+    fn take(&mut self, vcpu: u32, list: ListRegister) {
+        if let Some((bank, bit)) = self.bank_of(vcpu, list.number()) {
+            bank.listed |= bit;
+            if list.pending() {
+                bank.pending &= !bit;
+            }
+            if list.active() {
+                bank.active &= !bit;
+            }
+        }
+    }
+
+    /// Moves the state in a list register back.
+    #[inline]
+    pub fn fold(&mut self, vcpu: u32, list: ListRegister) {
+        let Some((bank, bit)) = self.bank_of(vcpu, list.number()) else {
+            return;
+        };
+        bank.listed &= !bit;
+        let from_input = bank.level & !bank.edge & bit != 0;
+        if list.pending() && !from_input {
+            bank.pending |= bit;
+        }
+        if list.active() {
+            bank.active |= bit;
+        }
+        if list.linked() && !list.pending() && !list.active() {
+            bank.linked &= !bit;
+        }
+    }
+
+    /// The guest ended this many interrupts that were in no list register: the most urgent active ones.
+    #[cold]
+    pub fn end_unlisted(&mut self, vcpu: u32, count: u32) {
+        for _ in 0..count.min(32) {
+            let mut plan = Plan::default();
+            if let Some(bank) = self.private.get(vcpu as usize) {
+                add_all(&mut plan, bank, bank.active & !bank.listed, 0, 1);
+            }
+            let Some(list) = plan.lists().first().copied() else {
+                return;
+            };
+            if let Some((bank, bit)) = self.bank_of(vcpu, list.number()) {
+                bank.active &= !bit;
+            }
+        }
+    }
+}
+
+#[inline]
+fn add_all(plan: &mut Plan, bank: &Bank, mut bits: u32, first: u32, capacity: usize) {
+    while bits != 0 {
+        let bit = bits.trailing_zeros();
+        bits &= bits - 1;
+        plan.add(list_for(bank, bit, first + bit), capacity);
+    }
+}
+
+#[inline]
+fn list_for(bank: &Bank, bit: u32, number: u32) -> ListRegister {
+    let mask = 1_u32 << bit;
+    let linked = bank.linked & mask != 0;
+    let active = bank.active & mask != 0;
+    let pending = bank.wanted() & bank.enabled & mask != 0;
+    let from_input = bank.level & !bank.edge & mask != 0;
+    let physical = match (linked, from_input) {
+        (true, _) => number,
+        (false, true) => NOTIFY_END,
+        (false, false) => 0,
+    };
+    ListRegister::new()
+        .with_number(number)
+        .with_physical(physical)
+        .with_priority(bank.priority_of(bit))
+        .with_group1(bank.group & mask != 0)
+        .with_linked(linked)
+        // A linked register may not be both.
+        .with_pending(pending && !(linked && active))
+        .with_active(active)
+}

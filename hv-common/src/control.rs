@@ -1,0 +1,24 @@
+//! The control hypercalls, for Domain-0 only: `hv_abi::control`.
+
+use hv_abi::{CallNumber, Errno};
+
+use crate::arch::Arch;
+use crate::hypercall::{CallContext, Outcome};
+
+pub mod record;
+pub mod state;
+
+/// Serves a control hypercall.
+pub fn call<A: Arch>(
+    context: &mut CallContext<'_, A>,
+    number: CallNumber,
+    args: [u64; 5],
+) -> Outcome {
+    if !context.domain.is_dom0() {
+        return Outcome::Done(Err(Errno::EPERM));
+    }
+    match number {
+        CallNumber::CONTROL_STATE => state::call(context, args),
+        _ => Outcome::Done(Err(Errno::ENOSYS)),
+    }
+}

@@ -1,0 +1,395 @@
+//! Which vCPU runs: a queue per CPU, weighted fair in virtual time.
+//!
+//! A vCPU that has run pays virtual time, more if its weight is small; the one that has paid least is next. A slice is
+//! [`SLICE_NS`], and only while somebody waits: a vCPU alone on a CPU runs without a tick. A vCPU that waited does not
+//! save up what it did not use. One for which a machine's device interrupt waits (Domain-0's) goes first, at once.
+//!
+//! Timers of vCPUs that are not on a CPU sit in the same queue: when to go on in any case ("wake"), and the singleshot
+//! timer of the Xen interface. The CPU's one deadline is the earliest of them and of the slice's end.
+//!
+//! Whatever may change who runs sets the CPU's attention flag; the run loop looks at it after every exit.
+
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use hv_abi::DomId;
+use hv_abi::xen::event::virq;
+use spin::mutex::TicketMutex;
+
+use crate::arch::{Arch, GuestInterrupt, Host, HostInterrupt, Platform};
+use crate::domain::{Domain, DomainRef, WEIGHT_DEFAULT, destroy};
+use crate::event;
+use crate::hypervisor::Hypervisor;
+use crate::time::NEVER;
+use crate::vcpu::{self, Activity, VcpuSlot};
+
+mod queue;
+
+use queue::{Entry, Key, Queue, TimerKind};
+pub use queue::VCPUS_MAX;
+
+/// How long a vCPU runs while others wait.
+pub const SLICE_NS: u64 = 10_000_000;
+/// How much less than the running one a woken vCPU must have paid to replace it before its slice ends.
+const PREEMPTION_NS: u64 = 1_000_000;
+/// How often the hypervisor goes on destroying domains when the machine is busy.
+const BACKGROUND_NS: u64 = 1_000_000;
+/// Interrupts taken in a row.
+const INTERRUPTS_AT_ONCE: usize = 64;
+
+/// A CPU.
+pub struct Cpu {
+    number: u32,
+    attention: AtomicBool,
+    armed_ns: AtomicU64,
+    idle_ns: AtomicU64,
+    queue: TicketMutex<Queue>,
+}
+
+impl Cpu {
+    /// A CPU with nothing to do.
+    #[must_use]
+    pub fn new(number: u32) -> Self {
+        Self {
+            number,
+            attention: AtomicBool::new(true),
+            armed_ns: AtomicU64::new(NEVER),
+            idle_ns: AtomicU64::new(0),
+            queue: TicketMutex::new(Queue::default()),
+        }
+    }
+
+    /// Its number.
+    #[must_use]
+    pub const fn number(&self) -> u32 {
+        self.number
+    }
+
+    /// Whether something may have changed about what it runs.
+    #[must_use]
+    pub fn wants_attention(&self) -> bool {
+        self.attention.load(Ordering::Relaxed)
+    }
+
+    /// Time it ran nothing.
+    #[must_use]
+    pub fn idle_ns(&self) -> u64 {
+        self.idle_ns.load(Ordering::Relaxed)
+    }
+
+    fn arm<H: Host>(&self, host: &H, at_ns: u64) {
+        if self.armed_ns.swap(at_ns, Ordering::Relaxed) != at_ns {
+            host.set_deadline((at_ns != NEVER).then_some(at_ns));
+        }
+    }
+
+    /// A vCPU that was picked gets this CPU.
+    pub(crate) fn begin<A: Arch>(
+        &self,
+        hypervisor: &Hypervisor<A>,
+        key: Key,
+        now_ns: u64,
+        slice_end_ns: u64,
+    ) {
+        self.attention.store(false, Ordering::SeqCst);
+        let mut queue = self.queue.lock();
+        queue.set_timer(key, TimerKind::Wake, NEVER);
+        let at = next_deadline(hypervisor, &queue, now_ns, slice_end_ns);
+        drop(queue);
+        self.arm(hypervisor.host, at);
+    }
+
+    /// Whether the vCPU that runs stays; it was picked `SLICE_NS` before `slice_end_ns`.
+    pub(crate) fn keeps<A: Arch>(
+        &self,
+        hypervisor: &Hypervisor<A>,
+        domain: &Domain<A>,
+        slot: &VcpuSlot<A>,
+        slice_end_ns: u64,
+    ) -> bool {
+        self.attention.store(false, Ordering::SeqCst);
+        destroy::work(hypervisor);
+        let now = hypervisor.now_ns();
+        let ran = now.saturating_sub(slice_end_ns.saturating_sub(SLICE_NS));
+        let paid = slot.virtual_ns.load(Ordering::Relaxed) + weighted(domain, ran);
+        let queue = self.queue.lock();
+        let replaced = queue.best().is_some_and(|best| {
+            best.urgent
+                || now >= slice_end_ns
+                || best.virtual_ns.saturating_add(PREEMPTION_NS) < paid
+        });
+        if replaced {
+            return false;
+        }
+        let at = next_deadline(hypervisor, &queue, now, slice_end_ns);
+        drop(queue);
+        self.arm(hypervisor.host, at);
+        true
+    }
+
+    /// Makes a vCPU pay for the time it ran.
+    pub(crate) fn charge<A: Arch>(&self, domain: &Domain<A>, slot: &VcpuSlot<A>, ran_ns: u64) {
+        let paid = slot.virtual_ns.load(Ordering::Relaxed);
+        let paid = paid.saturating_add(weighted(domain, ran_ns));
+        slot.virtual_ns.store(paid, Ordering::Relaxed);
+    }
+}
+
+fn weighted<A: Arch>(domain: &Domain<A>, ns: u64) -> u64 {
+    let weight = u64::from(domain.weight.load(Ordering::Relaxed)).max(1);
+    if weight == u64::from(WEIGHT_DEFAULT) {
+        return ns;
+    }
+    ns.saturating_mul(u64::from(WEIGHT_DEFAULT)) / weight
+}
+
+fn next_deadline<A: Arch>(
+    hypervisor: &Hypervisor<A>,
+    queue: &Queue,
+    now_ns: u64,
+    slice_end_ns: u64,
+) -> u64 {
+    let slice = if queue.best().is_some() {
+        slice_end_ns
+    } else {
+        NEVER
+    };
+    let background = if destroy::is_due(hypervisor) {
+        now_ns.saturating_add(BACKGROUND_NS)
+    } else {
+        NEVER
+    };
+    queue.next_timer_ns().min(slice).min(background)
+}
+
+/// The name of a vCPU in queues.
+pub(crate) fn key<A: Arch>(domain: &Domain<A>, slot: &VcpuSlot<A>) -> Key {
+    Key {
+        domain: domain.id,
+        vcpu: slot.index,
+    }
+}
+
+/// Runs vCPUs on this CPU for ever.
+pub fn cpu_loop<A: Arch>(hypervisor: &Hypervisor<A>) -> ! {
+    loop {
+        turn(hypervisor);
+    }
+}
+
+/// One turn: takes interrupts, then runs the next vCPU, or waits for an interrupt if there is none.
+pub fn turn<A: Arch>(hypervisor: &Hypervisor<A>) {
+    let Some(cpu) = hypervisor.this_cpu() else {
+        return;
+    };
+    take_interrupts(hypervisor, cpu);
+    match pick(hypervisor, cpu) {
+        Some((domain, index)) => {
+            if let Some(slot) = domain.vcpu(index) {
+                vcpu::run(hypervisor, cpu, &domain, slot);
+            }
+        }
+        None => idle(hypervisor, cpu),
+    }
+}
+
+fn pick<A: Arch>(hypervisor: &Hypervisor<A>, cpu: &Cpu) -> Option<(DomainRef<A>, u32)> {
+    loop {
+        let key = cpu.queue.lock().take_best()?.key;
+        let Some(domain) = hypervisor.domain(key.domain) else {
+            continue;
+        };
+        let Some(slot) = domain.vcpu(key.vcpu) else {
+            continue;
+        };
+        slot.queued.store(false, Ordering::SeqCst);
+        if domain.held() == 0 && slot.activity() == Activity::Ready {
+            return Some((domain, key.vcpu));
+        }
+    }
+}
+
+fn idle<A: Arch>(hypervisor: &Hypervisor<A>, cpu: &Cpu) {
+    if destroy::work(hypervisor) {
+        return;
+    }
+    let start = hypervisor.now_ns();
+    let at = next_deadline(hypervisor, &cpu.queue.lock(), start, NEVER);
+    cpu.arm(hypervisor.host, at);
+    hypervisor.host.idle();
+    let spent = hypervisor.now_ns().saturating_sub(start);
+    cpu.idle_ns.fetch_add(spent, Ordering::Relaxed);
+}
+
+/// Makes a vCPU that waits ready; one that runs on another CPU is made to look.
+pub fn wake<A: Arch>(hypervisor: &Hypervisor<A>, domain: &Domain<A>, slot: &VcpuSlot<A>) {
+    if slot.change_activity(Activity::Blocked, Activity::Ready) {
+        enqueue(hypervisor, domain, slot);
+        return;
+    }
+    if let Some(number) = slot.running_on()
+        && number != hypervisor.host.cpu()
+    {
+        hypervisor.host.kick(number);
+    }
+}
+
+/// Puts a ready vCPU into its CPU's queue, if it is not there.
+pub fn enqueue<A: Arch>(hypervisor: &Hypervisor<A>, domain: &Domain<A>, slot: &VcpuSlot<A>) {
+    if slot.queued.swap(true, Ordering::SeqCst) {
+        return;
+    }
+    let Some(cpu) = hypervisor.cpu(slot.home()) else {
+        return;
+    };
+    let mut queue = cpu.queue.lock();
+    let paid = slot.virtual_ns.load(Ordering::Relaxed);
+    let paid = paid.max(queue.floor_ns().saturating_sub(SLICE_NS));
+    slot.virtual_ns.store(paid, Ordering::Relaxed);
+    queue.push(Entry {
+        key: key(domain, slot),
+        virtual_ns: paid,
+        urgent: slot.urgent.load(Ordering::Relaxed),
+    });
+    drop(queue);
+    get_attention(hypervisor, cpu);
+}
+
+fn get_attention<A: Arch>(hypervisor: &Hypervisor<A>, cpu: &Cpu) {
+    cpu.attention.store(true, Ordering::SeqCst);
+    if cpu.number as usize != hypervisor.host.cpu() {
+        hypervisor.host.kick(cpu.number as usize);
+    }
+}
+
+/// Makes the CPUs that run a domain's vCPUs look at it.
+pub fn interrupt_domain<A: Arch>(hypervisor: &Hypervisor<A>, domain: &Domain<A>) {
+    for slot in &domain.vcpus {
+        if let Some(cpu) = slot.running_on().and_then(|number| hypervisor.cpu(number)) {
+            get_attention(hypervisor, cpu);
+        }
+    }
+}
+
+/// Lets the ready vCPUs of a domain run that nothing holds any more.
+pub fn release_domain<A: Arch>(hypervisor: &Hypervisor<A>, domain: &Domain<A>) {
+    for slot in &domain.vcpus {
+        if slot.activity() == Activity::Ready {
+            enqueue(hypervisor, domain, slot);
+        }
+    }
+}
+
+/// Takes a domain's timers and entries out of all queues.
+pub(crate) fn forget_domain<A: Arch>(hypervisor: &Hypervisor<A>, id: DomId) {
+    for cpu in &hypervisor.cpus {
+        cpu.queue.lock().forget(id);
+    }
+}
+
+/// When a vCPU that waits goes on in any case, host nanoseconds.
+pub fn set_wake<A: Arch>(
+    hypervisor: &Hypervisor<A>,
+    domain: &Domain<A>,
+    slot: &VcpuSlot<A>,
+    at_ns: Option<u64>,
+) {
+    set_timer(hypervisor, domain, slot, TimerKind::Wake, at_ns);
+}
+
+/// Sets a vCPU's singleshot timer, host nanoseconds: it is sent `VIRQ_TIMER` then.
+pub fn set_singleshot<A: Arch>(
+    hypervisor: &Hypervisor<A>,
+    domain: &Domain<A>,
+    slot: &VcpuSlot<A>,
+    at_ns: Option<u64>,
+) {
+    slot.singleshot_ns
+        .store(at_ns.unwrap_or(NEVER), Ordering::Relaxed);
+    set_timer(hypervisor, domain, slot, TimerKind::Singleshot, at_ns);
+}
+
+fn set_timer<A: Arch>(
+    hypervisor: &Hypervisor<A>,
+    domain: &Domain<A>,
+    slot: &VcpuSlot<A>,
+    kind: TimerKind,
+    at_ns: Option<u64>,
+) {
+    let Some(cpu) = hypervisor.cpu(slot.home()) else {
+        return;
+    };
+    let at = at_ns.unwrap_or(NEVER);
+    cpu.queue.lock().set_timer(key(domain, slot), kind, at);
+    if at < cpu.armed_ns.load(Ordering::Relaxed) {
+        get_attention(hypervisor, cpu);
+    }
+}
+
+/// Takes what interrupts this CPU.
+pub fn take_interrupts<A: Arch>(hypervisor: &Hypervisor<A>, cpu: &Cpu) {
+    for _ in 0..INTERRUPTS_AT_ONCE {
+        match hypervisor.host.take_interrupt() {
+            None => return,
+            Some(HostInterrupt::Timer) => {
+                cpu.armed_ns.store(NEVER, Ordering::Relaxed);
+                cpu.attention.store(true, Ordering::Relaxed);
+                run_timers(hypervisor, cpu);
+            }
+            Some(HostInterrupt::Kick) => cpu.attention.store(true, Ordering::Relaxed),
+            Some(HostInterrupt::Device(number)) => deliver(hypervisor, number),
+        }
+    }
+}
+
+fn run_timers<A: Arch>(hypervisor: &Hypervisor<A>, cpu: &Cpu) {
+    let now = hypervisor.now_ns();
+    loop {
+        let Some((key, kind)) = cpu.queue.lock().take_due(now) else {
+            return;
+        };
+        let Some(domain) = hypervisor.domain(key.domain) else {
+            continue;
+        };
+        let Some(slot) = domain.vcpu(key.vcpu) else {
+            continue;
+        };
+        match kind {
+            TimerKind::Wake => wake(hypervisor, &domain, slot),
+            TimerKind::Singleshot => {
+                slot.singleshot_ns.store(NEVER, Ordering::Relaxed);
+                event::send_virq(hypervisor, &domain, virq::TIMER, key.vcpu);
+            }
+        }
+    }
+}
+
+/// A device's interrupt: Domain-0 has all devices, and goes first.
+fn deliver<A: Arch>(hypervisor: &Hypervisor<A>, number: u32) {
+    let Some(dom0) = hypervisor.dom0() else {
+        hypervisor.host.enable_device_interrupt(number, false);
+        return;
+    };
+    let interrupt = GuestInterrupt::Line {
+        number,
+        from_machine: true,
+    };
+    let target = dom0.platform.raise(interrupt);
+    if let Some(slot) = target.and_then(|vcpu| dom0.vcpu(vcpu)) {
+        slot.urgent.store(true, Ordering::Relaxed);
+        wake(hypervisor, &dom0, slot);
+        promote(hypervisor, &dom0, slot);
+    }
+}
+
+/// Lets a vCPU that is in its queue already go first.
+fn promote<A: Arch>(hypervisor: &Hypervisor<A>, domain: &Domain<A>, slot: &VcpuSlot<A>) {
+    let Some(cpu) = hypervisor.cpu(slot.home()) else {
+        return;
+    };
+    if cpu.queue.lock().promote(key(domain, slot)) {
+        get_attention(hypervisor, cpu);
+    }
+}
+
+#[cfg(test)]
+mod tests;

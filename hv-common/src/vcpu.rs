@@ -1,0 +1,507 @@
+//! A vCPU between its exits: the slot that other CPUs see, and the loop that runs it.
+//!
+//! The registers ([`VcpuSlot::registers`]) are open to one CPU at a time: the one that runs the vCPU, or the one that
+//! serves a control call while nothing runs it. Opening is tried, never waited for. What others need on the way to
+//! the vCPU is atomic.
+//!
+//! A vCPU is off, waits, or is ready ([`Activity`]). Blocking publishes "waits" and then looks once more at what it
+//! waits for; a wake-up changes "waits" to "ready" and only then enqueues. So a wake-up between the two is seen by one
+//! of them.
+
+use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
+
+use hv_abi::Errno;
+use hv_abi::control::domain::ShutdownReason;
+use hv_abi::control::vcpu::StartContext;
+use hv_abi::xen::vcpu::runstate;
+use spin::mutex::{TicketMutex, TicketMutexGuard};
+
+use crate::arch::{Arch, Exit, Power, Refusal, Reply, Vcpu, cpu_on};
+use crate::domain::{self, DomainRef};
+use crate::event;
+use crate::hypercall::{self, After, CallContext, Outcome};
+use crate::hypervisor::Hypervisor;
+use crate::sched::{self, Cpu};
+use crate::time::NEVER;
+
+/// What a vCPU wants.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum Activity {
+    /// It is switched off.
+    Off,
+    /// It waits for an event.
+    Blocked,
+    /// It runs or would.
+    Ready,
+}
+
+/// It polls for no port.
+pub const NOT_POLLING: u32 = u32::MAX;
+/// It polls for any port.
+pub const POLLING_ANY: u32 = 0;
+/// No machine or guest-physical address.
+pub const NO_ADDRESS: u64 = u64::MAX;
+const NO_CPU: u32 = u32::MAX;
+
+/// A vCPU as everybody may see it.
+pub struct VcpuSlot<A: Arch> {
+    /// Its number in its domain.
+    pub index: u32,
+    registers: TicketMutex<A::Vcpu>,
+    activity: AtomicU8,
+    running_on: AtomicU32,
+    home: AtomicU32,
+    /// It is in a run queue. Changed by swapping only: who changes it to true enqueues it.
+    pub(crate) queued: AtomicBool,
+    /// A device's interrupt waits for it: it goes first.
+    pub(crate) urgent: AtomicBool,
+    /// Weighted time it has run.
+    pub(crate) virtual_ns: AtomicU64,
+    /// Whether its first context was set.
+    pub has_context: AtomicBool,
+    /// The port it polls for: [`NOT_POLLING`], [`POLLING_ANY`] or a number.
+    pub polling: AtomicU32,
+    /// Singleshot timer, host nanoseconds, [`NEVER`] if none. Set by [`crate::sched::set_singleshot`].
+    pub singleshot_ns: AtomicU64,
+    /// Guest-physical address of its `vcpu_info`; [`NO_ADDRESS`]: the one in `shared_info`.
+    pub info_gpa: AtomicU64,
+    /// Machine address of the same, its frame pinned by a reference.
+    pub info_address: AtomicU64,
+    /// Guest-physical address of its runstate area.
+    pub runstate_gpa: AtomicU64,
+    /// Time spent in each run state.
+    pub runstate: Runstate,
+    /// Counters.
+    pub counters: Counters,
+}
+
+/// What a vCPU did so far. Written by the CPU that runs it.
+#[derive(Debug, Default)]
+pub struct Counters {
+    /// Exits that reached common code.
+    pub exits: AtomicU64,
+    /// Hypercalls.
+    pub hypercalls: AtomicU64,
+    /// Program counter when it last left its CPU.
+    pub pc: AtomicU64,
+}
+
+/// Adds one to a counter that only this CPU writes.
+fn count(counter: &AtomicU64) {
+    counter.store(
+        counter.load(Ordering::Relaxed).wrapping_add(1),
+        Ordering::Relaxed,
+    );
+}
+
+/// Time a vCPU spent in each state of [`runstate`], host nanoseconds.
+#[derive(Debug)]
+pub struct Runstate {
+    state: AtomicU32,
+    since_ns: AtomicU64,
+    time_ns: [AtomicU64; 4],
+}
+
+impl Runstate {
+    const fn new(now_ns: u64) -> Self {
+        Self {
+            state: AtomicU32::new(runstate::OFFLINE),
+            since_ns: AtomicU64::new(now_ns),
+            time_ns: [const { AtomicU64::new(0) }; 4],
+        }
+    }
+
+    /// Goes over to a state.
+    pub fn enter(&self, state: u32, now_ns: u64) {
+        let before = self.state.swap(state, Ordering::Relaxed);
+        let since = self.since_ns.swap(now_ns, Ordering::Relaxed);
+        if let Some(time) = self.time_ns.get(before as usize) {
+            let spent = now_ns.saturating_sub(since);
+            let sum = time.load(Ordering::Relaxed).saturating_add(spent);
+            time.store(sum, Ordering::Relaxed);
+        }
+    }
+
+    /// The state, since when, and the times, as of now.
+    #[must_use]
+    pub fn read(&self, now_ns: u64) -> (u32, u64, [u64; 4]) {
+        let state = self.state.load(Ordering::Relaxed);
+        let since = self.since_ns.load(Ordering::Relaxed);
+        let mut times = [0; 4];
+        for (out, time) in times.iter_mut().zip(&self.time_ns) {
+            *out = time.load(Ordering::Relaxed);
+        }
+        if let Some(time) = times.get_mut(state as usize) {
+            *time = time.saturating_add(now_ns.saturating_sub(since));
+        }
+        (state, since, times)
+    }
+
+    /// Sets the times (restore).
+    pub fn set_times(&self, times: [u64; 4]) {
+        for (time, value) in self.time_ns.iter().zip(times) {
+            time.store(value, Ordering::Relaxed);
+        }
+    }
+}
+
+impl<A: Arch> VcpuSlot<A> {
+    /// A vCPU that is off, on that CPU's queue.
+    pub fn new(index: u32, registers: A::Vcpu, home: u32, now_ns: u64) -> Self {
+        Self {
+            index,
+            registers: TicketMutex::new(registers),
+            activity: AtomicU8::new(Activity::Off as u8),
+            running_on: AtomicU32::new(NO_CPU),
+            home: AtomicU32::new(home),
+            queued: AtomicBool::new(false),
+            urgent: AtomicBool::new(false),
+            virtual_ns: AtomicU64::new(0),
+            has_context: AtomicBool::new(false),
+            polling: AtomicU32::new(NOT_POLLING),
+            singleshot_ns: AtomicU64::new(NEVER),
+            info_gpa: AtomicU64::new(NO_ADDRESS),
+            info_address: AtomicU64::new(NO_ADDRESS),
+            runstate_gpa: AtomicU64::new(NO_ADDRESS),
+            runstate: Runstate::new(now_ns),
+            counters: Counters::default(),
+        }
+    }
+
+    /// Its registers, if nothing runs it and nobody else looks at them.
+    pub fn registers(&self) -> Option<TicketMutexGuard<'_, A::Vcpu>> {
+        self.registers.try_lock()
+    }
+
+    /// What it wants.
+    #[must_use]
+    pub fn activity(&self) -> Activity {
+        match self.activity.load(Ordering::SeqCst) {
+            1 => Activity::Blocked,
+            2 => Activity::Ready,
+            _ => Activity::Off,
+        }
+    }
+
+    /// Whether it is switched on.
+    #[must_use]
+    pub fn is_online(&self) -> bool {
+        self.activity() != Activity::Off
+    }
+
+    /// Sets what it wants (restore, power); the caller enqueues it if it is ready.
+    pub fn set_activity(&self, activity: Activity) {
+        self.activity.store(activity as u8, Ordering::SeqCst);
+    }
+
+    /// Changes what it wants from one to another. Returns whether it was the first.
+    pub fn change_activity(&self, from: Activity, to: Activity) -> bool {
+        self.activity
+            .compare_exchange(from as u8, to as u8, Ordering::SeqCst, Ordering::SeqCst)
+            .is_ok()
+    }
+
+    /// The CPU it is on.
+    #[must_use]
+    pub fn running_on(&self) -> Option<usize> {
+        match self.running_on.load(Ordering::SeqCst) {
+            NO_CPU => None,
+            cpu => Some(cpu as usize),
+        }
+    }
+
+    /// The CPU whose queue it is in.
+    #[must_use]
+    pub fn home(&self) -> usize {
+        self.home.load(Ordering::Relaxed) as usize
+    }
+
+    /// Time it ran, nanoseconds.
+    #[must_use]
+    pub fn cpu_ns(&self, now_ns: u64) -> u64 {
+        let (_, _, [running, ..]) = self.runstate.read(now_ns);
+        running
+    }
+}
+
+/// What happens after an exit.
+enum Step {
+    /// It goes on with this answer.
+    Go(Reply),
+    /// It leaves the CPU with this answer due, still ready.
+    Yield(Reply),
+    /// It leaves the CPU with this answer due, unless what it waits for is there already.
+    Block(Reply, Wait),
+    /// It switched itself off.
+    Off,
+}
+
+/// What a vCPU waits for.
+#[derive(Clone, Copy)]
+struct Wait {
+    /// Host time at which it goes on in any case.
+    until_ns: Option<u64>,
+}
+
+/// Why it left the CPU.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Leave {
+    Ready,
+    Blocked { until_ns: Option<u64> },
+    Off,
+}
+
+/// A vCPU on a CPU.
+struct Stay<'a, A: Arch> {
+    hypervisor: &'a Hypervisor<A>,
+    cpu: &'a Cpu,
+    domain: &'a DomainRef<A>,
+    slot: &'a VcpuSlot<A>,
+    slice_end_ns: u64,
+}
+
+/// Runs a vCPU that was picked until it waits, is switched off or has to give way, and puts it where it belongs then.
+pub fn run<A: Arch>(
+    hypervisor: &Hypervisor<A>,
+    cpu: &Cpu,
+    domain: &DomainRef<A>,
+    slot: &VcpuSlot<A>,
+) {
+    let Some(mut registers) = slot.registers() else {
+        // A control call looks at it for a moment: it goes to the queue's end and is tried again.
+        sched::enqueue(hypervisor, domain, slot);
+        return;
+    };
+    let now = hypervisor.now_ns();
+    slot.running_on.store(cpu.number(), Ordering::SeqCst);
+    slot.urgent.store(false, Ordering::Relaxed);
+    slot.polling.store(NOT_POLLING, Ordering::Relaxed);
+    slot.runstate.enter(runstate::RUNNING, now);
+    hypercall::vcpu::publish_runstate(hypervisor, domain, slot);
+    let stay = Stay {
+        hypervisor,
+        cpu,
+        domain,
+        slot,
+        slice_end_ns: now.saturating_add(sched::SLICE_NS),
+    };
+    cpu.begin(hypervisor, sched::key(domain, slot), now, stay.slice_end_ns);
+    let host = hypervisor.host;
+    registers.load(host, &domain.platform, domain.root, domain.vmid);
+    let leave = stay.run(&mut registers);
+    registers.unload(host, &domain.platform);
+    slot.counters.pc.store(registers.pc(), Ordering::Relaxed);
+    let timer = match leave {
+        Leave::Blocked { until_ns } => earliest(until_ns, registers.deadline_ns(host)),
+        Leave::Ready | Leave::Off => None,
+    };
+    drop(registers);
+    let end = hypervisor.now_ns();
+    cpu.charge(domain, slot, end.saturating_sub(now));
+    match leave {
+        Leave::Ready => slot.runstate.enter(runstate::RUNNABLE, end),
+        Leave::Blocked { .. } => slot.runstate.enter(runstate::BLOCKED, end),
+        Leave::Off => slot.runstate.enter(runstate::OFFLINE, end),
+    }
+    slot.running_on.store(NO_CPU, Ordering::SeqCst);
+    match leave {
+        Leave::Ready => sched::enqueue(hypervisor, domain, slot),
+        Leave::Blocked { .. } => sched::set_wake(hypervisor, domain, slot, timer),
+        Leave::Off => {}
+    }
+}
+
+fn earliest(first: Option<u64>, second: Option<u64>) -> Option<u64> {
+    first.into_iter().chain(second).min()
+}
+
+impl<A: Arch> Stay<'_, A> {
+    fn run(&self, registers: &mut A::Vcpu) -> Leave {
+        let host = self.hypervisor.host;
+        let mut reply = Reply::Resume;
+        if self.domain.held() != 0 {
+            return Leave::Ready;
+        }
+        loop {
+            let exit = registers.run(host, &self.domain.platform, reply);
+            count(&self.slot.counters.exits);
+            let step = self.serve(registers, exit);
+            reply = match step {
+                Step::Go(reply) if !self.cpu.wants_attention() => reply,
+                Step::Go(reply) if self.goes_on() => reply,
+                Step::Go(reply) | Step::Yield(reply) => {
+                    finish(registers, reply);
+                    return Leave::Ready;
+                }
+                Step::Block(reply, wait) => match self.block(registers, wait) {
+                    None => reply,
+                    Some(leave) => {
+                        finish(registers, reply);
+                        return leave;
+                    }
+                },
+                Step::Off => return Leave::Off,
+            };
+        }
+    }
+
+    /// The hot path: one match.
+    fn serve(&self, registers: &A::Vcpu, exit: Exit) -> Step {
+        match exit {
+            Exit::Call { number, args } => self.call(registers, number, args),
+            Exit::Interrupted => {
+                sched::take_interrupts(self.hypervisor, self.cpu);
+                Step::Go(Reply::Resume)
+            }
+            Exit::Idle => Step::Block(Reply::Resume, Wait { until_ns: None }),
+            Exit::Wake { vcpus } => {
+                self.wake(vcpus);
+                Step::Go(Reply::Resume)
+            }
+            Exit::Load { gpa, size } => self.refuse_access("load", registers, gpa.0, size),
+            Exit::Store { gpa, size, .. } => self.refuse_access("store", registers, gpa.0, size),
+            Exit::Power(power) => self.power(power),
+            Exit::Refused(refusal) => {
+                domain::refuse(self.domain, self.slot.index, &refusal);
+                Step::Go(Reply::Resume)
+            }
+            Exit::Fault(refusal) => {
+                domain::crash(self.hypervisor, self.domain, self.slot.index, &refusal);
+                Step::Yield(Reply::Resume)
+            }
+        }
+    }
+
+    fn call(&self, registers: &A::Vcpu, number: u64, args: [u64; 5]) -> Step {
+        count(&self.slot.counters.hypercalls);
+        let mut context = CallContext::new(self.hypervisor, self.domain, self.slot, registers);
+        let reply = match hypercall::dispatch(&mut context, number, args) {
+            Outcome::Done(Ok(value)) => Reply::Returned(value),
+            Outcome::Done(Err(errno)) => {
+                if errno == Errno::ENOSYS {
+                    self.refuse("call not offered", registers, number, args[0]);
+                }
+                Reply::Returned(errno.to_return_value())
+            }
+            Outcome::Again(args) => Reply::Again(args),
+        };
+        match context.after {
+            After::Resume => Step::Go(reply),
+            After::Yield => Step::Yield(reply),
+            After::Block { until_ns } => Step::Block(reply, Wait { until_ns }),
+        }
+    }
+
+    fn refuse(&self, what: &'static str, registers: &A::Vcpu, detail: u64, address: u64) {
+        let refusal = Refusal {
+            what,
+            pc: registers.pc(),
+            detail,
+            address,
+        };
+        domain::refuse(self.domain, self.slot.index, &refusal);
+    }
+
+    fn refuse_access(
+        &self,
+        what: &'static str,
+        registers: &A::Vcpu,
+        address: u64,
+        size: u8,
+    ) -> Step {
+        self.refuse(what, registers, u64::from(size), address);
+        Step::Go(Reply::Abort)
+    }
+
+    fn wake(&self, vcpus: u64) {
+        for index in (0..64).filter(|index| vcpus >> index & 1 != 0) {
+            domain::wake(self.hypervisor, self.domain, index);
+        }
+    }
+
+    fn power(&self, power: Power) -> Step {
+        let answer = match power {
+            Power::CpuOn { vcpu, context } => self.cpu_on(vcpu, context),
+            Power::IsOn { vcpu } => self
+                .domain
+                .vcpu(vcpu)
+                .map_or(u64::MAX, |slot| u64::from(slot.is_online())),
+            Power::CpuOff => {
+                self.slot.set_activity(Activity::Off);
+                return Step::Off;
+            }
+            Power::SystemOff => return self.shut_down(ShutdownReason::POWEROFF),
+            Power::SystemReset => return self.shut_down(ShutdownReason::REBOOT),
+        };
+        Step::Go(Reply::Returned(answer))
+    }
+
+    fn shut_down(&self, reason: ShutdownReason) -> Step {
+        domain::shutdown(self.hypervisor, self.domain, reason);
+        Step::Yield(Reply::Resume)
+    }
+
+    fn cpu_on(&self, vcpu: u32, context: StartContext) -> u64 {
+        let Some(slot) = self.domain.vcpu(vcpu) else {
+            return cpu_on::UNKNOWN;
+        };
+        // Its registers are open to us once it has left its CPU after switching off.
+        match slot.registers() {
+            Some(mut registers) if !slot.is_online() => registers.start(context),
+            _ => return cpu_on::ALREADY_ON,
+        }
+        if !slot.change_activity(Activity::Off, Activity::Ready) {
+            return cpu_on::ALREADY_ON;
+        }
+        slot.has_context.store(true, Ordering::Relaxed);
+        sched::enqueue(self.hypervisor, self.domain, slot);
+        cpu_on::DONE
+    }
+
+    /// Looks at what wants the CPU. Returns whether the vCPU stays on it.
+    fn goes_on(&self) -> bool {
+        self.domain.held() == 0
+            && self.slot.is_online()
+            && self.cpu.keeps(self.hypervisor, self.domain, self.slot, self.slice_end_ns)
+    }
+
+    /// Publishes that it waits, and looks again. `None`: it goes on.
+    fn block(&self, registers: &A::Vcpu, wait: Wait) -> Option<Leave> {
+        let leave = Some(Leave::Blocked {
+            until_ns: wait.until_ns,
+        });
+        self.slot.set_activity(Activity::Blocked);
+        if !self.is_over(registers, wait) {
+            return leave;
+        }
+        // A wake-up from elsewhere may have been faster: then it is in the queue, and comes back from there.
+        if !self.slot.change_activity(Activity::Blocked, Activity::Ready) {
+            return leave;
+        }
+        self.slot.polling.store(NOT_POLLING, Ordering::Relaxed);
+        if self.cpu.wants_attention() && !self.goes_on() {
+            return Some(Leave::Ready);
+        }
+        None
+    }
+
+    fn is_over(&self, registers: &A::Vcpu, wait: Wait) -> bool {
+        let polls = self.slot.polling.load(Ordering::SeqCst) != NOT_POLLING;
+        let (hypervisor, index) = (self.hypervisor, self.slot.index);
+        let arrived = if polls {
+            event::is_poll_over(hypervisor, self.domain, index)
+        } else {
+            registers.has_interrupt(&self.domain.platform)
+                || event::is_pending(hypervisor, self.domain, index)
+        };
+        arrived || wait.until_ns.is_some_and(|at| at <= hypervisor.now_ns())
+    }
+}
+
+/// Applies an answer that is due to a vCPU that leaves.
+fn finish<A: Arch, V: Vcpu<A>>(registers: &mut V, reply: Reply) {
+    if reply != Reply::Resume {
+        registers.answer(reply);
+    }
+}
