@@ -27,11 +27,11 @@ mod entry;
 mod page;
 
 pub(crate) use bind::lock_both;
-pub(crate) use page::place_vcpu_info;
 pub use bind::{
     alloc_unbound, bind_interdomain, bind_ipi, bind_vcpu, bind_virq, close, close_some, restore,
 };
 pub use entry::{Entry, Use};
+pub(crate) use page::place_vcpu_info;
 pub use page::{enable_upcalls, ensure_shared_info, register_vcpu_info};
 
 /// A poll that has an answer: the vCPU polls for nothing any more, but has not been told yet.

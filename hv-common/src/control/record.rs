@@ -189,15 +189,44 @@ mod tests {
         let good = good_vcpu();
         let bad = [
             Vcpu { online: 2, ..good },
-            Vcpu { online: 0, blocked: 1, ..good },
-            Vcpu { info_gfn: LIMIT, ..good },
-            Vcpu { info_offset: 4096, ..good },
-            Vcpu { info_gfn: NO_FRAME, ..good },
-            Vcpu { runstate_gpa: LIMIT << 12, ..good },
-            Vcpu { poll_port: 1, ..good },
-            Vcpu { polling: 1, poll_port: 4096, ..good },
-            Vcpu { singleshot_ns: u64::MAX, ..good },
-            Vcpu { runstate_time: [0, 0, 0, u64::MAX], ..good },
+            Vcpu {
+                online: 0,
+                blocked: 1,
+                ..good
+            },
+            Vcpu {
+                info_gfn: LIMIT,
+                ..good
+            },
+            Vcpu {
+                info_offset: 4096,
+                ..good
+            },
+            Vcpu {
+                info_gfn: NO_FRAME,
+                ..good
+            },
+            Vcpu {
+                runstate_gpa: LIMIT << 12,
+                ..good
+            },
+            Vcpu {
+                poll_port: 1,
+                ..good
+            },
+            Vcpu {
+                polling: 1,
+                poll_port: 4096,
+                ..good
+            },
+            Vcpu {
+                singleshot_ns: u64::MAX,
+                ..good
+            },
+            Vcpu {
+                runstate_time: [0, 0, 0, u64::MAX],
+                ..good
+            },
         ];
         for record in bad {
             assert_eq!(vcpu(&record, LIMIT), Err(Errno::EINVAL), "{record:?}");
@@ -233,12 +262,45 @@ mod tests {
             ..Platform::default()
         };
         assert_eq!(requirements(&here, &here), Ok(()));
-        assert_eq!(requirements(&Platform { ipa_bits: 39, ..here }, &here), Ok(()));
+        assert_eq!(
+            requirements(
+                &Platform {
+                    ipa_bits: 39,
+                    ..here
+                },
+                &here
+            ),
+            Ok(())
+        );
         let cases = [
-            (Platform { counter_hz: 1, ..here }, Mismatch::CounterRate),
-            (Platform { ipa_bits: 48, ..here }, Mismatch::AddressBits),
-            (Platform { gic_version: 2, ..here }, Mismatch::InterruptController),
-            (Platform { features: [1; 16], ..here }, Mismatch::Features),
+            (
+                Platform {
+                    counter_hz: 1,
+                    ..here
+                },
+                Mismatch::CounterRate,
+            ),
+            (
+                Platform {
+                    ipa_bits: 48,
+                    ..here
+                },
+                Mismatch::AddressBits,
+            ),
+            (
+                Platform {
+                    gic_version: 2,
+                    ..here
+                },
+                Mismatch::InterruptController,
+            ),
+            (
+                Platform {
+                    features: [1; 16],
+                    ..here
+                },
+                Mismatch::Features,
+            ),
         ];
         for (saved, why) in cases {
             assert_eq!(requirements(&saved, &here), Err(why));

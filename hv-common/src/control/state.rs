@@ -24,8 +24,8 @@ use crate::arch::{Arch, Gpa, Host, Platform, RecordSink, Vcpu};
 use crate::domain::{Domain, DomainRef};
 use crate::event::{self, Entry, POLL_OVER};
 use crate::grant;
-use crate::hypercall::{CallContext, Outcome};
 use crate::hypercall::memory::place_shared_info;
+use crate::hypercall::{CallContext, Outcome};
 use crate::hypervisor::Hypervisor;
 use crate::memory::stage2::Stage2;
 use crate::vcpu::{Activity, NO_ADDRESS, NOT_POLLING, VcpuSlot};
@@ -335,7 +335,8 @@ fn put_vcpu<A: Arch>(
         blocked: u32::from(blocked),
         info_gfn: info.map_or(NO_FRAME, |gpa| gpa.gfn().0),
         info_offset: info.map_or(0, |gpa| gpa.offset() as u64),
-        runstate_gpa: address(slot.runstate_gpa.load(Ordering::Acquire)).map_or(NO_FRAME, |gpa| gpa.0),
+        runstate_gpa: address(slot.runstate_gpa.load(Ordering::Acquire))
+            .map_or(NO_FRAME, |gpa| gpa.0),
         singleshot_ns: singleshot.unwrap_or(0),
         runstate_time,
         polling: u32::from(port.is_some()),
@@ -491,3 +492,5 @@ fn load_vcpu<A: Arch>(
     Ok(())
 }
 
+#[cfg(test)]
+mod tests;

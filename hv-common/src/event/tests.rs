@@ -9,8 +9,17 @@ use hv_abi::xen::{event as abi, memory, sched, vcpu};
 const CALL: CallNumber = CallNumber::EVENT_CHANNEL_OP;
 const SHARED: &hv_abi::xen::shared_info::SharedInfoLayout = &Fake::SHARED_INFO;
 
-fn port_call(machine: &Machine, domain: &DomainRef<Fake>, command: u64, port: u32) -> Result<u64, Errno> {
-    let at = if domain.is_dom0() { machine.dom0_ram } else { RAM };
+fn port_call(
+    machine: &Machine,
+    domain: &DomainRef<Fake>,
+    command: u64,
+    port: u32,
+) -> Result<u64, Errno> {
+    let at = if domain.is_dom0() {
+        machine.dom0_ram
+    } else {
+        RAM
+    };
     machine.call_with(domain, CALL, command, at, &mut abi::Port { port })
 }
 
@@ -112,7 +121,10 @@ fn two_domains_are_connected_and_cut_again() {
     let theirs = alloc_unbound(&machine, &domain, DomId::ZERO);
     let ours = bind_interdomain(&machine, domain.id, theirs).unwrap();
     assert!(is_pending(&machine, &machine.dom0, ours));
-    assert_eq!(bind_interdomain(&machine, domain.id, theirs), Err(Errno::EINVAL));
+    assert_eq!(
+        bind_interdomain(&machine, domain.id, theirs),
+        Err(Errno::EINVAL)
+    );
 
     port_call(&machine, &machine.dom0, abi::SEND, ours).unwrap();
     assert!(is_pending(&machine, &domain, theirs));
@@ -134,7 +146,10 @@ fn a_port_is_bound_by_the_domain_it_was_left_for_only() {
     let machine = Machine::new(1200);
     let (first, second) = (machine.domain(8, 1), machine.domain(8, 1));
     let port = alloc_unbound(&machine, &first, second.id);
-    assert_eq!(bind_interdomain(&machine, first.id, port), Err(Errno::EINVAL));
+    assert_eq!(
+        bind_interdomain(&machine, first.id, port),
+        Err(Errno::EINVAL)
+    );
     let mut request = abi::BindInterdomain {
         remote_dom: first.id,
         remote_port: port,
@@ -218,7 +233,11 @@ fn a_registered_vcpu_info_is_where_the_upcall_goes() {
             reserved: 0,
         };
         machine.write(&domain, RAM, &request);
-        machine.call(&domain, CallNumber::VCPU_OP, &[vcpu::REGISTER_VCPU_INFO, vcpu, RAM])
+        machine.call(
+            &domain,
+            CallNumber::VCPU_OP,
+            &[vcpu::REGISTER_VCPU_INFO, vcpu, RAM],
+        )
     };
     assert_eq!(register(4096 - 40, 2), Err(Errno::EINVAL));
     assert_eq!(register(4, 2), Err(Errno::EINVAL));
@@ -245,7 +264,12 @@ fn a_poll_ends_at_once_or_with_the_event_it_waits_for() {
         };
         machine.write(&domain, RAM, &request);
         machine.write(&domain, RAM + 64, &port);
-        machine.call_then(&domain, 0, CallNumber::SCHED_OP.0, [sched::POLL, RAM, 0, 0, 0])
+        machine.call_then(
+            &domain,
+            0,
+            CallNumber::SCHED_OP.0,
+            [sched::POLL, RAM, 0, 0, 0],
+        )
     };
     assert_eq!(poll(), (Ok(0), After::Block { until_ns: None }));
     assert_eq!(machine.polling(&domain, 0), Some(port));
@@ -262,11 +286,17 @@ fn bad_pointers_and_numbers_are_refused() {
     let domain = machine.domain(8, 1);
     for command in 0..11 {
         let result = machine.call(&domain, CALL, &[command, RAM - 4]);
-        assert!(matches!(result, Err(Errno::EFAULT | Errno::ENOSYS)), "{command}");
+        assert!(
+            matches!(result, Err(Errno::EFAULT | Errno::ENOSYS)),
+            "{command}"
+        );
     }
     for port in [0, 1, 4095, 4096, u32::MAX] {
         let refused = port_call(&machine, &domain, abi::SEND, port);
         assert_eq!(refused, Err(Errno::EINVAL), "{port}");
-        assert_eq!(port_call(&machine, &domain, abi::CLOSE, port), Err(Errno::EINVAL));
+        assert_eq!(
+            port_call(&machine, &domain, abi::CLOSE, port),
+            Err(Errno::EINVAL)
+        );
     }
 }

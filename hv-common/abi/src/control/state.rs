@@ -7,7 +7,9 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 /// (`EBUSY`). Every record is a [`crate::record::Header`] followed by its body, padded to 8 bytes.
 pub const SAVE: u64 = 0;
 /// `(domid, in: *const u8, length)` -> 0: loads one record (header and body) into a domain that never ran. Any field
-/// that a guest could not have made itself is refused with `EINVAL`, a version or kind we don't know with `EOPNOTSUPP`.
+/// that a guest could not have made itself is refused with `EINVAL`, a version or kind we don't know with `EOPNOTSUPP`,
+/// a guest that needs what this machine does not have with `EXDEV`. Records come in the order they were saved in, after
+/// the memory they point at.
 pub const RESTORE: u64 = 1;
 /// Bytes of one record at most, header included.
 pub const RECORD_MAX: usize = 32 * 1024;

@@ -211,7 +211,12 @@ impl Machine {
     ///
     /// # Panics
     /// If it is not its RAM.
-    pub fn write<T: IntoBytes + Immutable + ?Sized>(&self, domain: &DomainRef<Fake>, at: u64, value: &T) {
+    pub fn write<T: IntoBytes + Immutable + ?Sized>(
+        &self,
+        domain: &DomainRef<Fake>,
+        at: u64,
+        value: &T,
+    ) {
         let memory = self.hypervisor.memory(domain);
         memory.write(Gpa(at), value.as_bytes()).expect("RAM");
     }
@@ -242,12 +247,8 @@ impl Machine {
     #[must_use]
     pub fn usage(&self) -> Usage {
         let usage = self.hypervisor.frames.usage();
-        let parts = usage.free
-            + usage.hypervisor
-            + usage.dom0
-            + usage.boot
-            + usage.store
-            + usage.domains;
+        let parts =
+            usage.free + usage.hypervisor + usage.dom0 + usage.boot + usage.store + usage.domains;
         assert_eq!(parts, usage.total, "{usage:?}");
         usage
     }
