@@ -18,4 +18,3 @@ pub mod psci;
 pub mod stage2;
 pub mod syndrome;
 pub mod vgic;
-pub mod vgic;

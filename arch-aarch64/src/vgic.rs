@@ -24,7 +24,6 @@ pub use bank::Bank;
 pub use distributor::{Effect, Frame};
 pub use list::ListRegister;
 pub use plan::{LISTS_MAX, Plan};
-pub(crate) use record::check_distributor;
 
 /// vCPUs at most.
 pub const VCPUS: usize = hv_abi::control::domain::VCPUS_MAX as usize;

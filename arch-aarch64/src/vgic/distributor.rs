@@ -72,7 +72,7 @@ fn decode(offset: u64) -> Option<(usize, BankRegister)> {
         0x280..0x300 => bits(BitRegister::ClearPending),
         0x300..0x380 => bits(BitRegister::SetActive),
         0x380..0x400 => bits(BitRegister::ClearActive),
-        0x400..0x7FC => {
+        0x400..0x800 => {
             let number = offset - 0x400;
             Some((number as usize / 32, BankRegister::Priority(number % 32)))
         }

@@ -10,7 +10,7 @@ use super::{Bank, ENABLE_GROUP0, ENABLE_GROUP1, Gic, SPIS};
 ///
 /// # Errors
 /// `EINVAL` if not.
-pub(crate) fn check_distributor(record: &Distributor) -> Result<(), Errno> {
+fn check_distributor(record: &Distributor) -> Result<(), Errno> {
     let known = record.ctlr & !(ENABLE_GROUP0 | ENABLE_GROUP1) == 0
         && record.spis == SPIS
         && record.router.iter().all(|route| route & !ROUTE == 0);
