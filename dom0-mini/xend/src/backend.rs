@@ -96,7 +96,7 @@ impl<P: crate::ring::SharedPage> Backend<P> {
     /// Gives everything back.
     pub(crate) fn detach<H: Hypervisor>(self, hypervisor: &mut H, xenstore: &mut Xenstore) {
         xenstore.release(self.domid.0);
-        if let Err(errno) = xenstore.rm(&self.machine) {
+        if let Err(errno) = nodes::remove(xenstore, &self.machine) {
             log::error!("{} stays in xenstore: {errno:?}", self.machine);
         }
         close(hypervisor, self.console_port);

@@ -17,6 +17,8 @@ pub mod console;
 mod domain;
 mod event;
 mod events;
+#[cfg(test)]
+mod fake;
 pub mod hypervisor;
 mod image;
 mod job;
@@ -32,6 +34,8 @@ pub mod scrollback;
 mod server;
 mod session;
 mod store;
+#[cfg(test)]
+mod tests;
 pub mod xenstore;
 
 pub use event::{Effect, Event, Facts, Now, SessionId, StreamId};

@@ -59,7 +59,7 @@ const ITS_OWN: [&str; 9] = [
 pub(crate) fn create(xenstore: &mut Xenstore, facts: &Facts<'_>) -> Result<(), Errno> {
     let home = home(facts.domid);
     let readable = || Permissions::shared_with(facts.domid, Access::Read);
-    xenstore.rm(&home)?;
+    remove(xenstore, &home)?;
     xenstore.mkdir(&home)?;
     xenstore.set_permissions(&home, readable())?;
     for (path, value) in values(facts) {
@@ -72,6 +72,14 @@ pub(crate) fn create(xenstore: &mut Xenstore, facts: &Facts<'_>) -> Result<(), E
     }
     xenstore.mkdir(&format!("{home}/device"))?;
     create_machine(xenstore, facts)
+}
+
+/// Makes sure that there is nothing at `path`.
+pub(crate) fn remove(xenstore: &mut Xenstore, path: &str) -> Result<(), Errno> {
+    if xenstore.read(path).is_none() {
+        return Ok(());
+    }
+    xenstore.rm(path)
 }
 
 /// Creates the node of a domain's machine.

@@ -369,7 +369,12 @@ impl<F: AsRef<[u8]> + AsMut<[u8]>> Restore<F> {
         domain: &mut Domain<H>,
         domid: DomId,
     ) -> Result<(), Failure> {
-        let failed = |errno| refused("connect the domain's console and xenstore", errno);
+        let failed = |errno| match errno {
+            Errno::ENOMEM | Errno::ENOSPC | Errno::EIO | Errno::ESRCH => {
+                refused("connect the domain's console and xenstore", errno)
+            }
+            _ => bad("the snapshot's event channels or grants make no sense"),
+        };
         let ports = guest_ports(shop.hypervisor, domid).map_err(failed)?;
         let backend = backend::attach(
             shop.hypervisor,

@@ -368,14 +368,14 @@ fn reserve<H: Hypervisor>(hypervisor: &mut H, domain: &mut Domain<H>) -> Result<
 
 /// Populates and clears the pages of console and xenstore.
 fn rings<H: Hypervisor>(hypervisor: &mut H, domid: DomId) -> Result<Stage, Failure> {
-    let every = |mut call: &mut dyn FnMut(Run) -> Answer<u64>| -> Answer<()> {
+    let every = |call: &mut dyn FnMut(Run) -> Answer<u64>| -> Answer<()> {
         let mut done = 0;
         while done < MAGIC.count {
             let run = Run {
                 gfn: MAGIC.gfn.saturating_add(done),
                 count: MAGIC.count.saturating_sub(done),
             };
-            done = done.saturating_add((&mut call)(run).and_then(some)?);
+            done = done.saturating_add(call(run).and_then(some)?);
         }
         Ok(())
     };

@@ -1,0 +1,354 @@
+//! Refused calls, vanished clients, garbage: nothing leaks, and everything else goes on.
+
+use super::snapshots::{restore, save};
+use super::world::{VANISHED, World, by_name, config, kernel, ramdisk};
+use crate::{Effect, Event};
+use hv_abi::Errno;
+use hv_abi::control::domain::ShutdownReason;
+use mgmt_proto::blob::blob_id;
+use mgmt_proto::messages::{
+    self, BlobOpen, BlobPut, ClientMessage, ErrorCode, Hello, PROTOCOL_VERSION, Reply, Request,
+    RequestBody, RestoreFromStore, SaveToStore, ServerMessage,
+};
+use std::format;
+use std::vec;
+use std::vec::Vec;
+
+/// Does `flow` again and again, with one call more granted each time before one is refused, until none is refused; after
+/// each round everything is destroyed, and nothing may be missing.
+fn refuse_each_call(flow: impl Fn(&mut World) -> Result<(), messages::Failure>) {
+    for call in 1.. {
+        let mut world = World::new();
+        let base = world.machine().calls;
+        world.machine().refuse = Some((base + call, Errno::EIO));
+        let result = flow(&mut world);
+        let was_refused = world.machine().calls >= base + call;
+        world.machine().refuse = None;
+        world.event(Event::SessionClosed(1));
+        world.finish();
+        world.connect(1);
+        for (name, _) in world.list() {
+            let _ = world.ask(RequestBody::Destroy(by_name(&name)));
+        }
+        if let Ok(Reply::Snapshots(all)) = world.ask(RequestBody::SnapshotList) {
+            for snapshot in all {
+                world
+                    .ask(RequestBody::SnapshotDelete(snapshot.label))
+                    .unwrap();
+            }
+        }
+        world.assert_clean(&format!("call {call} was refused"));
+        if !was_refused {
+            result.unwrap();
+            assert!(call > 20, "only {call} calls were made");
+            return;
+        }
+    }
+}
+
+#[test]
+fn a_refused_call_undoes_a_creation() {
+    refuse_each_call(|world| world.create(config("guest")).map(drop));
+}
+
+#[test]
+fn a_refused_call_does_not_harm_a_reboot() {
+    refuse_each_call(|world| {
+        let domid = world.create(config("guest"))?;
+        world.stop(domid, ShutdownReason::REBOOT);
+        Ok(())
+    });
+}
+
+#[test]
+fn a_refused_call_does_not_harm_a_save_or_a_restore() {
+    refuse_each_call(|world| {
+        world.create(config("guest"))?;
+        let file = save(world, "guest")?;
+        restore(world, &file, None).map(drop)
+    });
+}
+
+#[test]
+fn a_refused_call_does_not_harm_the_store() {
+    refuse_each_call(|world| {
+        world.create(config("guest"))?;
+        world.ask(to_store())?;
+        world.ask(from_store()).map(drop)
+    });
+}
+
+fn to_store() -> RequestBody {
+    RequestBody::SaveToStore(SaveToStore {
+        domain: by_name("guest"),
+        label: "label".into(),
+    })
+}
+
+fn from_store() -> RequestBody {
+    RequestBody::RestoreFromStore(RestoreFromStore {
+        label: "label".into(),
+        paused: false,
+        name: None,
+    })
+}
+
+#[test]
+fn a_client_may_vanish_at_any_step_of_a_creation() {
+    for steps in 0.. {
+        let mut world = World::new();
+        world.upload(1, &kernel()).unwrap();
+        world.upload(1, &ramdisk()).unwrap();
+        world.post(1, World::create_request(config("guest"), false));
+        let more = world.work(steps);
+        world.event(Event::SessionClosed(1));
+        world.finish();
+        world.connect(1);
+        assert_eq!(
+            world.list(),
+            [("guest".into(), "blocked")],
+            "it is built all the same"
+        );
+        world.ask(RequestBody::Destroy(by_name("guest"))).unwrap();
+        world.assert_clean(&format!("{steps} steps"));
+        if !more {
+            return;
+        }
+    }
+}
+
+#[test]
+fn a_client_may_vanish_at_any_step_of_a_save() {
+    for store in [false, true] {
+        for steps in 0.. {
+            let mut world = World::new();
+            let domid = world.create(config("guest")).unwrap();
+            let body = if store {
+                to_store()
+            } else {
+                RequestBody::SaveBegin(by_name("guest"))
+            };
+            world.post(1, body);
+            let more = world.work(steps);
+            world.event(Event::SessionClosed(1));
+            world.finish();
+            world.connect(1);
+            let saved = world
+                .ask(RequestBody::SnapshotDelete("label".into()))
+                .is_ok();
+            assert!(!saved || store, "it was not saved to the store");
+            assert_ne!(
+                saved,
+                world.machine().domains.contains_key(&domid),
+                "either or"
+            );
+            if !saved {
+                assert!(!world.machine().domain(domid).paused, "it runs on: {steps}");
+                world.ask(RequestBody::Destroy(by_name("guest"))).unwrap();
+            }
+            world.assert_clean(&format!("{steps} steps"));
+            if !more {
+                break;
+            }
+        }
+    }
+}
+
+#[test]
+fn a_client_may_vanish_at_any_message_of_a_restore() {
+    let mut donor = World::new();
+    donor.create(config("guest")).unwrap();
+    let file = save(&mut donor, "guest").unwrap();
+    for messages in 0.. {
+        let mut world = World::new();
+        world.vanish_after(messages);
+        match restore(&mut world, &file, None) {
+            Ok(_) => return,
+            Err(failure) => assert_eq!(failure.code, VANISHED, "{failure}"),
+        }
+        world.event(Event::SessionClosed(1));
+        world.finish();
+        if world.machine().domains.is_empty() {
+            world.assert_clean(&format!("{messages} messages"));
+        } else {
+            // Everything had been sent but for the commit's answer.
+            assert!(messages > 3);
+        }
+    }
+}
+
+#[test]
+fn garbage_ends_its_session_and_nothing_else() {
+    let mut world = World::new();
+    world.create(config("guest")).unwrap();
+    let good = messages::encode(&ClientMessage::Request(Request {
+        id: 1,
+        body: RequestBody::Destroy(by_name("other")),
+    }));
+    let mut bad: Vec<Vec<u8>> = vec![vec![], vec![0xff; 10], vec![0x82; 500], vec![0; 100_000]];
+    bad.extend((0..good.len()).map(|length| good[..length].to_vec()));
+    for bit in 0..good.len() * 8 {
+        let mut flipped = good.clone();
+        flipped[bit / 8] ^= 1 << (bit % 8);
+        bad.push(flipped);
+    }
+    for bytes in bad {
+        world.connect(2);
+        world.event(Event::Message {
+            session: 2,
+            stream: 1,
+            bytes: &bytes,
+        });
+        world.event(Event::SessionClosed(2));
+        world.inbox.clear();
+    }
+    world.finish();
+    assert_eq!(world.list(), [("guest".into(), "blocked")]);
+}
+
+#[test]
+fn a_session_begins_with_a_hello_of_the_right_version() {
+    let mut world = World::new();
+    world.event(Event::SessionOpened(3));
+    world.post(3, RequestBody::Info);
+    let refused = |world: &mut World, code| match world.inbox.remove(&3).as_deref() {
+        Some([ServerMessage::Refused(failure)]) => assert_eq!(failure.code, code),
+        other => panic!("{other:?}"),
+    };
+    refused(&mut world, ErrorCode::NO_HELLO);
+    assert_eq!(world.closed, [3]);
+    world.event(Event::SessionOpened(3));
+    let hello = Hello {
+        version: PROTOCOL_VERSION + 1,
+        client: "from the future".into(),
+    };
+    world.send(3, &ClientMessage::Hello(hello));
+    refused(&mut world, ErrorCode::UNSUPPORTED_VERSION);
+    assert_eq!(world.closed, [3, 3]);
+}
+
+#[test]
+fn a_session_has_eight_requests_under_way() {
+    let mut world = World::new();
+    world.create(config("guest")).unwrap();
+    let follow = || {
+        RequestBody::Events(messages::Follow {
+            cursor: Some(100),
+            wait_ms: 1000,
+        })
+    };
+    let ids: Vec<u64> = (0..9).map(|_| world.post(1, follow())).collect();
+    let ninth = world.answer(1, ids[8]).unwrap().unwrap_err();
+    assert_eq!(ninth.code, ErrorCode::BUSY);
+    // A repeat of one under way is not a second one.
+    let repeat = Request {
+        id: ids[0],
+        body: follow(),
+    };
+    world.send(1, &ClientMessage::Request(repeat));
+    world.pass(1000);
+    for id in &ids[..8] {
+        assert!(world.answer(1, *id).is_some());
+    }
+    assert!(world.inbox[&1].is_empty());
+}
+
+#[test]
+fn a_client_that_does_not_read_is_closed_and_bounded() {
+    let mut world = World::new();
+    for id in 0..200 {
+        let bytes = messages::encode(&ClientMessage::Request(Request {
+            id,
+            body: RequestBody::Info,
+        }));
+        let event = Event::Message {
+            session: 1,
+            stream: 1,
+            bytes: &bytes,
+        };
+        world.xend.handle(world.now, event);
+    }
+    let mut sent = 0;
+    let mut closed = false;
+    while let Some(effect) = world.xend.next_effect(|_, _| true) {
+        sent += 1;
+        closed |= effect == Effect::Close(1);
+    }
+    assert!(closed && sent < 40, "{sent}");
+}
+
+#[test]
+fn memory_is_not_read_ahead_of_a_slow_client() {
+    let mut world = World::new();
+    world.create(config("guest")).unwrap();
+    let Ok(Reply::SaveStarted(started)) = world.ask(RequestBody::SaveBegin(by_name("guest")))
+    else {
+        panic!()
+    };
+    for id in 500..508 {
+        let body = RequestBody::SaveRead(messages::SaveRead {
+            save: started.save,
+            index: 0,
+            limit: 1,
+        });
+        let bytes = messages::encode(&ClientMessage::Request(Request { id, body }));
+        let event = Event::Message {
+            session: 1,
+            stream: 1,
+            bytes: &bytes,
+        };
+        world.xend.handle(world.now, event);
+    }
+    let mut steps = 0;
+    while world.xend.has_work() {
+        world.xend.work(world.now);
+        steps += 1;
+    }
+    assert_eq!(steps, 2, "two answers wait, no more are made");
+    world.drain();
+    assert!(world.xend.has_work());
+    world.finish();
+    assert!((500..508).all(|id| world.answer(1, id).is_some()));
+}
+
+#[test]
+fn one_client_does_not_see_what_another_one_began() {
+    let mut world = World::new();
+    world.connect(2);
+    world.create(config("guest")).unwrap();
+    let Ok(Reply::SaveStarted(started)) = world.ask(RequestBody::SaveBegin(by_name("guest")))
+    else {
+        panic!()
+    };
+    let abort = world.ask_as(2, RequestBody::SaveAbort(started.save));
+    assert_eq!(abort.unwrap_err().code, ErrorCode::BAD_REQUEST);
+    let open = BlobOpen {
+        id: blob_id(b"x"),
+        length: 1,
+    };
+    let Ok(Reply::Blob(state)) = world.ask(RequestBody::BlobOpen(open)) else {
+        panic!()
+    };
+    let put = BlobPut {
+        upload: state.upload.unwrap(),
+        index: 0,
+        chunk: mgmt_proto::blob::Chunk::encode_raw(b"x"),
+    };
+    let put = world.ask_as(2, RequestBody::BlobPut(put));
+    assert_eq!(put.unwrap_err().code, ErrorCode::BAD_BLOB);
+}
+
+#[test]
+fn a_hundred_lives_end_with_the_memory_they_began_with() {
+    let mut world = World::new();
+    for round in 0..100 {
+        let domid = world.create(config("guest")).unwrap();
+        world.print(domid, "hello\n");
+        if round % 2 == 0 {
+            world.stop(domid, ShutdownReason::POWEROFF);
+        } else {
+            world.ask(RequestBody::Destroy(by_name("guest"))).unwrap();
+        }
+        world.assert_clean(&format!("round {round}"));
+    }
+}
