@@ -93,7 +93,7 @@ pub struct Platform {
     /// Guest-physical address bits.
     pub ipa_bits: u32,
     /// Interrupt controller version (ARM), 0 elsewhere.
-    pub gic_version: u32,
+    pub interrupt_controller_version: u32,
 }
 
 /// A port in use.

@@ -148,7 +148,7 @@ pub fn requirements(saved: &Platform, here: &Platform) -> Result<(), Mismatch> {
     if saved.ipa_bits > here.ipa_bits {
         return Err(Mismatch::AddressBits);
     }
-    if saved.gic_version != here.gic_version {
+    if saved.interrupt_controller_version != here.interrupt_controller_version {
         return Err(Mismatch::InterruptController);
     }
     if saved.features != here.features {
@@ -243,7 +243,7 @@ mod tests {
         let good = Platform {
             counter_hz: 62_500_000,
             ipa_bits: 40,
-            gic_version: 3,
+            interrupt_controller_version: 3,
             ..Platform::default()
         };
         for bit in 0..8 * size_of::<Platform>() {
@@ -258,7 +258,7 @@ mod tests {
         let here = Platform {
             counter_hz: 62_500_000,
             ipa_bits: 40,
-            gic_version: 3,
+            interrupt_controller_version: 3,
             ..Platform::default()
         };
         assert_eq!(requirements(&here, &here), Ok(()));
@@ -289,7 +289,7 @@ mod tests {
             ),
             (
                 Platform {
-                    gic_version: 2,
+                    interrupt_controller_version: 2,
                     ..here
                 },
                 Mismatch::InterruptController,
