@@ -5,8 +5,12 @@ use hv_abi::{CallNumber, Errno};
 use crate::arch::Arch;
 use crate::hypercall::{CallContext, Outcome};
 
+mod domain;
+mod host;
+mod memory;
 pub mod record;
 pub mod state;
+mod vcpu;
 
 /// Serves a control hypercall.
 pub fn call<A: Arch>(
@@ -18,6 +22,10 @@ pub fn call<A: Arch>(
         return Outcome::Done(Err(Errno::EPERM));
     }
     match number {
+        CallNumber::CONTROL_HOST => host::call(context, args).into(),
+        CallNumber::CONTROL_DOMAIN => domain::call(context, args),
+        CallNumber::CONTROL_MEMORY => memory::call(context, args).into(),
+        CallNumber::CONTROL_VCPU => vcpu::call(context, args).into(),
         CallNumber::CONTROL_STATE => state::call(context, args),
         _ => Outcome::Done(Err(Errno::ENOSYS)),
     }

@@ -12,9 +12,7 @@ use hv_abi::control::domain::{DomainKind, ShutdownReason, VCPUS_MAX};
 use hv_abi::xen::{event::virq, hvm::param};
 use spin::mutex::{TicketMutex, TicketMutexGuard};
 
-use crate::arch::{
-    Arch, Gfn, GuestInterrupt, Host, MachinePower, Mfn, Platform, Refusal, Shared,
-};
+use crate::arch::{Arch, Gfn, GuestInterrupt, Host, MachinePower, Mfn, Platform, Refusal, Shared};
 use crate::event::{self, EventTable};
 use crate::grant::GrantTable;
 use crate::hypercall::console::LineBuffer;

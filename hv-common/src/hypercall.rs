@@ -173,11 +173,7 @@ impl<'a, A: Arch> CallContext<'a, A> {
 }
 
 /// Serves a hypercall.
-pub fn dispatch<A: Arch>(
-    context: &mut CallContext<'_, A>,
-    number: u64,
-    args: [u64; 5],
-) -> Outcome {
+pub fn dispatch<A: Arch>(context: &mut CallContext<'_, A>, number: u64, args: [u64; 5]) -> Outcome {
     match CallNumber(number) {
         CallNumber::MEMORY_OP => memory::call(context, args),
         CallNumber::SET_TIMER_OP => sched::set_timer(context, args),
@@ -197,3 +193,6 @@ pub fn dispatch<A: Arch>(
         _ => Outcome::Done(Err(Errno::ENOSYS)),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -22,9 +22,11 @@ pub mod fdt;
 pub mod grant;
 pub mod hypercall;
 pub mod hypervisor;
+pub mod log;
 pub mod memory;
 pub mod options;
 pub mod sched;
+pub mod start;
 pub mod time;
 pub mod vcpu;
 

@@ -24,8 +24,8 @@ use crate::vcpu::{self, Activity, VcpuSlot};
 
 mod queue;
 
-use queue::{Entry, Key, Queue, TimerKind};
 pub use queue::VCPUS_MAX;
+use queue::{Entry, Key, Queue, TimerKind};
 
 /// How long a vCPU runs while others wait.
 pub const SLICE_NS: u64 = 10_000_000;
@@ -182,6 +182,7 @@ pub fn turn<A: Arch>(hypervisor: &Hypervisor<A>) {
         return;
     };
     take_interrupts(hypervisor, cpu);
+    announce_log(hypervisor);
     match pick(hypervisor, cpu) {
         Some((domain, index)) => {
             if let Some(slot) = domain.vcpu(index) {
@@ -189,6 +190,15 @@ pub fn turn<A: Arch>(hypervisor: &Hypervisor<A>) {
             }
         }
         None => idle(hypervisor, cpu),
+    }
+}
+
+/// Tells Domain-0 of new text in the log.
+fn announce_log<A: Arch>(hypervisor: &Hypervisor<A>) {
+    if crate::log::take_news()
+        && let Some(dom0) = hypervisor.dom0()
+    {
+        event::send_virq(hypervisor, &dom0, virq::CON_RING, 0);
     }
 }
 

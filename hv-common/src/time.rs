@@ -102,11 +102,7 @@ fn write_wall_clock<H: Host>(
     fence(Ordering::SeqCst);
     let low = (seconds & u64::from(u32::MAX)).to_le_bytes();
     let high = (seconds >> 32).to_le_bytes();
-    let fields = [
-        (4, low),
-        (8, u64::from(ns).to_le_bytes()),
-        (12, high),
-    ];
+    let fields = [(4, low), (8, u64::from(ns).to_le_bytes()), (12, high)];
     for (offset, bytes) in fields {
         let word = bytes.first_chunk::<4>().copied().unwrap_or_default();
         host.write(shared_info, layout.wall_clock + offset, &word);

@@ -463,7 +463,9 @@ impl<A: Arch> Stay<'_, A> {
     fn goes_on(&self) -> bool {
         self.domain.held() == 0
             && self.slot.is_online()
-            && self.cpu.keeps(self.hypervisor, self.domain, self.slot, self.slice_end_ns)
+            && self
+                .cpu
+                .keeps(self.hypervisor, self.domain, self.slot, self.slice_end_ns)
     }
 
     /// Publishes that it waits, and looks again. `None`: it goes on.
@@ -476,7 +478,10 @@ impl<A: Arch> Stay<'_, A> {
             return leave;
         }
         // A wake-up from elsewhere may have been faster: then it is in the queue, and comes back from there.
-        if !self.slot.change_activity(Activity::Blocked, Activity::Ready) {
+        if !self
+            .slot
+            .change_activity(Activity::Blocked, Activity::Ready)
+        {
             return leave;
         }
         self.slot.polling.store(NOT_POLLING, Ordering::Relaxed);

@@ -25,6 +25,7 @@ use super::{
     PteKind, RecordSink, Reply, Vcpu,
 };
 
+pub mod fuzz;
 mod host;
 pub mod machine;
 

@@ -33,10 +33,7 @@ pub(crate) struct Blueprint {
 ///
 /// # Errors
 /// `EINVAL`, `ENOSPC` (no free slot, too many vCPUs), `ENOMEM`; the log says what is missing.
-pub fn create<A: Arch>(
-    hypervisor: &Hypervisor<A>,
-    request: &CreateDomain,
-) -> Result<DomId, Errno> {
+pub fn create<A: Arch>(hypervisor: &Hypervisor<A>, request: &CreateDomain) -> Result<DomId, Errno> {
     check(request)?;
     let all: usize = hypervisor.domains.iter().map(|d| d.vcpus.len()).sum();
     if all + request.vcpus as usize > sched::VCPUS_MAX {
@@ -225,7 +222,10 @@ fn return_vcpus<A: Arch>(hypervisor: &Hypervisor<A>, vcpus: Vcpus<A>) {
 }
 
 /// Gives a shared value's frames back. Nobody else holds it.
-fn return_shared<A: Arch, T: Send + Sync + 'static>(hypervisor: &Hypervisor<A>, shared: Shared<A, T>) {
+fn return_shared<A: Arch, T: Send + Sync + 'static>(
+    hypervisor: &Hypervisor<A>,
+    shared: Shared<A, T>,
+) {
     match hypervisor.host.unshare(shared) {
         Ok(run) => hypervisor.frames.release_run(run),
         Err(_) => log::error!("a record was still in use; its frames are lost"),

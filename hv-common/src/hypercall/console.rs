@@ -117,6 +117,7 @@ fn write<A: Arch>(context: &CallContext<'_, A>, count: u64, buffer: u64) -> Resu
 fn put<A: Arch>(context: &CallContext<'_, A>, bytes: &[u8]) {
     if context.domain.is_dom0() {
         context.hypervisor.host.console(bytes);
+        crate::log::append(bytes);
         return;
     }
     let DomId(id) = context.domain.id;

@@ -19,6 +19,8 @@ use crate::arch::Mfn;
 /// Largest block: `1 << MAX_ORDER` frames (4 MiB).
 pub const MAX_ORDER: u32 = 10;
 const ORDERS: usize = MAX_ORDER as usize + 1;
+/// A 2 MiB block.
+const BLOCK_ORDER: u32 = 9;
 
 /// A run of `1 << order` frames that belong to whoever holds this value. Only the pool makes one.
 #[derive(Debug)]
@@ -375,6 +377,68 @@ impl Frames {
             self.store(word, Word::Used(frame));
         }
         Ok(self.mfn(index))
+    }
+
+    /// Takes `count` frames in a row that end below the frame `below`, aligned to 2 MiB (boot).
+    pub fn allocate_contiguous(&self, count: u64, below: u64, frame: Frame) -> Option<Mfn> {
+        const ALIGN: u64 = 512;
+        let mut pool = self.pool.lock();
+        pool.check_available(count).ok()?;
+        let end = below.min(self.first + self.words.len() as u64);
+        let mut first = self.first.next_multiple_of(ALIGN);
+        let start = loop {
+            if first.checked_add(count)? > end {
+                return None;
+            }
+            match (first..first + count)
+                .step_by(ALIGN as usize)
+                .find(|mfn| !self.is_free_block(*mfn))
+            {
+                None => break first,
+                Some(taken) => first = taken + ALIGN,
+            }
+        };
+        for mfn in (start..start + count).step_by(ALIGN as usize) {
+            self.carve(&mut pool, mfn);
+        }
+        pool.usage.free -= count;
+        *pool.usage.of(frame.kind, frame.owner) += count;
+        let index = self.index(Mfn(start))?;
+        (index..index + u32::try_from(count).ok()?)
+            .for_each(|word| self.store(word, Word::Used(frame)));
+        Some(Mfn(start))
+    }
+
+    /// The free block that holds the 2 MiB at `mfn`, as its head's index and its order.
+    fn free_block_around(&self, mfn: u64) -> Option<(u32, u32)> {
+        let index = self.index(Mfn(mfn))?;
+        (BLOCK_ORDER..=MAX_ORDER).find_map(|order| {
+            let aligned = (index + self.skew()) & !((1 << order) - 1);
+            let head = aligned.checked_sub(self.skew())?;
+            match self.load(head) {
+                Word::FreeHead { order: found, .. } if found == order => Some((head, order)),
+                _ => None,
+            }
+        })
+    }
+
+    fn is_free_block(&self, mfn: u64) -> bool {
+        self.free_block_around(mfn).is_some()
+    }
+
+    /// Takes the 2 MiB at `mfn` out of the free block that holds it.
+    fn carve(&self, pool: &mut Pool, mfn: u64) {
+        let (Some((head, order)), Some(index)) =
+            (self.free_block_around(mfn), self.index(Mfn(mfn)))
+        else {
+            return;
+        };
+        self.unlink(pool, head, order);
+        for part in (head..head + (1 << order)).step_by(1 << BLOCK_ORDER) {
+            if part != index {
+                self.insert(pool, part, BLOCK_ORDER);
+            }
+        }
     }
 
     /// Takes a run for a shared value.

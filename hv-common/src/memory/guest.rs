@@ -20,12 +20,7 @@ pub(crate) const fn left_in_page(address: u64) -> usize {
 impl<A: Arch> DomainMemory<'_, A> {
     /// The frame at a guest-physical address, if the domain may access it so.
     #[must_use]
-    pub(crate) fn frame_at(
-        &self,
-        state: &DomainState<A>,
-        gpa: Gpa,
-        access: Access,
-    ) -> Option<Mfn> {
+    pub(crate) fn frame_at(&self, state: &DomainState<A>, gpa: Gpa, access: Access) -> Option<Mfn> {
         let leaf = self.lookup(state, gpa.gfn())?;
         let frame = self.hypervisor.frames.describe(leaf.mfn)?;
         let may = match frame.kind {

@@ -61,7 +61,9 @@ impl Queue {
     fn best_index(&self) -> Option<usize> {
         let rank = |entry: &Entry| (!entry.urgent, entry.virtual_ns);
         let numbered = self.ready.iter().enumerate();
-        numbered.min_by_key(|(_, entry)| rank(entry)).map(|(n, _)| n)
+        numbered
+            .min_by_key(|(_, entry)| rank(entry))
+            .map(|(n, _)| n)
     }
 
     /// The one that is next.

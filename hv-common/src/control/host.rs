@@ -1,0 +1,152 @@
+//! Facts of the host, its log, its wall clock, and frames for Domain-0's store.
+
+use hv_abi::control::host::{self as abi, HostInfo, LogWindow};
+use hv_abi::{DomId, Errno, control};
+
+use crate::arch::{Arch, Attributes, Gfn, Host, Mfn};
+use crate::hypercall::CallContext;
+use crate::hypervisor::Hypervisor;
+use crate::memory::frames::{Frame, FrameKind, Funding};
+use crate::time::{self, SECOND_NS};
+
+/// Largest order that can be claimed.
+const CLAIM_ORDER_MAX: u64 = 9;
+/// Bytes of the log copied at once.
+const LOG_CHUNK: usize = 512;
+/// Bytes of the log one call returns.
+const LOG_MAX: u64 = 16 * 1024;
+
+/// Serves the call.
+///
+/// # Errors
+/// As the operation says in `hv_abi`.
+pub(super) fn call<A: Arch>(context: &CallContext<'_, A>, args: [u64; 5]) -> Result<u64, Errno> {
+    let [operation, first, second, ..] = args;
+    match operation {
+        abi::VERSION => Ok(control::VERSION),
+        abi::INFO => context
+            .copy_out(first, &info(context.hypervisor))
+            .map(|()| 0),
+        abi::LOG_READ => read_log(context, first),
+        abi::SET_WALL_CLOCK => set_wall_clock(context.hypervisor, first, second),
+        abi::CLAIM => claim(context, first),
+        abi::RELEASE => release(context, Mfn(first), second),
+        _ => Err(Errno::ENOSYS),
+    }
+}
+
+fn info<A: Arch>(hypervisor: &Hypervisor<A>) -> HostInfo {
+    let usage = hypervisor.frames.usage();
+    let kib = |frames: u64| frames << 2;
+    HostInfo {
+        total_kib: kib(usage.total),
+        free_kib: kib(usage.free),
+        hypervisor_kib: kib(usage.hypervisor),
+        dom0_kib: kib(usage.dom0),
+        boot_kib: kib(usage.boot),
+        store_kib: kib(usage.store),
+        domains_kib: kib(usage.domains),
+        cpus: hypervisor.facts.cpus,
+        domains: u32::try_from(hypervisor.domains.iter().count()).unwrap_or(u32::MAX),
+        now_ns: hypervisor.now_ns(),
+        dom0_started_ns: hypervisor
+            .dom0_started_ns
+            .load(core::sync::atomic::Ordering::Relaxed),
+        counter_hz: hypervisor.host.counter_hz(),
+        ipa_bits: hypervisor.facts.ipa_bits,
+        gic_version: hypervisor.facts.interrupt_controller_version,
+        idle_ns: hypervisor.cpus.iter().map(|cpu| cpu.idle_ns()).sum(),
+        cpu_id: hypervisor.facts.cpu_id,
+    }
+}
+
+fn read_log<A: Arch>(context: &CallContext<'_, A>, address: u64) -> Result<u64, Errno> {
+    let mut window: LogWindow = context.copy_in(address)?;
+    let mut left = window.capacity.min(LOG_MAX);
+    let mut done = 0;
+    window.lost = 0;
+    while left > 0 {
+        let mut chunk = [0; LOG_CHUNK];
+        let wanted = usize::try_from(left).unwrap_or(LOG_CHUNK).min(LOG_CHUNK);
+        let piece = crate::log::read(window.cursor, chunk.get_mut(..wanted).unwrap_or_default());
+        window.cursor = piece.next;
+        window.lost += piece.lost;
+        if piece.length == 0 {
+            break;
+        }
+        let to = window.buffer.checked_add(done).ok_or(Errno::EFAULT)?;
+        context.write_bytes(to, chunk.get(..piece.length).unwrap_or_default())?;
+        done += piece.length as u64;
+        left -= piece.length as u64;
+    }
+    context.copy_out(address, &window)?;
+    Ok(done)
+}
+
+fn set_wall_clock<A: Arch>(
+    hypervisor: &Hypervisor<A>,
+    seconds: u64,
+    ns: u64,
+) -> Result<u64, Errno> {
+    if ns >= SECOND_NS {
+        return Err(Errno::EINVAL);
+    }
+    let base = seconds
+        .checked_mul(SECOND_NS)
+        .and_then(|whole| whole.checked_add(ns))
+        .ok_or(Errno::EINVAL)?;
+    hypervisor.wall_clock.set_base_ns(base);
+    for domain in hypervisor.domains.iter() {
+        let page = domain.lock().shared_info;
+        if let Some(page) = page {
+            time::publish_wall_clock(hypervisor, &domain, page);
+        }
+    }
+    Ok(0)
+}
+
+fn claim<A: Arch>(context: &CallContext<'_, A>, order: u64) -> Result<u64, Errno> {
+    let order = u32::try_from(order.min(CLAIM_ORDER_MAX + 1)).unwrap_or(u32::MAX);
+    if u64::from(order) > CLAIM_ORDER_MAX {
+        return Err(Errno::EINVAL);
+    }
+    let hypervisor = context.hypervisor;
+    let frame = Frame::new(FrameKind::Store, DomId::ZERO);
+    let first = hypervisor
+        .frames
+        .allocate(order, frame, Funding::Free)
+        .map_err(|_| Errno::ENOMEM)?;
+    let count = 1_u64 << order;
+    (first.0..first.0 + count).for_each(|mfn| hypervisor.host.clear(Mfn(mfn)));
+    let memory = hypervisor.memory(context.domain);
+    let mut state = context.domain.lock();
+    let mapped = memory.map(&mut state, Gfn(first.0), first, count, Attributes::SHARED);
+    if let Err(errno) = mapped {
+        drop(state);
+        hypervisor.frames.release_block(first, order, Funding::Free);
+        return Err(errno);
+    }
+    Ok(first.0)
+}
+
+fn release<A: Arch>(context: &CallContext<'_, A>, first: Mfn, order: u64) -> Result<u64, Errno> {
+    if order > CLAIM_ORDER_MAX {
+        return Err(Errno::EINVAL);
+    }
+    let hypervisor = context.hypervisor;
+    let end = first.0.checked_add(1 << order).ok_or(Errno::EINVAL)?;
+    let is_store = |mfn: u64| {
+        let frame = hypervisor.frames.describe(Mfn(mfn));
+        frame.is_some_and(|frame| frame.kind == FrameKind::Store && frame.owner == DomId::ZERO)
+    };
+    if !(first.0..end).all(is_store) {
+        return Err(Errno::EINVAL);
+    }
+    let memory = hypervisor.memory(context.domain);
+    let mut state = context.domain.lock();
+    for mfn in first.0..end {
+        state.stage2.unmap(&memory, Gfn(mfn))?;
+        hypervisor.frames.release(Mfn(mfn), Funding::Free);
+    }
+    Ok(0)
+}
