@@ -23,6 +23,7 @@ pub mod hypervisor;
 mod image;
 mod job;
 mod lifecycle;
+pub mod logbook;
 mod nodes;
 mod policy;
 mod record;
@@ -33,7 +34,9 @@ mod save;
 pub mod scrollback;
 mod server;
 mod session;
+pub mod settings;
 mod store;
+pub mod sxp;
 #[cfg(test)]
 mod tests;
 pub mod xenstore;

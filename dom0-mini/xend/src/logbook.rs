@@ -31,7 +31,13 @@ pub enum Level {
 
 impl Level {
     /// All levels, the least first.
-    pub const ALL: [Self; 5] = [Self::Debug, Self::Info, Self::Warning, Self::Error, Self::Critical];
+    pub const ALL: [Self; 5] = [
+        Self::Debug,
+        Self::Info,
+        Self::Warning,
+        Self::Error,
+        Self::Critical,
+    ];
 
     /// The name in the log and in `xend-config.sxp`.
     pub const fn name(self) -> &'static str {
@@ -49,7 +55,9 @@ impl Level {
         if name.eq_ignore_ascii_case("WARN") {
             return Some(Self::Warning);
         }
-        Self::ALL.into_iter().find(|level| level.name().eq_ignore_ascii_case(name))
+        Self::ALL
+            .into_iter()
+            .find(|level| level.name().eq_ignore_ascii_case(name))
     }
 }
 
@@ -72,7 +80,10 @@ pub struct Logbook {
 impl Logbook {
     /// An empty log that takes entries of `threshold` and above.
     pub const fn new(threshold: Level) -> Self {
-        Self { lines: Scrollback::new(LOG_BYTES), threshold }
+        Self {
+            lines: Scrollback::new(LOG_BYTES),
+            threshold,
+        }
     }
 
     /// Changes what is taken from now on.
@@ -81,12 +92,21 @@ impl Logbook {
     }
 
     /// Writes an entry; returns whether its level is taken.
-    pub fn append(&mut self, stamp: Stamp, level: Level, component: &str, message: fmt::Arguments<'_>) -> bool {
+    pub fn append(
+        &mut self,
+        stamp: Stamp,
+        level: Level,
+        component: &str,
+        message: fmt::Arguments<'_>,
+    ) -> bool {
         if level < self.threshold {
             return false;
         }
         let mut line = String::new();
-        let mut body = OneLine { line: &mut line, room: MESSAGE_MAX };
+        let mut body = OneLine {
+            line: &mut line,
+            room: MESSAGE_MAX,
+        };
         // Writing into a string cannot fail; the body ends itself when it is full.
         let _ = write!(body.line, "[{stamp} xend] {} (", level.name());
         let _ = body.write_str(component);
@@ -105,7 +125,11 @@ impl Logbook {
     /// Reads up to `max` bytes from `cursor` on. After a gap it begins with a whole line.
     pub fn read(&self, cursor: u64, max: usize) -> Excerpt {
         let excerpt = self.lines.read(cursor, max);
-        if excerpt.lost == 0 { excerpt } else { from_line_start(excerpt) }
+        if excerpt.lost == 0 {
+            excerpt
+        } else {
+            from_line_start(excerpt)
+        }
     }
 }
 
@@ -114,7 +138,11 @@ fn from_line_start(excerpt: Excerpt) -> Excerpt {
     let newline = excerpt.bytes.iter().position(|byte| *byte == b'\n');
     let partial = newline.map_or(excerpt.bytes.len(), |place| place.saturating_add(1));
     let bytes = excerpt.bytes.get(partial..).unwrap_or_default().to_vec();
-    Excerpt { lost: excerpt.lost.saturating_add(partial as u64), bytes, ..excerpt }
+    Excerpt {
+        lost: excerpt.lost.saturating_add(partial as u64),
+        bytes,
+        ..excerpt
+    }
 }
 
 /// A writer that escapes control characters and stops when there is no room.
@@ -125,7 +153,8 @@ struct OneLine<'a> {
 
 impl Write for OneLine<'_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        text.chars().try_for_each(|character| self.write_char(character))
+        text.chars()
+            .try_for_each(|character| self.write_char(character))
     }
 
     fn write_char(&mut self, character: char) -> fmt::Result {
@@ -166,10 +195,17 @@ fn write_date(f: &mut fmt::Formatter<'_>, seconds: u64) -> fmt::Result {
     let day = day - (365 * year + year / 4 - year / 100);
     let month = (5 * day + 2) / 153;
     let day_of_month = day - (153 * month + 2) / 5 + 1;
-    let (month, later) = if month < 10 { (month + 3, 0) } else { (month - 9, 1) };
+    let (month, later) = if month < 10 {
+        (month + 3, 0)
+    } else {
+        (month - 9, 1)
+    };
     let year = year + 400 * cycle + later;
     let (hour, minute, second) = (seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
-    write!(f, "{year}-{month:02}-{day_of_month:02} {hour:02}:{minute:02}:{second:02}")
+    write!(
+        f,
+        "{year}-{month:02}-{day_of_month:02} {hour:02}:{minute:02}:{second:02}"
+    )
 }
 
 #[cfg(test)]
@@ -187,8 +223,18 @@ mod tests {
     #[test]
     fn lines_look_as_they_always_did() {
         let mut log = Logbook::new(Level::Info);
-        assert!(log.append(NOON, Level::Info, "xend", format_args!("started, {} domains", 2)));
-        assert!(log.append(Stamp::Uptime(12_345_678_901), Level::Warning, "store", format_args!("no disk")));
+        assert!(log.append(
+            NOON,
+            Level::Info,
+            "xend",
+            format_args!("started, {} domains", 2)
+        ));
+        assert!(log.append(
+            Stamp::Uptime(12_345_678_901),
+            Level::Warning,
+            "store",
+            format_args!("no disk")
+        ));
         assert!(!log.append(NOON, Level::Debug, "xend", format_args!("not taken")));
         assert_eq!(
             text(&log),
@@ -218,7 +264,12 @@ mod tests {
     #[test]
     fn nobody_forges_a_line() {
         let mut log = Logbook::new(Level::Debug);
-        log.append(NOON, Level::Info, "a\nb", format_args!("{}", "name\n[2026] ERROR (x) \x1b[2J\r"));
+        log.append(
+            NOON,
+            Level::Info,
+            "a\nb",
+            format_args!("{}", "name\n[2026] ERROR (x) \x1b[2J\r"),
+        );
         assert_eq!(text(&log).lines().count(), 1);
         assert!(text(&log).contains("(a\\nb) name\\n[2026] ERROR (x) \\u{1b}[2J\\r\n"));
     }
@@ -226,21 +277,39 @@ mod tests {
     #[test]
     fn long_messages_are_cut() {
         let mut log = Logbook::new(Level::Debug);
-        log.append(NOON, Level::Info, "x", format_args!("{}{}", "ä".repeat(5000), "tail"));
+        log.append(
+            NOON,
+            Level::Info,
+            "x",
+            format_args!("{}{}", "ä".repeat(5000), "tail"),
+        );
         let text = text(&log);
-        assert!(text.ends_with("ä…\n") && text.len() < MESSAGE_MAX + 64, "{}", text.len());
+        assert!(
+            text.ends_with("ä…\n") && text.len() < MESSAGE_MAX + 64,
+            "{}",
+            text.len()
+        );
     }
 
     #[test]
     fn a_reader_that_lost_something_continues_with_a_whole_line() {
         let mut log = Logbook::new(Level::Debug);
         for number in 0..10_000 {
-            log.append(NOON, Level::Info, "test", format_args!("entry {number} {}", "x".repeat(number % 50)));
+            log.append(
+                NOON,
+                Level::Info,
+                "test",
+                format_args!("entry {number} {}", "x".repeat(number % 50)),
+            );
         }
         let excerpt = log.read(0, usize::MAX);
         assert!(excerpt.lost > 0 && excerpt.bytes.len() <= LOG_BYTES);
         assert_eq!(excerpt.lost + excerpt.bytes.len() as u64, log.end());
-        assert!(excerpt.bytes.starts_with(b"[2026-11-23 10:00:00 xend] INFO (test) entry "));
+        assert!(
+            excerpt
+                .bytes
+                .starts_with(b"[2026-11-23 10:00:00 xend] INFO (test) entry ")
+        );
         assert_eq!(excerpt.next, log.end());
     }
 
@@ -260,9 +329,17 @@ mod tests {
         for level in Level::ALL {
             assert_eq!(Level::from_name(&level.name().to_lowercase()), Some(level));
         }
-        assert_eq!((Level::from_name("warn"), Level::from_name("loud")), (Some(Level::Warning), None));
+        assert_eq!(
+            (Level::from_name("warn"), Level::from_name("loud")),
+            (Some(Level::Warning), None)
+        );
         let mut log = Logbook::new(Level::Error);
         log.set_threshold(Level::Warning);
-        assert!(log.append(NOON, Level::Warning, "x", format_args!("{}", format!("now taken"))));
+        assert!(log.append(
+            NOON,
+            Level::Warning,
+            "x",
+            format_args!("{}", format!("now taken"))
+        ));
     }
 }

@@ -87,9 +87,13 @@ impl fmt::Display for SxpError {
             SxpErrorKind::TooLong => write!(f, "longer than {TEXT_MAX} bytes"),
             SxpErrorKind::TooDeep => write!(f, "more than {DEPTH_MAX} lists inside each other"),
             SxpErrorKind::TooMany => write!(f, "more than {ELEMENTS_MAX} elements"),
-            SxpErrorKind::NotOpened => f.write_str("this `)` closes nothing: remove it, or add the `(` before"),
+            SxpErrorKind::NotOpened => {
+                f.write_str("this `)` closes nothing: remove it, or add the `(` before")
+            }
             SxpErrorKind::NotClosed => f.write_str("this `(` is never closed: add a `)`"),
-            SxpErrorKind::NotQuoted => f.write_str("this quote is never closed: add the same quote at its end"),
+            SxpErrorKind::NotQuoted => {
+                f.write_str("this quote is never closed: add the same quote at its end")
+            }
             SxpErrorKind::Control => f.write_str("a control character: is this a text file?"),
         }
     }
@@ -155,16 +159,26 @@ fn is_atom(character: char) -> bool {
 
 /// Reads all expressions of a text.
 pub fn parse(text: &str) -> Result<Vec<Sxp>, SxpError> {
-    let mut reader = Reader { rest: text.chars().peekable(), place: Place { line: 1, column: 1 } };
+    let mut reader = Reader {
+        rest: text.chars().peekable(),
+        place: Place { line: 1, column: 1 },
+    };
     if text.len() > TEXT_MAX {
         return Err(reader.error(SxpErrorKind::TooLong));
     }
-    let mut builder = Builder { open: Vec::new(), done: Vec::new(), elements: 0 };
+    let mut builder = Builder {
+        open: Vec::new(),
+        done: Vec::new(),
+        elements: 0,
+    };
     while let Some((place, token)) = reader.token()? {
         match token {
             Token::Open => builder.open(place)?,
             Token::Close => builder.close(place)?,
-            Token::Text(text) => builder.add(Sxp { place, value: Value::Text(text) })?,
+            Token::Text(text) => builder.add(Sxp {
+                place,
+                value: Value::Text(text),
+            })?,
         }
     }
     builder.finish()
@@ -180,29 +194,47 @@ struct Builder {
 impl Builder {
     fn open(&mut self, place: Place) -> Result<(), SxpError> {
         if self.open.len() >= DEPTH_MAX {
-            return Err(SxpError { place, kind: SxpErrorKind::TooDeep });
+            return Err(SxpError {
+                place,
+                kind: SxpErrorKind::TooDeep,
+            });
         }
         self.open.push((place, Vec::new()));
         Ok(())
     }
 
     fn close(&mut self, place: Place) -> Result<(), SxpError> {
-        let (place, list) = self.open.pop().ok_or(SxpError { place, kind: SxpErrorKind::NotOpened })?;
-        self.add(Sxp { place, value: Value::List(list) })
+        let (place, list) = self.open.pop().ok_or(SxpError {
+            place,
+            kind: SxpErrorKind::NotOpened,
+        })?;
+        self.add(Sxp {
+            place,
+            value: Value::List(list),
+        })
     }
 
     fn add(&mut self, element: Sxp) -> Result<(), SxpError> {
         self.elements = self.elements.saturating_add(1);
         if self.elements > ELEMENTS_MAX {
-            return Err(SxpError { place: element.place, kind: SxpErrorKind::TooMany });
+            return Err(SxpError {
+                place: element.place,
+                kind: SxpErrorKind::TooMany,
+            });
         }
-        self.open.last_mut().map_or(&mut self.done, |(_, list)| list).push(element);
+        self.open
+            .last_mut()
+            .map_or(&mut self.done, |(_, list)| list)
+            .push(element);
         Ok(())
     }
 
     fn finish(self) -> Result<Vec<Sxp>, SxpError> {
         match self.open.last() {
-            Some((place, _)) => Err(SxpError { place: *place, kind: SxpErrorKind::NotClosed }),
+            Some((place, _)) => Err(SxpError {
+                place: *place,
+                kind: SxpErrorKind::NotClosed,
+            }),
             None => Ok(self.done),
         }
     }
@@ -224,7 +256,9 @@ impl Reader<'_> {
     fn token(&mut self) -> Result<Option<(Place, Token)>, SxpError> {
         self.skip_blank();
         let place = self.place;
-        let Some(first) = self.rest.peek().copied() else { return Ok(None) };
+        let Some(first) = self.rest.peek().copied() else {
+            return Ok(None);
+        };
         let token = match first {
             '(' => self.single(Token::Open),
             ')' => self.single(Token::Close),
@@ -242,7 +276,12 @@ impl Reader<'_> {
 
     fn atom(&mut self) -> String {
         let mut text = String::new();
-        while let Some(character) = self.rest.peek().copied().filter(|character| is_atom(*character)) {
+        while let Some(character) = self
+            .rest
+            .peek()
+            .copied()
+            .filter(|character| is_atom(*character))
+        {
             text.push(character);
             self.next();
         }
@@ -275,7 +314,10 @@ impl Reader<'_> {
     fn next(&mut self) -> Option<char> {
         let character = self.rest.next()?;
         if character == '\n' {
-            self.place = Place { line: self.place.line.saturating_add(1), column: 1 };
+            self.place = Place {
+                line: self.place.line.saturating_add(1),
+                column: 1,
+            };
         } else {
             self.place.column = self.place.column.saturating_add(1);
         }
@@ -283,7 +325,10 @@ impl Reader<'_> {
     }
 
     const fn error(&self, kind: SxpErrorKind) -> SxpError {
-        SxpError { place: self.place, kind }
+        SxpError {
+            place: self.place,
+            kind,
+        }
     }
 }
 
@@ -303,7 +348,9 @@ const fn escaped(character: char) -> char {
 /// If the meaning changed.
 pub fn fuzz_sxp(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
-    let Ok(expressions) = parse(&text) else { return };
+    let Ok(expressions) = parse(&text) else {
+        return;
+    };
     let mut written = String::new();
     for expression in &expressions {
         // Writing into a string cannot fail.
@@ -311,16 +358,19 @@ pub fn fuzz_sxp(data: &[u8]) {
     }
     if written.len() <= TEXT_MAX {
         let again = parse(&written);
-        let same = again.is_ok_and(|again| again.len() == expressions.len() && written == rewritten(&again));
+        let same = again
+            .is_ok_and(|again| again.len() == expressions.len() && written == rewritten(&again));
         assert!(same, "{written:?}");
     }
 }
 
 fn rewritten(expressions: &[Sxp]) -> String {
-    expressions.iter().fold(String::new(), |mut text, expression| {
-        let _ = writeln!(text, "{expression}");
-        text
-    })
+    expressions
+        .iter()
+        .fold(String::new(), |mut text, expression| {
+            let _ = writeln!(text, "{expression}");
+            text
+        })
 }
 
 #[cfg(test)]
@@ -331,7 +381,11 @@ mod tests {
     use alloc::vec::Vec;
 
     fn written(text: &str) -> Vec<String> {
-        parse(text).unwrap().iter().map(ToString::to_string).collect()
+        parse(text)
+            .unwrap()
+            .iter()
+            .map(ToString::to_string)
+            .collect()
     }
 
     #[test]
@@ -351,7 +405,12 @@ mod tests {
     #[test]
     fn quotes_and_escapes() {
         let list = parse(r#"(a "b c" 'd"e' "f'g" 'h\'i\n\t\\' x#y '#z')"#).unwrap();
-        let texts: Vec<&str> = list[0].list().unwrap().iter().map(|element| element.text().unwrap()).collect();
+        let texts: Vec<&str> = list[0]
+            .list()
+            .unwrap()
+            .iter()
+            .map(|element| element.text().unwrap())
+            .collect();
         assert_eq!(texts, ["a", "b c", "d\"e", "f'g", "h'i\n\t\\", "x#y", "#z"]);
         assert!(parse("a").unwrap()[0].list().is_none() && list[0].text().is_none());
     }
@@ -359,8 +418,12 @@ mod tests {
     #[test]
     fn places_are_counted_in_characters_from_one() {
         let list = parse("\n  (ä\n 'b\n' c)").unwrap();
-        let places: Vec<(u32, u32)> =
-            list[0].list().unwrap().iter().map(|element| (element.place.line, element.place.column)).collect();
+        let places: Vec<(u32, u32)> = list[0]
+            .list()
+            .unwrap()
+            .iter()
+            .map(|element| (element.place.line, element.place.column))
+            .collect();
         assert_eq!(list[0].place, Place { line: 2, column: 3 });
         assert_eq!(places, [(2, 4), (3, 2), (4, 3)]);
     }
@@ -375,7 +438,11 @@ mod tests {
             ("(a \u{1})", SxpErrorKind::Control, "1:4"),
         ] {
             let error = parse(text).unwrap_err();
-            assert_eq!((error.kind, error.place.to_string().as_str()), (kind, place), "{text:?}");
+            assert_eq!(
+                (error.kind, error.place.to_string().as_str()),
+                (kind, place),
+                "{text:?}"
+            );
             assert!(error.to_string().starts_with(place));
         }
     }
@@ -384,10 +451,19 @@ mod tests {
     fn size_depth_and_number_are_bounded() {
         let nested = |depth: usize| format!("{}{}", "(".repeat(depth), ")".repeat(depth));
         assert!(parse(&nested(DEPTH_MAX)).is_ok());
-        assert_eq!(parse(&nested(DEPTH_MAX + 1)).unwrap_err().kind, SxpErrorKind::TooDeep);
+        assert_eq!(
+            parse(&nested(DEPTH_MAX + 1)).unwrap_err().kind,
+            SxpErrorKind::TooDeep
+        );
         assert!(parse(&"a ".repeat(ELEMENTS_MAX)).is_ok());
-        assert_eq!(parse(&"a ".repeat(ELEMENTS_MAX + 1)).unwrap_err().kind, SxpErrorKind::TooMany);
-        assert_eq!(parse(&"#".repeat(TEXT_MAX + 1)).unwrap_err().kind, SxpErrorKind::TooLong);
+        assert_eq!(
+            parse(&"a ".repeat(ELEMENTS_MAX + 1)).unwrap_err().kind,
+            SxpErrorKind::TooMany
+        );
+        assert_eq!(
+            parse(&"#".repeat(TEXT_MAX + 1)).unwrap_err().kind,
+            SxpErrorKind::TooLong
+        );
     }
 
     #[test]
@@ -395,11 +471,15 @@ mod tests {
         let mut state = 1u64;
         for _ in 0..5000 {
             let mut next = || {
-                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                state = state
+                    .wrapping_mul(6_364_136_223_846_793_005)
+                    .wrapping_add(1_442_695_040_888_963_407);
                 (state >> 33) as usize
             };
             let alphabet = b"(()) ab'\"\\#;\n\t\x01\xc3\xa4";
-            let text: Vec<u8> = (0..next() % 64).map(|_| alphabet[next() % alphabet.len()]).collect();
+            let text: Vec<u8> = (0..next() % 64)
+                .map(|_| alphabet[next() % alphabet.len()])
+                .collect();
             fuzz_sxp(&text);
         }
     }

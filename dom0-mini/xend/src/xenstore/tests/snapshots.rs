@@ -277,9 +277,7 @@ fn forge(
     encoder.u8(3).unwrap().encode(transactions).unwrap();
     encoder.u8(4).unwrap().bytes(incoming).unwrap();
     encoder.u8(5).unwrap().array(outgoing.len() as u64).unwrap();
-    outgoing
-        .iter()
-        .for_each(|message| {
+    outgoing.iter().for_each(|message| {
         encoder.bytes(message).unwrap();
     });
     encoder.into_writer()
