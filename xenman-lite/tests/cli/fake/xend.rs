@@ -1,0 +1,468 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What the fake xend knows, and how it answers.
+
+use super::unknown;
+use mgmt_proto::{
+    blob::{BlobId, CHUNK, Chunk, Digest, blob_id},
+    config::{ConfigFile, DomainConfig},
+    messages::*,
+    snapshot::{Manifest, MemoryRange, RootHasher},
+};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
+
+type Answer = Option<Result<Reply, Failure>>;
+
+pub struct State {
+    pub domains: Vec<DomainSummary>,
+    /// What the console of the guest said.
+    pub console: Vec<u8>,
+    /// What was typed.
+    pub typed: Vec<u8>,
+    /// The guest reboots: it is not there until then.
+    away_until: Option<Instant>,
+    pub blobs: BTreeMap<BlobId, Vec<u8>>,
+    uploads: Vec<(BlobOpen, BTreeMap<u32, Chunk>)>,
+    pub chunks_put: usize,
+    pub created: Vec<Create>,
+    pub paused_restore: Option<bool>,
+    /// The guest's memory, and what was restored.
+    pub memory: Vec<u8>,
+    pub restored: BTreeMap<u32, Vec<u8>>,
+    restore_manifest: Vec<u8>,
+    pub reads: usize,
+    /// Answer no further reads of a save.
+    pub stall_after: usize,
+    pub saves_aborted: usize,
+    pub restores_aborted: usize,
+    pub refuse_commit: bool,
+    pub sessions_ended: usize,
+    pub refuse_hello: Option<Failure>,
+    pub log: Vec<u8>,
+}
+
+fn summary(domid: u16, name: &str, kind: DomainKind) -> DomainSummary {
+    DomainSummary {
+        domid,
+        name: name.into(),
+        uuid: [domid as u8; 16],
+        kind,
+        state: DomainState::BLOCKED,
+        vcpus: 1,
+        memory_kib: 65536,
+        cpu_ns: 1_500_000_000,
+        age_ns: 2,
+        flags: DomainFlags::default(),
+    }
+}
+
+/// The guest's manifest: 40 pages, two and a half chunks.
+pub fn manifest() -> Manifest {
+    Manifest {
+        format: 1,
+        arch: "aarch64".into(),
+        name: "debian".into(),
+        config: "name='debian'".into(),
+        uuid: [3; 16],
+        guest_domid: 3,
+        vcpus: 1,
+        platform: "gicv3".into(),
+        memory: vec![MemoryRange {
+            gfn: 0x40000,
+            count: 40 * 16,
+        }],
+        counter_hz: 62_500_000,
+        saved_ns: None,
+        records: Vec::new(),
+        xenstore: Vec::new(),
+        extra: Vec::new(),
+    }
+}
+
+impl State {
+    pub fn new() -> Self {
+        let mut memory = vec![0; 40 * CHUNK];
+        // Some full, some empty, some dense.
+        for chunk in [0usize, 1, 2, 3, 17, 18, 39] {
+            let bytes = &mut memory[chunk * CHUNK..(chunk + 1) * CHUNK];
+            bytes
+                .iter_mut()
+                .enumerate()
+                .for_each(|(i, byte)| *byte = (i * (chunk + 3) % 251) as u8);
+        }
+        Self {
+            domains: vec![
+                summary(0, "Domain-0", DomainKind::CONTROL),
+                summary(3, "debian", DomainKind::PVH),
+            ],
+            console: b"Linux version 6\x1b[6n\r\n~ # ".to_vec(),
+            typed: Vec::new(),
+            away_until: None,
+            blobs: BTreeMap::new(),
+            uploads: Vec::new(),
+            chunks_put: 0,
+            created: Vec::new(),
+            paused_restore: None,
+            memory,
+            restored: BTreeMap::new(),
+            restore_manifest: Vec::new(),
+            reads: 0,
+            stall_after: usize::MAX,
+            saves_aborted: 0,
+            restores_aborted: 0,
+            refuse_commit: false,
+            sessions_ended: 0,
+            refuse_hello: None,
+            log: b"xend: started\nxend: ready\n".to_vec(),
+        }
+    }
+
+    pub fn session_ended(&mut self) {
+        self.sessions_ended += 1;
+    }
+
+    pub fn find(&self, domain: &DomainRef) -> Result<&DomainSummary, Failure> {
+        let is_it = |it: &&DomainSummary| match domain {
+            DomainRef::Id(domid) => it.domid == *domid,
+            DomainRef::Name(name) => it.name == *name,
+        };
+        self.domains.iter().find(is_it).ok_or_else(unknown)
+    }
+
+    fn remove(&mut self, domain: &DomainRef) -> Result<Reply, Failure> {
+        let domid = self.find(domain)?.domid;
+        self.domains.retain(|domain| domain.domid != domid);
+        Ok(Reply::Done)
+    }
+
+    fn set(&mut self, domain: &DomainRef, state: DomainState) -> Result<Reply, Failure> {
+        let domid = self.find(domain)?.domid;
+        self.domains
+            .iter_mut()
+            .filter(|domain| domain.domid == domid)
+            .for_each(|domain| domain.state = state);
+        Ok(Reply::Done)
+    }
+
+    /// The answer, if it is time for one.
+    pub fn answer(&mut self, body: &RequestBody, waited: Duration) -> Answer {
+        if self.away_until.is_some_and(|until| until <= Instant::now()) {
+            self.away_until = None;
+            self.domains.push(summary(4, "debian", DomainKind::PVH));
+            self.console.extend_from_slice(b"\r\nsecond life\r\n");
+        }
+        Some(match body {
+            RequestBody::Info => Ok(Reply::Info(info())),
+            RequestBody::List => Ok(Reply::List(self.domains.clone())),
+            RequestBody::Show(domain) => self.find(domain).map(|summary| {
+                Reply::Domain(DomainDetail {
+                    summary: summary.clone(),
+                    config: String::new(),
+                    counters: Vec::new(),
+                    guest_domid: None,
+                })
+            }),
+            RequestBody::Dmesg(follow) | RequestBody::Log(follow) => {
+                return self.text(*follow, waited);
+            }
+            RequestBody::Create(create) => self.create(create),
+            RequestBody::Pause(domain) => self.set(domain, DomainState::PAUSED),
+            RequestBody::Unpause(domain) => self.set(domain, DomainState::RUNNING),
+            RequestBody::Destroy(domain) => self.remove(domain),
+            RequestBody::Shutdown(shutdown) => {
+                match (self.find(&shutdown.domain), shutdown.wait_ms) {
+                    (Ok(_), 0) => Ok(Reply::Done),
+                    (Ok(_), _) if waited < Duration::from_millis(100) => return None,
+                    _ => self.remove(&shutdown.domain),
+                }
+            }
+            RequestBody::Reboot(reboot) => self.find(&reboot.domain).map(|_| Reply::Done),
+            RequestBody::Rename(rename) => self.find(&rename.domain).map(|_| Reply::Done),
+            RequestBody::ConsoleRead(read) => return self.console_read(read, waited),
+            RequestBody::ConsoleWrite(write) => self.console_write(write),
+            RequestBody::BlobOpen(open) => Ok(self.blob_open(open)),
+            RequestBody::BlobPut(put) => {
+                self.chunks_put += 1;
+                self.uploads[put.upload as usize]
+                    .1
+                    .insert(put.index, put.chunk.clone());
+                Ok(Reply::Done)
+            }
+            RequestBody::BlobCommit(upload) => self.blob_commit(*upload),
+            RequestBody::SaveBegin(domain) => self.find(domain).map(|_| {
+                Reply::SaveStarted(SaveStarted {
+                    save: 7,
+                    manifest_length: manifest().encode().unwrap().len() as u32,
+                    chunk_count: 40,
+                    memory_kib: 2560,
+                })
+            }),
+            RequestBody::SaveManifest(piece) => {
+                let bytes = manifest().encode().unwrap();
+                let from = piece.offset as usize;
+                Ok(Reply::Manifest(ManifestPiece {
+                    bytes: bytes[from..(from + 50).min(bytes.len())].to_vec(),
+                }))
+            }
+            RequestBody::SaveRead(read) => return self.save_read(*read),
+            RequestBody::SaveCommit(commit) => self.save_commit(*commit),
+            RequestBody::SaveAbort(_) => {
+                self.saves_aborted += 1;
+                Ok(Reply::Done)
+            }
+            RequestBody::SaveToStore(save) => self.remove(&save.domain).map(|_| {
+                Reply::Saved(Saved {
+                    label: save.label.clone(),
+                    memory_kib: 2560,
+                    stored_kib: 100,
+                })
+            }),
+            RequestBody::RestoreBegin(begin) => {
+                self.restored.clear();
+                self.restore_manifest.clear();
+                self.paused_restore = Some(begin.paused);
+                Ok(Reply::RestoreStarted(RestoreStarted { restore: 9 }))
+            }
+            RequestBody::RestoreManifest(piece) => {
+                assert_eq!(piece.offset as usize, self.restore_manifest.len());
+                self.restore_manifest.extend_from_slice(&piece.bytes);
+                Ok(Reply::Done)
+            }
+            RequestBody::RestorePut(put) => match put.chunk.decode(CHUNK) {
+                Ok(raw) => {
+                    self.restored.insert(put.index, raw);
+                    Ok(Reply::Done)
+                }
+                Err(error) => Err(Failure::new(ErrorCode::BAD_SNAPSHOT, error.to_string())),
+            },
+            RequestBody::RestoreCommit(commit) => self.restore_commit(*commit),
+            RequestBody::RestoreAbort(_) => {
+                self.restores_aborted += 1;
+                Ok(Reply::Done)
+            }
+            RequestBody::RestoreFromStore(restore) if restore.label == "evening" => {
+                Ok(self.add("debian"))
+            }
+            RequestBody::RestoreFromStore(_) => Err(Failure::new(
+                ErrorCode::UNKNOWN_SNAPSHOT,
+                "no snapshot has this label",
+            )),
+            RequestBody::SnapshotList => Ok(Reply::Snapshots(vec![SnapshotSummary {
+                label: "evening".into(),
+                domain: "debian".into(),
+                uuid: [3; 16],
+                memory_kib: 2560,
+                stored_kib: 100,
+                saved_ns: None,
+            }])),
+            _ => Err(Failure::new(ErrorCode::REFUSED, "not in this fake")),
+        })
+    }
+
+    fn add(&mut self, name: &str) -> Reply {
+        self.domains.push(summary(8, name, DomainKind::PVH));
+        Reply::Created(Created {
+            domid: 8,
+            name: name.into(),
+            warnings: Vec::new(),
+        })
+    }
+
+    fn text(&self, follow: Follow, waited: Duration) -> Answer {
+        let from = follow.cursor.unwrap_or(0) as usize;
+        if from >= self.log.len() && waited < Duration::from_millis(u64::from(follow.wait_ms)) {
+            return None;
+        }
+        Some(Ok(Reply::Text(TextChunk {
+            next: self.log.len() as u64,
+            lost: 0,
+            text: self.log[from..].to_vec(),
+        })))
+    }
+
+    fn create(&mut self, create: &Create) -> Result<Reply, Failure> {
+        let file = ConfigFile::parse(&create.origin, &create.config).unwrap();
+        let (config, warnings) = DomainConfig::from_file(&file).unwrap();
+        if self.domains.iter().any(|domain| domain.name == config.name) {
+            let message = format!("a domain '{}' is there already", config.name);
+            return Err(
+                Failure::new(ErrorCode::NAME_IN_USE, message).with_remedy("choose another name")
+            );
+        }
+        assert!(
+            create
+                .files
+                .iter()
+                .all(|file| self.blobs[&file.blob].len() as u64 == file.length)
+        );
+        self.created.push(create.clone());
+        self.domains.push(summary(5, &config.name, DomainKind::PVH));
+        let warnings = warnings
+            .iter()
+            .map(ToString::to_string)
+            .chain(["xend has something to say".into()])
+            .collect();
+        Ok(Reply::Created(Created {
+            domid: 5,
+            name: config.name,
+            warnings,
+        }))
+    }
+
+    fn console_read(&self, read: &ConsoleRead, waited: Duration) -> Answer {
+        let DomainRef::Name(name) = &read.domain else {
+            return Some(Err(unknown()));
+        };
+        let there = self.find(&read.domain).is_ok();
+        if name != "debian" && !there {
+            return Some(Err(unknown()));
+        }
+        let from = read.cursor.unwrap_or(0) as usize;
+        let nothing = from >= self.console.len();
+        if nothing && there && waited < Duration::from_millis(u64::from(read.wait_ms)) {
+            return None;
+        }
+        let to = (from + (read.max as usize).min(10)).min(self.console.len());
+        Some(Ok(Reply::Console(ConsoleChunk {
+            next: to as u64,
+            lost: 0,
+            ended: !there,
+            bytes: self.console[from..to].to_vec(),
+        })))
+    }
+
+    /// A guest that echoes, and knows two commands.
+    fn console_write(&mut self, write: &ConsoleWrite) -> Result<Reply, Failure> {
+        self.find(&write.domain)?;
+        let count = write.bytes.len().min(7);
+        self.typed.extend_from_slice(&write.bytes[..count]);
+        self.console.extend_from_slice(&write.bytes[..count]);
+        if self.typed.ends_with(b"reboot\n") || self.typed.ends_with(b"poweroff\n") {
+            self.domains.retain(|domain| domain.name != "debian");
+            let back = Instant::now() + Duration::from_millis(600);
+            self.away_until = self.typed.ends_with(b"reboot\n").then_some(back);
+        }
+        Ok(Reply::Written(Written {
+            count: count as u32,
+        }))
+    }
+
+    fn blob_open(&mut self, open: &BlobOpen) -> Reply {
+        let present = self.blobs.contains_key(&open.id);
+        if !present {
+            self.uploads.push((open.clone(), BTreeMap::new()));
+        }
+        let upload = (!present).then(|| self.uploads.len() as u32 - 1);
+        Reply::Blob(BlobState { present, upload })
+    }
+
+    fn blob_commit(&mut self, upload: u32) -> Result<Reply, Failure> {
+        let (open, chunks) = &self.uploads[upload as usize];
+        let length =
+            |index: u32| mgmt_proto::blob::chunk_length(open.length, u64::from(index)).unwrap();
+        let bytes: Vec<u8> = chunks
+            .iter()
+            .flat_map(|(index, chunk)| chunk.decode(length(*index)).unwrap())
+            .collect();
+        if blob_id(&bytes) != open.id {
+            return Err(Failure::new(
+                ErrorCode::BAD_BLOB,
+                "the upload does not match its id",
+            ));
+        }
+        let id = open.id;
+        self.blobs.insert(id, bytes);
+        Ok(Reply::Held(BlobHeld { id }))
+    }
+
+    fn save_read(&mut self, read: SaveRead) -> Answer {
+        if self.reads >= self.stall_after {
+            return None;
+        }
+        self.reads += 1;
+        let end = (read.index + read.limit).min(40);
+        for index in read.index..end {
+            let raw = &self.memory[index as usize * CHUNK..][..CHUNK];
+            let chunk = Chunk::encode(raw);
+            if chunk.id != Digest::ZERO {
+                return Some(Ok(Reply::SavedChunk(SavedChunk {
+                    next: index + 1,
+                    chunk: Some(chunk),
+                })));
+            }
+        }
+        Some(Ok(Reply::SavedChunk(SavedChunk {
+            next: end,
+            chunk: None,
+        })))
+    }
+
+    /// The root of the guest as it is.
+    pub fn root(&self) -> Digest {
+        let mut hasher = RootHasher::new(&manifest().encode().unwrap());
+        for (index, raw) in (0u32..).zip(self.memory.chunks(CHUNK)) {
+            let id = Digest::of_chunk(raw);
+            if id != Digest::ZERO {
+                hasher.chunk(index, &id);
+            }
+        }
+        hasher.finish()
+    }
+
+    fn save_commit(&mut self, commit: SaveCommit) -> Result<Reply, Failure> {
+        if self.refuse_commit || commit.root != self.root() {
+            return Err(Failure::new(
+                ErrorCode::BAD_SNAPSHOT,
+                "the root does not match",
+            ));
+        }
+        self.remove(&DomainRef::Name("debian".into()))
+    }
+
+    fn restore_commit(&mut self, commit: RestoreCommit) -> Result<Reply, Failure> {
+        let restored = self
+            .restored
+            .iter()
+            .all(|(index, raw)| self.memory[*index as usize * CHUNK..][..CHUNK] == raw[..]);
+        let wanted = manifest().encode().unwrap();
+        if !restored
+            || self.restored.len() != 7
+            || self.restore_manifest != wanted
+            || commit.root != self.root()
+        {
+            return Err(Failure::new(
+                ErrorCode::BAD_SNAPSHOT,
+                "the root does not match",
+            ));
+        }
+        Ok(self.add("debian"))
+    }
+}
+
+fn info() -> HostInfo {
+    HostInfo {
+        total_kib: 2_097_152,
+        free_kib: 2_000_000,
+        hypervisor_kib: 5_000,
+        dom0_kib: 24_576,
+        boot_kib: 2_040,
+        store_kib: 0,
+        domains_kib: 65_536,
+        cpus: 1,
+        arch: "aarch64".into(),
+        board: "fake".into(),
+        uptime_ns: 12_345_678_901,
+        hypervisor: "alcove 0.0.0".into(),
+        xend: "xend 0.0.0".into(),
+        boot_phases: vec![BootPhase {
+            name: "frames".into(),
+            duration_ns: 1_234_567,
+        }],
+        heap_used: 100_000,
+        heap_size: 4_000_000,
+        domains: 2,
+        wall_clock_ns: None,
+    }
+}

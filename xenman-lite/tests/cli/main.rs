@@ -1,0 +1,8 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! xenman as an operator or a script meets it: the program itself, towards a small xend of our own.
+#![forbid(unsafe_code)]
+#![expect(unreachable_pub, reason = "a test has no callers elsewhere")]
+
+mod domains;
+mod fake;
+mod verbs;

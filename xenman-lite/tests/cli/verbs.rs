@@ -1,0 +1,208 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Verbs, messages and exit statuses, as an operator or a script meets them.
+
+use crate::fake::{Host, Said, xenman};
+use mgmt_proto::messages::{ErrorCode, Failure};
+use std::{
+    process::Stdio,
+    thread,
+    time::{Duration, Instant},
+};
+
+fn alone(words: &str) -> Said {
+    let folder = tempfile::tempdir().unwrap();
+    Said::of(
+        xenman(folder.path(), words)
+            .stdin(Stdio::null())
+            .output()
+            .unwrap(),
+    )
+}
+
+#[test]
+fn wrong_usage_is_status_2_and_unreachable_3() {
+    alone("list").failed(2, "which host?");
+    alone("-H nowhere list").failed(2, "is not a host");
+    alone("-H tcp:h:1 list").failed(2, "network");
+    alone("lst").failed(2, "did you mean 'list'?");
+    alone("pause").failed(2, "domain");
+    alone("-H unix:/nonexistent list").failed(3, "cannot reach xend");
+    alone("serve -H unix:/nonexistent --listen here").failed(2, "--listen unix:PATH");
+    let nothing = alone("");
+    assert_eq!(nothing.status, Some(2));
+    assert!(nothing.err.contains("Usage: xenman"), "{nothing:?}");
+    assert!(
+        alone("create --help")
+            .done()
+            .out
+            .contains("configuration file")
+    );
+}
+
+#[test]
+fn lists_domains() {
+    let host = Host::start();
+    let list = host.run("list --json").done().json();
+    assert_eq!(
+        list[1],
+        serde_json::json!({
+            "domid": 3, "name": "debian", "uuid": "03030303-0303-0303-0303-030303030303", "type": "pvh",
+            "state": "blocked", "vcpus": 1, "memory_kib": 65536, "cpu_ns": 1_500_000_000u64,
+        })
+    );
+    let text = host.run("list").done().out;
+    let lines: Vec<Vec<&str>> = text
+        .lines()
+        .map(|line| line.split_whitespace().collect())
+        .collect();
+    assert_eq!(
+        lines[0],
+        ["Name", "ID", "Type", "Mem", "VCPUs", "State", "Time(s)"]
+    );
+    assert_eq!(
+        lines[2],
+        ["debian", "3", "pvh", "64", "1", "blocked", "1.5"]
+    );
+    assert_eq!(
+        host.run("list debian --json")
+            .done()
+            .json()
+            .as_array()
+            .unwrap()
+            .len(),
+        1
+    );
+    host.run("list debain").failed(1, "did you mean 'debian'?");
+    assert_eq!(host.run("domid debian").done().out, "3\n");
+    assert_eq!(host.run("domname 3").done().out, "debian\n");
+    host.run("domname 77")
+        .failed(1, "no domain with the number 77");
+}
+
+#[test]
+fn info_adds_up() {
+    let host = Host::start();
+    let info = host.run("--json info").done().json();
+    let parts = [
+        "free_kib",
+        "hypervisor_kib",
+        "dom0_kib",
+        "boot_kib",
+        "store_kib",
+        "domains_kib",
+    ];
+    let sum: u64 = parts.iter().map(|part| info[part].as_u64().unwrap()).sum();
+    assert_eq!(info["total_kib"], sum);
+    let text = host.run("info").done().out;
+    assert!(
+        text.contains("memory         2048 MiB") && text.contains("1.234 ms  frames"),
+        "{text}"
+    );
+}
+
+#[test]
+fn logs_are_read_to_their_end_and_followed() {
+    let host = Host::start();
+    assert_eq!(host.run("log").done().out, "xend: started\nxend: ready\n");
+    assert_eq!(
+        host.run("dmesg --json").done().json()["text"],
+        "xend: started\nxend: ready\n"
+    );
+    let mut child = host
+        .command("log -f")
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    thread::sleep(Duration::from_millis(300));
+    host.state().log.extend_from_slice(b"xend: more\n");
+    thread::sleep(Duration::from_millis(300));
+    child.kill().unwrap();
+    let said = Said::of(child.wait_with_output().unwrap());
+    assert_eq!(said.out, "xend: started\nxend: ready\nxend: more\n");
+}
+
+#[test]
+fn simple_verbs_do_what_they_say() {
+    let host = Host::start();
+    host.run("pause debian").done();
+    assert_eq!(host.run("list --json").json()[1]["state"], "paused");
+    host.run("unpause 3").done();
+    host.run("rename debian wheezy").done();
+    host.run("rename debian 12").failed(1, "numbers are domids");
+    host.run("reboot debian").done();
+    host.run("pause nobody")
+        .failed(1, "there is no domain 'nobody'");
+    host.run("shutdown").failed(2, "name a domain");
+    host.run("shutdown debian -a").failed(2, "not both");
+    let start = Instant::now();
+    host.run("shutdown -a -w").done();
+    assert!(start.elapsed() >= Duration::from_millis(100));
+    assert_eq!(host.run("list --json").json().as_array().unwrap().len(), 1);
+    host.run("destroy debian")
+        .failed(1, "help: 'xenman list' shows");
+    let refused = host.run("destroy debian --json");
+    assert_eq!(refused.json()["error"]["code"], "unknown-domain");
+}
+
+#[test]
+fn snapshots_are_listed() {
+    let host = Host::start();
+    assert_eq!(
+        host.run("snapshot list --json").done().json()[0]["label"],
+        "evening"
+    );
+    assert!(host.run("snapshot list").done().out.contains("2560 KiB"));
+    host.run("snapshot delete evening")
+        .failed(1, "not in this fake");
+}
+
+#[test]
+fn a_protocol_version_from_the_future_is_refused_with_the_hosts_words() {
+    let host = Host::start();
+    host.state().refuse_hello = Some(
+        Failure::new(ErrorCode::UNSUPPORTED_VERSION, "this xend speaks version 9")
+            .with_remedy("use a later xenman"),
+    );
+    host.run("list")
+        .failed(1, "this xend speaks version 9\n  help: use a later xenman");
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_failure() {
+    let host = Host::start();
+    host.state().log = b"line\n".repeat(40_000)[..20_000].to_vec();
+    let mut child = host
+        .command("log")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    let said = Said::of(child.wait_with_output().unwrap());
+    assert_eq!((said.status, said.err.as_str()), (Some(0), ""));
+}
+
+#[test]
+fn a_broker_passes_it_all_on_and_cleans_up() {
+    let host = Host::start();
+    let socket = host.path("broker.sock");
+    let mut broker = host
+        .command("serve --listen")
+        .arg(format!("unix:{}", socket.display()))
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let give_up = Instant::now() + Duration::from_secs(10);
+    while !socket.exists() {
+        assert!(Instant::now() < give_up);
+        thread::sleep(Duration::from_millis(10));
+    }
+    let through = format!("-H unix:{} domid debian", socket.display());
+    assert_eq!(host.run(&through).done().out, "3\n");
+    std::process::Command::new("kill")
+        .arg(broker.id().to_string())
+        .status()
+        .unwrap();
+    assert!(broker.wait().unwrap().success());
+    assert!(!socket.exists());
+}
