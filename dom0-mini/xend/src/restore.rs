@@ -499,10 +499,15 @@ fn bad_record(record: &Record, errno: Errno) -> Failure {
     match errno {
         Errno::EOPNOTSUPP => bad(format!("{what} is of a kind this host does not know"))
             .with_remedy("use the release that wrote it, or a later one"),
-        Errno::EINVAL | Errno::ENODEV | Errno::ERANGE => bad(format!(
-            "{what} is damaged, or needs what this host does not have"
-        )),
-        errno => refused("load the domain's state", errno),
+        Errno::EXDEV => bad(
+            "the snapshot needs what this host does not have: its counter, its CPU features, its \
+             interrupt controller or its address width",
+        )
+        .with_remedy("the hypervisor's log (dmesg) says which; restore it on a host of its kind"),
+        Errno::ENOMEM | Errno::ESRCH | Errno::EBUSY | Errno::EIO | Errno::EFAULT => {
+            refused("load the domain's state", errno)
+        }
+        _ => bad(format!("{what} is damaged")),
     }
 }
 

@@ -11,14 +11,14 @@ use crate::event::{Effect, Event, Facts, Now, SessionId, StreamId};
 use crate::events::EventLog;
 use crate::hypervisor::{HostStop, Hypervisor};
 use crate::lifecycle::State;
-use crate::scrollback::Scrollback;
+use crate::logbook::{Level, Logbook, Stamp};
 use crate::session::{Admission, Sessions, Ticket};
+use crate::settings::{Settings, Severity};
 use crate::store::blobs::Blobs;
 use crate::store::snapshots::Snapshots;
 use crate::xenstore::Xenstore;
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::format;
-use alloc::string::String;
 use alloc::vec::Vec;
 use mgmt_proto::messages::{
     self, ClientMessage, ErrorCode, Failure, Hello, PROTOCOL_VERSION, Request, ServerMessage,
@@ -28,14 +28,11 @@ use mgmt_proto::messages::{
 /// xend's name and version.
 pub(crate) const NAME: &str = concat!("xend ", env!("CARGO_PKG_VERSION"));
 
-/// Bytes of xend's log that are kept.
-const LOG: usize = 64 * 1024;
-
 /// The management server.
 pub struct Xend<H: Hypervisor> {
     pub(crate) hypervisor: H,
     facts: Facts,
-    settings: String,
+    settings: Settings,
     pub(crate) sessions: Sessions,
     clients: BTreeMap<SessionId, Client<H::Frames>>,
     waits: Vec<waits::Wait>,
@@ -48,8 +45,10 @@ pub struct Xend<H: Hypervisor> {
     pub(crate) blobs: Blobs<H::Frames>,
     pub(crate) snapshots: Snapshots<H::Frames>,
     events: EventLog,
-    log: Scrollback,
+    log: Logbook,
     now: Now,
+    /// There may be new text in the hypervisor's log.
+    dmesg_grew: bool,
     /// When progress was last told.
     reported_ns: u64,
     stop: Option<(u64, HostStop)>,
@@ -58,10 +57,12 @@ pub struct Xend<H: Hypervisor> {
 impl<H: Hypervisor> Xend<H> {
     /// xend with `settings`, the text of `xend-config.sxp`; domains that exist already are taken over.
     pub fn new(hypervisor: H, settings: &str, facts: Facts, now: Now) -> Self {
+        let (settings, remarks) = Settings::read(settings);
         let mut xend = Self {
             hypervisor,
             facts,
-            settings: settings.into(),
+            log: Logbook::new(settings.loglevel),
+            settings,
             sessions: Sessions::default(),
             clients: BTreeMap::new(),
             waits: Vec::new(),
@@ -72,12 +73,19 @@ impl<H: Hypervisor> Xend<H> {
             blobs: Blobs::new(),
             snapshots: Snapshots::new(),
             events: EventLog::default(),
-            log: Scrollback::new(LOG),
             now,
+            dmesg_grew: false,
             reported_ns: 0,
             stop: None,
         };
         xend.log_line(&format!("{NAME} on {}", xend.facts.board));
+        for remark in remarks {
+            let level = match remark.severity {
+                Severity::Warning => Level::Warning,
+                Severity::Error => Level::Error,
+            };
+            xend.log_at(level, &format!("{remark}"));
+        }
         xend.adopt_domains();
         xend.settle();
         xend
@@ -99,7 +107,7 @@ impl<H: Hypervisor> Xend<H> {
             } => self.message(session, stream, bytes),
             Event::Port(port) => self.port(port),
             Event::DomainsChanged => self.reconcile(),
-            Event::LogGrew | Event::Tick => {}
+            Event::LogGrew | Event::Tick => self.dmesg_grew = true,
         }
         self.settle();
     }
@@ -171,11 +179,17 @@ impl<H: Hypervisor> Xend<H> {
 
     /// Writes a line to xend's log.
     fn log_line(&mut self, text: &str) {
-        let micros = self.now.mono_ns / 1000;
-        let (seconds, micros) = (micros / 1_000_000, micros % 1_000_000);
-        log::info!("{text}");
+        self.log_at(Level::Info, text);
+    }
+
+    fn log_at(&mut self, level: Level, text: &str) {
+        let stamp = match self.now.wall_ns {
+            Some(wall_ns) => Stamp::Wall(wall_ns),
+            None => Stamp::Uptime(self.now.mono_ns),
+        };
+        log::debug!("{text}");
         self.log
-            .push(format!("[{seconds:>6}.{micros:06}] {text}\n").as_bytes());
+            .append(stamp, level, "xend", format_args!("{text}"));
     }
 
     /// A port of ours is pending.

@@ -7,9 +7,11 @@ use crate::domain::{After, Domain, Goal, Key, Plan, Waiter};
 use crate::hypervisor::Hypervisor;
 use crate::job::{Destroy, Done, Job, Step, Workshop};
 use crate::lifecycle::{Happening, State, follow};
+use crate::logbook::Level;
 use crate::nodes;
 use crate::policy::{Decision, Stop};
 use crate::save::{Purpose, Save};
+use crate::scrollback::Scrollback;
 use crate::store::snapshots::Snapshot;
 use alloc::format;
 use alloc::rc::Rc;
@@ -140,7 +142,7 @@ impl<H: Hypervisor> Xend<H> {
     }
 
     pub(super) fn job_failed(&mut self, key: Key, job: Job<H>, failure: Failure) {
-        self.log_line(&format!("failed: {failure}"));
+        self.log_at(Level::Error, &format!("failed: {failure}"));
         match job {
             Job::Save(save) => {
                 for ticket in save.tickets() {
@@ -164,6 +166,7 @@ impl<H: Hypervisor> Xend<H> {
 
     fn fail(&mut self, key: Key, failure: Failure) {
         if self.happen(key, Happening::Failed) {
+            self.note(key, EventKind::DESTROYED, Some(failure.message.clone()));
             self.take_apart(key, After::Remove(Some(failure)));
         }
     }
@@ -524,7 +527,7 @@ impl<H: Hypervisor> Xend<H> {
             plan,
             start_paused: false,
             backend: None,
-            console: Console::default(),
+            console: Console::new(Scrollback::new(self.settings.console_limit)),
             job: None,
             after: After::Remove(None),
             waiters: Vec::new(),

@@ -3,6 +3,7 @@
 use super::Xend;
 use crate::domain::Key;
 use crate::hypervisor::Hypervisor;
+use crate::lifecycle::State;
 use crate::scrollback::Excerpt;
 use crate::session::Ticket;
 use alloc::vec;
@@ -70,7 +71,14 @@ impl<H: Hypervisor> Xend<H> {
         let mut index = 0;
         while let Some(wait) = self.waits.get(index).copied() {
             let over = wait.deadline_ns <= self.now.mono_ns;
-            match self.look(wait.what, over) {
+            // Looking at the hypervisor's log is a call: only when there may be something.
+            let idle = matches!(wait.what, What::Dmesg(_)) && !self.dmesg_grew && !over;
+            let found = if idle {
+                None
+            } else {
+                self.look(wait.what, over)
+            };
+            match found {
                 Some(result) => {
                     self.waits.swap_remove(index);
                     self.sessions.answer(wait.ticket, result);
@@ -78,6 +86,7 @@ impl<H: Hypervisor> Xend<H> {
                 None => index = index.saturating_add(1),
             }
         }
+        self.dmesg_grew = false;
     }
 
     /// The next time a wait is over.
@@ -144,10 +153,12 @@ impl<H: Hypervisor> Xend<H> {
         })
     }
 
-    /// Answers the clients that waited too long for a domain.
+    /// Answers the clients that waited too long for a domain. What nobody waits for any more does not hold a domain up:
+    /// it counts as running again, whatever the guest was asked.
     pub(super) fn expire_waiters(&mut self) {
         let now = self.now.mono_ns;
         for (_, domain) in self.table.iter_mut() {
+            let before = domain.waiters.len();
             domain.waiters.retain(|waiter| {
                 let over = waiter.deadline_ns.is_some_and(|deadline| deadline <= now);
                 if over {
@@ -159,6 +170,10 @@ impl<H: Hypervisor> Xend<H> {
                 }
                 !over
             });
+            let expired = domain.waiters.len() < before;
+            if expired && domain.waiters.is_empty() && domain.state == State::ShuttingDown {
+                domain.state = State::Running;
+            }
         }
     }
 

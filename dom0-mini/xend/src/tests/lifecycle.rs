@@ -104,6 +104,11 @@ fn shutdown_asks_the_guest_and_waits_for_it() {
     world.pass(1000);
     let answer = world.answer(1, id).unwrap().unwrap_err();
     assert_eq!(answer.code, ErrorCode::TIMED_OUT);
+    let save = world.post(1, RequestBody::SaveBegin(by_name("guest")));
+    world.finish();
+    assert!(world.answer(1, save).unwrap().is_ok(), "it is not held up");
+    world.event(Event::SessionClosed(1));
+    world.connect(1);
 
     let id = world.post(1, RequestBody::Shutdown(shutdown(1000)));
     world.stop(domid, ShutdownReason::POWEROFF);
@@ -412,4 +417,30 @@ fn progress_is_told_while_a_domain_is_built() {
         .iter()
         .filter(|message| matches!(message, ServerMessage::Progress(_)));
     assert!(told.count() > 0);
+}
+
+#[test]
+fn settings_are_in_force_and_what_is_wrong_with_them_is_in_the_log() {
+    let text = "(console-limit 1)\n(loglevel verbose)\n(vnc-listen here)\n";
+    let mut world = World::with_settings(text);
+    let Ok(Reply::Text(shown)) = world.ask(RequestBody::ConfigShow) else {
+        panic!()
+    };
+    let shown = String::from_utf8(shown.text).unwrap();
+    assert!(
+        shown.contains("(console-limit 1)\n(") || shown.ends_with("(console-limit 1)\n"),
+        "{shown}"
+    );
+    assert!(shown.contains("(loglevel INFO)"), "{shown}");
+    let Ok(Reply::Text(log)) = world.ask(RequestBody::Log(Follow::default())) else {
+        panic!()
+    };
+    let log = String::from_utf8(log.text).unwrap();
+    assert!(
+        log.contains("loglevel") && log.contains("vnc-listen"),
+        "{log}"
+    );
+    let domid = world.create(config("guest")).unwrap();
+    world.print(domid, &"x".repeat(1500));
+    assert_eq!(world.console("guest").unwrap().0.len(), 1024);
 }

@@ -352,3 +352,171 @@ fn a_hundred_lives_end_with_the_memory_they_began_with() {
         world.assert_clean(&format!("round {round}"));
     }
 }
+
+/// A walk through requests, guests that stop and clients that vanish, in any order.
+struct Walk {
+    world: World,
+    seed: u64,
+    posted: Vec<(u16, u64)>,
+}
+
+impl Walk {
+    fn pick(&mut self, choices: u64) -> u64 {
+        // Knuth's MMIX generator.
+        self.seed = self
+            .seed
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        (self.seed >> 33) % choices
+    }
+
+    fn request(&mut self) -> RequestBody {
+        let name = ["a", "b", "c"][self.pick(3) as usize];
+        let domain = by_name(name);
+        let wait_ms = [0, 50][self.pick(2) as usize];
+        let number = self.pick(4) as u32;
+        let label = "label".into();
+        match self.pick(16) {
+            0..=2 => World::create_request(config(name) + "on_crash = 'restart'\n", number == 0),
+            3 => RequestBody::Pause(domain),
+            4 => RequestBody::Unpause(domain),
+            5 => RequestBody::Shutdown(messages::Shutdown { domain, wait_ms }),
+            6 => RequestBody::Reboot(messages::Shutdown { domain, wait_ms }),
+            7 => RequestBody::Destroy(domain),
+            8 => RequestBody::SaveBegin(domain),
+            9 => RequestBody::SaveAbort(number),
+            10 => RequestBody::SaveRead(messages::SaveRead {
+                save: number,
+                index: 0,
+                limit: 9,
+            }),
+            11 => RequestBody::SaveToStore(SaveToStore { domain, label }),
+            12 => RequestBody::RestoreFromStore(RestoreFromStore {
+                label,
+                paused: number == 0,
+                name: (number < 3).then(|| name.into()),
+            }),
+            13 => RequestBody::SnapshotDelete(label),
+            14 => RequestBody::Rename(messages::Rename {
+                domain,
+                name: ["a", "b", "c"][number as usize % 3].into(),
+            }),
+            _ => RequestBody::List,
+        }
+    }
+
+    fn step(&mut self) {
+        let session = 1 + self.pick(2) as u16;
+        match self.pick(20) {
+            0 => {
+                self.world.event(Event::SessionClosed(session));
+                self.posted.retain(|(owner, _)| *owner != session);
+                self.enter(session);
+            }
+            1 | 2 => self.guest_acts(),
+            3 => self.world.pass(20),
+            4..=9 => {
+                let steps = self.pick(40) as usize;
+                self.world.work(steps);
+            }
+            _ => {
+                let body = self.request();
+                let id = self.world.post(session, body);
+                self.posted.push((session, id));
+            }
+        }
+        let world = &mut self.world;
+        self.posted
+            .retain(|(session, id)| world.answer(*session, *id).is_none());
+        world.xend.xenstore.verify().unwrap();
+    }
+
+    fn enter(&mut self, session: u16) {
+        self.world.connect(session);
+        // Held until a creation uses them; good enough to make many creations succeed.
+        self.world.upload(session, &kernel()).unwrap();
+        self.world.upload(session, &ramdisk()).unwrap();
+    }
+
+    fn guest_acts(&mut self) {
+        let running: Vec<u16> = {
+            let machine = self.world.machine();
+            let live = machine.domains.iter();
+            live.filter(|(_, domain)| !domain.paused && domain.shutdown.is_none())
+                .map(|(domid, _)| *domid)
+                .collect()
+        };
+        let Some(domid) = running.first().copied() else {
+            return;
+        };
+        let reason = [
+            ShutdownReason::POWEROFF,
+            ShutdownReason::REBOOT,
+            ShutdownReason::CRASH,
+        ][self.pick(3) as usize];
+        self.world.machine().domain(domid).shutdown = Some(reason);
+        if self.pick(2) == 0 {
+            self.world.event(Event::DomainsChanged);
+        }
+    }
+}
+
+#[test]
+fn no_order_of_requests_confuses_anything() {
+    for seed in 0..40 {
+        let mut walk = Walk {
+            world: World::new(),
+            seed,
+            posted: Vec::new(),
+        };
+        walk.world.event(Event::SessionClosed(1));
+        walk.enter(1);
+        walk.enter(2);
+        for _ in 0..200 {
+            walk.step();
+        }
+        let mut world = walk.world;
+        world.event(Event::SessionClosed(1));
+        world.event(Event::SessionClosed(2));
+        world.event(Event::DomainsChanged);
+        world.finish();
+        world.connect(1);
+        for (name, _) in world.list() {
+            world.ask(RequestBody::Destroy(by_name(&name))).unwrap();
+        }
+        let _ = world.ask(RequestBody::SnapshotDelete("label".into()));
+        world.assert_clean(&format!("seed {seed}"));
+    }
+}
+
+#[test]
+fn every_request_of_a_walk_is_answered_in_the_end() {
+    for seed in 100..130 {
+        let mut walk = Walk {
+            world: World::new(),
+            seed,
+            posted: Vec::new(),
+        };
+        walk.world.event(Event::SessionClosed(1));
+        walk.enter(1);
+        walk.enter(2);
+        for _ in 0..100 {
+            walk.step();
+        }
+        walk.world.event(Event::DomainsChanged);
+        // Saves that nobody ends hold their domains: end them, so that who waits for those is answered.
+        for session in [1, 2] {
+            for number in 0..400 {
+                walk.world.post(session, RequestBody::SaveAbort(number));
+            }
+        }
+        for _ in 0..10 {
+            walk.world.finish();
+            walk.world.pass(30_000);
+        }
+        let world = &mut walk.world;
+        walk.posted
+            .retain(|(session, id)| world.answer(*session, *id).is_none());
+        assert_eq!(walk.posted, [], "seed {seed}");
+    }
+}

@@ -424,3 +424,15 @@ fn no_bit_of_a_manifest_does_harm() {
         world.assert_clean(&std::format!("bit {bit}"));
     }
 }
+
+#[test]
+fn a_domain_that_stops_just_before_its_save_is_not_saved() {
+    let mut world = World::new();
+    let domid = busy_domain(&mut world);
+    world.machine().domain(domid).shutdown = Some(ShutdownReason::POWEROFF);
+    // Nobody has told xend yet.
+    let body = RequestBody::SaveBegin(by_name("guest"));
+    assert_eq!(world.code(body), ErrorCode::WRONG_STATE);
+    assert!(world.list().is_empty(), "its policy was carried out");
+    world.assert_clean("it is gone");
+}

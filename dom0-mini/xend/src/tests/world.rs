@@ -67,7 +67,16 @@ impl World {
 
     /// A xend that starts over a machine that may have domains already.
     pub(crate) fn over(fake: Fake) -> Self {
-        let xend = Xend::new(fake.clone(), "", facts(), Now::default());
+        Self::begin(fake, "")
+    }
+
+    /// A xend with settings.
+    pub(crate) fn with_settings(settings: &str) -> Self {
+        Self::begin(Fake::new(), settings)
+    }
+
+    fn begin(fake: Fake, settings: &str) -> Self {
+        let xend = Xend::new(fake.clone(), settings, facts(), Now::default());
         let mut world = Self {
             fake,
             xend,

@@ -5,6 +5,7 @@ use crate::hypervisor::{HostStop, Hypervisor};
 use crate::lifecycle::State;
 use crate::refusal::refused;
 use crate::server::{NAME, Xend};
+use alloc::format;
 use alloc::string::ToString;
 use alloc::vec::Vec;
 use hv_abi::control::domain::{DomainInfo, ShutdownReason, state};
@@ -46,10 +47,17 @@ impl<H: Hypervisor> Xend<H> {
     }
 
     pub(super) fn config_show(&self) -> Reply {
+        let settings = &self.settings;
+        let text = format!(
+            "(logfile {})\n(loglevel {})\n(console-limit {})\n",
+            settings.logfile,
+            settings.loglevel.name(),
+            settings.console_limit / 1024
+        );
         Reply::Text(TextChunk {
-            next: self.settings.len() as u64,
+            next: text.len() as u64,
             lost: 0,
-            text: self.settings.clone().into_bytes(),
+            text: text.into_bytes(),
         })
     }
 
