@@ -17,7 +17,7 @@ use mgmt_proto::{
 use serde_json::{Value, json};
 use std::{thread, time::Duration};
 
-/// How often a domain is looked at while it takes long to shut down.
+/// How soon a domain that is busy is asked again.
 const LOOK: Duration = Duration::from_millis(500);
 
 /// `list`.
@@ -261,27 +261,24 @@ fn wish(client: &Client, wish: Wish, domids: &[u16], wait: bool) -> Result<(), P
     Ok(())
 }
 
-/// Waits for one domain, however long it takes: first in xend, then by looking.
+/// Waits for one domain, however long it takes. A guest that is asked again while it obeys ignores it.
 fn wait_until_done(client: &Client, wish: Wish, domid: u16) -> Result<(), Problem> {
-    match client
-        .call(wish.body(domid, MAX_WAIT_MS))
-        .map_err(Problem::from)
-    {
-        Ok(_) => return Ok(()),
-        Err(problem) if is_over(&problem) => return Ok(()),
-        Err(problem) if problem.is(ErrorCode::TIMED_OUT) || problem.is(ErrorCode::BUSY) => {
-            note(&format!(
-                "xenman: domain {domid} takes its time; Ctrl-C stops waiting, 'xenman destroy {domid}' stops it at once"
-            ));
-        }
-        Err(problem) => return Err(problem),
-    }
+    let mut told = false;
     loop {
-        match show(client, &domid.to_string()) {
-            Ok(domain) if domain.flags.contains(DomainFlags::SHUTTING_DOWN) => thread::sleep(LOOK),
-            Ok(domain) if domain.state == DomainState::DYING => thread::sleep(LOOK),
-            Err(problem) if !is_over(&problem) => return Err(problem),
-            _ => return Ok(()),
+        match client
+            .call(wish.body(domid, MAX_WAIT_MS))
+            .map_err(Problem::from)
+        {
+            Ok(_) => return Ok(()),
+            Err(problem) if is_over(&problem) => return Ok(()),
+            Err(problem) if problem.is(ErrorCode::TIMED_OUT) => {}
+            Err(problem) if problem.is(ErrorCode::BUSY) => thread::sleep(LOOK),
+            Err(problem) => return Err(problem),
+        }
+        if !std::mem::replace(&mut told, true) {
+            note(&format!(
+                "xenman: domain {domid} takes its time; Ctrl-C stops waiting, 'xenman destroy {domid}' ends it at once"
+            ));
         }
     }
 }

@@ -89,14 +89,15 @@ impl Follower {
 
     /// Waits whether the domain comes back, as after a reboot.
     fn is_gone(&self) -> Result<bool, Problem> {
-        let give_up = Instant::now() + AWAY;
+        let mut give_up = Instant::now() + AWAY;
         loop {
             thread::sleep(LOOK);
             let show = RequestBody::Show(DomainRef::Name(self.name.clone()));
             match self.client.call(show).map_err(Problem::from) {
                 Ok(Reply::Domain(domain)) => match domain.summary.state {
-                    // On its way out, or before its next life.
-                    DomainState::SHUTDOWN | DomainState::CRASHED | DomainState::DYING => {}
+                    // Taken apart, to be built again or not: that takes as long as it takes.
+                    DomainState::DYING => give_up = Instant::now() + AWAY,
+                    DomainState::SHUTDOWN | DomainState::CRASHED => {}
                     _ => return Ok(false),
                 },
                 Ok(_) => return Err(Problem::nonsense("a domain")),
