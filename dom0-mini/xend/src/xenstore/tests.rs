@@ -157,7 +157,10 @@ impl Guest {
                 (self.request, id),
                 "the reply to this request"
             );
-            store.verify().unwrap();
+            // Every request of short tests, some of long ones.
+            if self.request < 64 || self.request.is_multiple_of(16) {
+                store.verify().unwrap();
+            }
             let name = || String::from_utf8(payload[..payload.len() - 1].to_vec()).unwrap();
             return if header.kind == Kind::ERROR {
                 Err(name())
