@@ -7,11 +7,15 @@
 
 pub mod boot;
 pub mod console;
-pub mod fault;
 pub(crate) mod cpu;
-pub mod mmu;
-pub mod power;
+pub mod fault;
+pub mod frames;
+pub(crate) mod identity;
+pub(crate) mod interrupts;
+pub(crate) mod lists;
+pub(crate) mod mmu;
+pub(crate) mod power;
 pub(crate) mod registers;
 pub(crate) mod timer;
+pub(crate) mod tlb;
 pub(crate) mod world;
-

@@ -11,10 +11,31 @@
 #![deny(unsafe_code)]
 
 pub mod clock;
-pub mod hw;
 pub mod exit;
 pub mod features;
+pub mod host;
+pub mod hw;
+pub mod machine;
+pub mod platform;
 pub mod psci;
 pub mod stage2;
 pub mod syndrome;
+pub mod vcpu;
 pub mod vgic;
+
+use hv_abi::xen::shared_info::{self, SharedInfoLayout};
+
+/// ARMv8-A with EL2 and a GICv3.
+#[derive(Debug)]
+pub struct Aarch64;
+
+impl hv_common::arch::Arch for Aarch64 {
+    type Vcpu = vcpu::Vcpu;
+    type Platform = platform::Platform;
+    type Pte = stage2::Stage2Pte;
+    type Host = host::ArmHost;
+    const SHARED_INFO: SharedInfoLayout = shared_info::ARM64;
+    /// XENFEAT_ARM_SMCCC_supported.
+    const FEATURES: u32 = 1 << 14;
+    const CAPABILITIES: &'static str = "xen-3.0-aarch64 ";
+}

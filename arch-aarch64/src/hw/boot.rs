@@ -1,5 +1,7 @@
 //! From the first instruction to `main`: the image's extent, its stack, the boot loader's device tree.
 
+use core::sync::atomic::AtomicU64;
+
 #[cfg(target_os = "none")]
 use super::cpu;
 
@@ -100,6 +102,17 @@ pub fn device_tree(address: u64) -> Option<&'static [u8]> {
 pub(crate) fn loaded_bytes(base: u64, size: u64) -> &'static [u8] {
     // SAFETY: see above: mapped RAM that nobody writes.
     unsafe { core::slice::from_raw_parts(base as *const u8, size as usize) }
+}
+
+/// Clears memory and makes words of it: the frame metadata.
+///
+/// Called once, at boot, for a place in mapped RAM that nothing else uses and that is kept out of the frame pool.
+pub(crate) fn zeroed_words(base: u64, count: u64) -> &'static [AtomicU64] {
+    let words = base as *mut u64;
+    // SAFETY: see above: exclusive, mapped, aligned to a frame.
+    unsafe { core::ptr::write_bytes(words, 0, count as usize) };
+    // SAFETY: as above; from here on the words are reached as atomics only.
+    unsafe { core::slice::from_raw_parts(words.cast::<AtomicU64>(), count as usize) }
 }
 
 /// Entered by entry.S: MMU on with the boot map, on the boot stack.

@@ -1,7 +1,7 @@
 //! Data of one CPU, at its TPIDR_EL2.
 
 use core::cell::UnsafeCell;
-use core::sync::atomic::{AtomicBool, AtomicU32};
+use core::sync::atomic::AtomicU32;
 
 use super::fault::CrashFrame;
 
@@ -18,12 +18,10 @@ pub(crate) struct Cpu {
     emergency_stack: UnsafeCell<[u8; EMERGENCY_STACK]>,
     /// Its number.
     pub(crate) number: usize,
-    /// A host interrupt that was acknowledged on the way out of a guest and waits for `take_interrupt`; 0: none.
+    /// A host interrupt that was acknowledged on the way out of a guest and waits for `take_interrupt`, plus 1; 0: none.
     pub(crate) acknowledged: AtomicU32,
-    /// The loaded vCPU's timers have fired while it did not run (a bit each, [`crate::timer::Timers`]).
-    pub(crate) timers_fired: AtomicU32,
-    /// The maintenance interrupt came while no guest ran: list registers have to be looked at.
-    pub(crate) maintenance: AtomicBool,
+    /// What came for the loaded vCPU while the host ran ([`crate::host::event`]).
+    pub(crate) events: AtomicU32,
 }
 
 /// Offset of the crash frame, for vectors.S.
@@ -41,8 +39,7 @@ const fn cpu(number: usize) -> Cpu {
         emergency_stack: UnsafeCell::new([0; EMERGENCY_STACK]),
         number,
         acknowledged: AtomicU32::new(0),
-        timers_fired: AtomicU32::new(0),
-        maintenance: AtomicBool::new(false),
+        events: AtomicU32::new(0),
     }
 }
 

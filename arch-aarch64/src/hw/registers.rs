@@ -56,13 +56,14 @@ registers! {
     ACTLR_EL1 = "ACTLR_EL1";
     AMAIR_EL1 = "AMAIR_EL1";
     CNTHP_CVAL_EL2 = "CNTHP_CVAL_EL2";
+    CNTP_CVAL_EL0 = "CNTP_CVAL_EL0";
     CNTP_CTL_EL0 = "CNTP_CTL_EL0";
     CNTV_CTL_EL0 = "CNTV_CTL_EL0";
     CPTR_EL2 = "CPTR_EL2";
     CTR_EL0 = "CTR_EL0";
     DCZID_EL0 = "DCZID_EL0";
-    FPCR = "FPCR";
-    FPSR = "FPSR";
+    FPCR = "S3_3_C4_C4_0";
+    FPSR = "S3_3_C4_C4_1";
     HSTR_EL2 = "HSTR_EL2";
     ICC_BPR1_EL1 = "S3_0_C12_C12_3";
     ICC_CTLR_EL1 = "S3_0_C12_C12_4";

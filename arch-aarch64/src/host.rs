@@ -1,0 +1,215 @@
+//! The machine, as common code sees it.
+
+use core::sync::atomic::Ordering;
+
+use hv_common::arch::{
+    Gfn, HostFacts, HostInterrupt, MachinePower, Mfn, Words,
+};
+use hv_common::memory::frames::FrameRun;
+
+use crate::clock::Clock;
+use crate::features::Features;
+use crate::hw::{console, cpu, frames, interrupts, power, timer, tlb};
+
+pub use frames::Shared;
+
+/// INTID of the EL1 virtual timer, here and in guests.
+pub(crate) const VIRTUAL_TIMER: u32 = hv_abi::layout::arm::VIRTUAL_TIMER_INTID;
+/// INTID of the EL1 physical timer, here and in guests.
+pub(crate) const PHYSICAL_TIMER: u32 = hv_abi::layout::arm::PHYSICAL_TIMER_INTID;
+
+/// The machine under us.
+#[derive(Debug)]
+pub struct ArmHost {
+    pub(crate) clock: Clock,
+    pub(crate) facts: HostFacts,
+    pub(crate) features: Features,
+    /// Distributor and redistributors.
+    pub(crate) interrupt_controller: (u64, u64),
+    /// INTID of the hypervisor's timer.
+    pub(crate) host_timer: u32,
+    /// INTID of the maintenance interrupt.
+    pub(crate) maintenance: u32,
+    /// List registers.
+    pub(crate) lists: usize,
+    /// Guests have PSTATE.PAN.
+    pub(crate) has_pan: bool,
+    pub(crate) mpidr: u64,
+}
+
+/// Events of the loaded vCPU that came while the host ran.
+pub(crate) mod event {
+    /// The virtual timer fired; its interrupt is active.
+    pub(crate) const VIRTUAL_TIMER: u32 = 1;
+    /// The physical timer fired; its interrupt is active.
+    pub(crate) const PHYSICAL_TIMER: u32 = 2;
+    /// The maintenance interrupt came; it is active.
+    pub(crate) const MAINTENANCE: u32 = 4;
+}
+
+impl ArmHost {
+    pub(crate) fn interrupt_controller(&self) -> (u64, u64) {
+        self.interrupt_controller
+    }
+
+    pub(crate) fn requirements(&self) -> hv_abi::record::Platform {
+        hv_abi::record::Platform {
+            counter_hz: self.clock.hz(),
+            ipa_bits: self.facts.ipa_bits,
+            interrupt_controller_version: self.facts.interrupt_controller_version,
+            ..self.features.record()
+        }
+    }
+
+    /// The event that an interrupt is for the loaded vCPU, if it is one.
+    fn event_of(&self, number: u32) -> Option<u32> {
+        match number {
+            VIRTUAL_TIMER => Some(event::VIRTUAL_TIMER),
+            PHYSICAL_TIMER => Some(event::PHYSICAL_TIMER),
+            number if number == self.maintenance => Some(event::MAINTENANCE),
+            _ => None,
+        }
+    }
+
+    /// Sorts an acknowledged interrupt; `None`: nothing for common code.
+    fn sort(&self, number: u32) -> Option<HostInterrupt> {
+        if number == self.host_timer {
+            timer::set_host_deadline(None);
+            finish(number);
+            return Some(HostInterrupt::Timer);
+        }
+        if let Some(event) = self.event_of(number) {
+            interrupts::drop_priority(number);
+            cpu::this().events.fetch_or(event, Ordering::Relaxed);
+            return None;
+        }
+        if number == interrupts::KICK {
+            finish(number);
+            return Some(HostInterrupt::Kick);
+        }
+        if number < 32 {
+            finish(number);
+            return None;
+        }
+        interrupts::drop_priority(number);
+        Some(HostInterrupt::Device(number))
+    }
+}
+
+fn finish(number: u32) {
+    interrupts::drop_priority(number);
+    interrupts::deactivate(number);
+}
+
+impl hv_common::arch::Host for ArmHost {
+    type Shared<T: Send + Sync + 'static> = Shared<T>;
+
+    fn share<T: Send + Sync + 'static>(&self, run: FrameRun, value: T) -> Shared<T> {
+        Shared::new(run, value)
+    }
+
+    fn unshare<T: Send + Sync + 'static>(
+        &self,
+        shared: Shared<T>,
+    ) -> Result<FrameRun, Shared<T>> {
+        shared.end()
+    }
+
+    #[inline]
+    fn now_ns(&self) -> u64 {
+        self.clock.ns_at(timer::now_ticks())
+    }
+
+    fn counter_hz(&self) -> u64 {
+        self.clock.hz()
+    }
+
+    #[inline(always)]
+    fn cpu(&self) -> usize {
+        cpu::this().number
+    }
+
+    fn set_deadline(&self, at_ns: Option<u64>) {
+        timer::set_host_deadline(at_ns.map(|ns| self.clock.ticks_at(ns)));
+    }
+
+    fn kick(&self, cpu: usize) {
+        if cpu == self.cpu() {
+            interrupts::kick(self.mpidr);
+        }
+    }
+
+    fn idle(&self) {
+        timer::wait_for_interrupt();
+    }
+
+    fn take_interrupt(&self) -> Option<HostInterrupt> {
+        loop {
+            let earlier = cpu::this().acknowledged.swap(0, Ordering::Relaxed);
+            let number = if earlier != 0 {
+                earlier - 1
+            } else {
+                interrupts::acknowledge()?
+            };
+            if let Some(interrupt) = self.sort(number) {
+                return Some(interrupt);
+            }
+        }
+    }
+
+    fn enable_device_interrupt(&self, number: u32, enabled: bool) {
+        if number >= 32 {
+            interrupts::enable(number, enabled);
+        }
+    }
+
+    #[inline]
+    fn words(&self, frame: Mfn) -> &Words {
+        frames::words(frame)
+    }
+
+    #[inline]
+    fn read(&self, frame: Mfn, offset: usize, out: &mut [u8]) {
+        frames::read(frame, offset, out);
+    }
+
+    #[inline]
+    fn write(&self, frame: Mfn, offset: usize, bytes: &[u8]) {
+        frames::write(frame, offset, bytes);
+    }
+
+    fn copy(&self, from: (Mfn, usize), to: (Mfn, usize), length: usize) {
+        frames::copy(from, to, length);
+    }
+
+    fn clear(&self, frame: Mfn) {
+        frames::clear(frame);
+    }
+
+    fn publish(&self, frame: Mfn, count: u64) {
+        frames::publish(frame, count);
+    }
+
+    fn invalidate_stage2(&self, root: Mfn, vmid: u16, range: Option<(Gfn, u64)>) {
+        tlb::invalidate_stage2(root, vmid, range);
+    }
+
+    fn publish_stage2(&self) {
+        tlb::publish_stage2();
+    }
+
+    fn console(&self, text: &[u8]) {
+        console::write(text);
+    }
+
+    fn power(&self, action: MachinePower) -> ! {
+        match action {
+            MachinePower::Off => power::off(),
+            MachinePower::Reset => power::restart(),
+        }
+    }
+
+    fn facts(&self) -> HostFacts {
+        self.facts
+    }
+}

@@ -1,0 +1,329 @@
+//! The machine, from its device tree: what it is called, what it has, and where everything of ours goes.
+//!
+//! The tree is validated as a whole before anything of it is believed (`hv_common::fdt`). What is found is plain data;
+//! [`run`] applies it in the one order that works: console, address space, log, interrupts, guests' controls, then common
+//! code, which does not return.
+
+use boards::{Board, Match};
+use hv_abi::FRAME_SIZE;
+use hv_abi::layout::arm::{EVENT_INTID, VIRTUAL_TIMER_INTID};
+use hv_abi::start::{Device as OwnedDevice, DeviceKind, Range};
+use hv_common::arch::{HostFacts, Mfn};
+use hv_common::fdt::{self, Device, Tree};
+use hv_common::options::{OnPanic, Options};
+use hv_common::start::{Machine, RANGES, Reserved};
+use spin::Once;
+
+use crate::Aarch64;
+use crate::clock::Clock;
+use crate::features::Features;
+use crate::host::{ArmHost, PHYSICAL_TIMER, VIRTUAL_TIMER};
+use crate::hw::power::Conduit;
+use crate::hw::{boot, console, fault, identity, interrupts, lists, mmu, power, timer, world};
+use crate::stage2;
+
+const FRAME: u64 = FRAME_SIZE as u64;
+/// INTID of the hypervisor's timer where the tree does not say.
+const HOST_TIMER_DEFAULT: u32 = 26;
+/// INTID of the maintenance interrupt where the tree does not say.
+const MAINTENANCE_DEFAULT: u32 = 25;
+/// CNTHP, the fourth interrupt of the timer's node.
+const HOST_TIMER_INDEX: usize = 3;
+
+static HOST: Once<ArmHost> = Once::new();
+static CLOCK: Once<Clock> = Once::new();
+
+/// Runs the hypervisor on the machine that the device tree at `address` describes.
+pub fn run(address: u64) -> ! {
+    let Some(blob) = boot::device_tree(address) else {
+        panic!("the boot loader passed no device tree in x0 ({address:#x})");
+    };
+    let tree = match Tree::new(blob) {
+        Ok(tree) => tree,
+        Err(error) => panic!("the device tree at {address:#x} is damaged: {error:?}"),
+    };
+    let board = board_of(&tree);
+    let console_base = console_base(&tree, board);
+    if let Some(base) = console_base {
+        console::use_pl011(base);
+    }
+    let found = Found::new(&tree);
+    activate_address_space(&found, console_base);
+    start_log();
+    log::info!("Alcove {} on {}", env!("CARGO_PKG_VERSION"), board.name);
+    let options = Options::parse(tree.chosen().bootargs.unwrap_or_default(), |_| {});
+    fault::halt_on_panic(options.on_panic == OnPanic::Halt);
+    use_firmware(&tree, board);
+    let host = start_host(&found);
+    let machine = describe(&tree, board, &found, console_base, blob);
+    hv_common::start::start::<Aarch64>(host, &machine)
+}
+
+/// The first board that matches the tree.
+fn board_of(tree: &Tree<'_>) -> &'static Board {
+    let is_compatible = |name: &str| tree.node("/").is_some_and(|root| root.is_compatible(&[name]));
+    let matches = |board: &&&'static Board| match board.matches {
+        Match::RootCompatible(name) => is_compatible(name),
+        Match::Any => true,
+    };
+    boards::ALL.iter().find(matches).map_or(&boards::generic::GENERIC_ARM64, |board| *board)
+}
+
+/// Where the PL011 is: the board's, or the first of the tree.
+fn console_base(tree: &Tree<'_>, board: &Board) -> Option<u64> {
+    let found = || tree.find(&["arm,pl011"], |device| device.registers().first().map(|range| range.base));
+    board.early_console.map(|early| early.base).or_else(found)
+}
+
+/// What the tree says, as far as we need it.
+struct Found {
+    ram: heapless::Vec<Range, RANGES>,
+    interrupt_controller: [Range; 2],
+    host_timer: u32,
+    maintenance: u32,
+}
+
+impl Found {
+    fn new(tree: &Tree<'_>) -> Self {
+        let mut ram: heapless::Vec<Range, RANGES> = heapless::Vec::new();
+        tree.memory(|bank| {
+            // More banks than fit are not used.
+            let _kept = ram.push(range(bank));
+        });
+        ram.sort_unstable_by_key(|bank| bank.base);
+        let (interrupt_controller, maintenance) = interrupt_controller(tree);
+        let timer = tree.find(&["arm,armv8-timer"], |device| {
+            device.interrupts().get(HOST_TIMER_INDEX).and_then(|interrupt| intid(interrupt.cells))
+        });
+        Self { ram, interrupt_controller, host_timer: timer.unwrap_or(HOST_TIMER_DEFAULT), maintenance }
+    }
+}
+
+fn range(range: fdt::Range) -> Range {
+    Range { base: range.base, size: range.size }
+}
+
+/// The INTID of a GIC interrupt specifier: type, number, flags.
+fn intid([kind, number, _]: [u32; 3]) -> Option<u32> {
+    match kind {
+        0 if number < 988 => Some(number + 32),
+        1 if number < 16 => Some(number + 16),
+        _ => None,
+    }
+}
+
+fn interrupt_controller(tree: &Tree<'_>) -> ([Range; 2], u32) {
+    let found = tree.find(&["arm,gic-v3"], |device| {
+        let registers = device.registers();
+        let pair = [range(*registers.first()?), range(*registers.get(1)?)];
+        let maintenance = device.interrupts().first().and_then(|interrupt| intid(interrupt.cells));
+        Some((pair, maintenance.unwrap_or(MAINTENANCE_DEFAULT)))
+    });
+    match found {
+        Some(found) => found,
+        None => panic!("the machine has no GICv3 (on QEMU virt: -M virt,virtualization=on,gic-version=3)"),
+    }
+}
+
+fn activate_address_space(found: &Found, console_base: Option<u64>) {
+    let mut space = mmu::AddressSpace::new();
+    let mut map = || {
+        for bank in &found.ram {
+            space.add_ram(bank.base, bank.size)?;
+        }
+        for registers in found.interrupt_controller {
+            space.add_device(registers.base, registers.size.next_multiple_of(FRAME))?;
+        }
+        if let Some(base) = console_base {
+            space.add_device(base, FRAME)?;
+        }
+        space.add_image()
+    };
+    if let Err(error) = map() {
+        panic!("the machine's memory cannot be mapped: {error}");
+    }
+    space.activate();
+}
+
+fn start_log() {
+    let clock = *CLOCK.call_once(|| Clock::new(timer::frequency(), timer::now_ticks()));
+    let _ = clock;
+    let surroundings = hv_common::log::Surroundings { console: console::write, now_ns };
+    hv_common::log::install(surroundings, log::LevelFilter::Info);
+}
+
+fn now_ns() -> u64 {
+    CLOCK.get().map_or(0, |clock| clock.ns_at(timer::now_ticks()))
+}
+
+fn use_firmware(tree: &Tree<'_>, board: &Board) {
+    let method = tree.find(&["arm,psci-1.0", "arm,psci-0.2", "arm,psci"], |device| device.node.text("method"));
+    let conduit = match method {
+        _ if board.quirks.power_by_smc => Conduit::Smc,
+        Some("hvc") => Conduit::Hvc,
+        _ => Conduit::Smc,
+    };
+    power::use_conduit(conduit);
+}
+
+/// Sets this CPU up for guests.
+fn start_host(found: &Found) -> &'static ArmHost {
+    let [distributor, redistributors] = found.interrupt_controller;
+    if let Err(error) = interrupts::start(distributor.base, redistributors.base) {
+        panic!("the interrupt controller cannot be used: {error:?}");
+    }
+    let identity = identity::read();
+    let facts = HostFacts {
+        cpu_id: identity.midr,
+        ipa_bits: stage2::ipa_bits(identity.mmfr0),
+        interrupt_controller_version: 3,
+        cpus: 1,
+    };
+    let host = HOST.call_once(|| ArmHost {
+        clock: CLOCK.get().copied().unwrap_or_else(|| Clock::new(timer::frequency(), timer::now_ticks())),
+        facts,
+        features: Features::new(identity::identification, identity.constants),
+        interrupt_controller: (distributor.base, redistributors.base),
+        host_timer: found.host_timer,
+        maintenance: found.maintenance,
+        lists: lists::count(),
+        has_pan: identity.has_pan(),
+        mpidr: identity.mpidr,
+    });
+    world::start(stage2::vtcr(identity.mmfr0, identity.mmfr1));
+    for number in [found.host_timer, found.maintenance, VIRTUAL_TIMER, PHYSICAL_TIMER, interrupts::KICK] {
+        interrupts::enable_private(number);
+    }
+    host
+}
+
+/// The machine for common code.
+fn describe(
+    tree: &Tree<'static>,
+    board: &'static Board,
+    found: &Found,
+    console_base: Option<u64>,
+    blob: &'static [u8],
+) -> Machine {
+    let chosen = tree.chosen();
+    let bundle = chosen.initrd.map(range).filter(|bundle| in_ram(found, bundle)).unwrap_or_default();
+    let tables = Range { base: blob.as_ptr().addr() as u64, size: tree.blob().len() as u64 };
+    let (start, end) = boot::image_range();
+    let mut reserved = heapless::Vec::new();
+    let image = Range { base: start, size: end - start };
+    for entry in [(image, Reserved::Hypervisor), (bundle, Reserved::Boot), (tables, Reserved::Boot)] {
+        keep(&mut reserved, entry);
+    }
+    tree.reserved(|range_kept| keep(&mut reserved, (range(range_kept), Reserved::Boot)));
+    let first = found.ram.first().map_or(0, |bank| bank.base / FRAME);
+    let last = found.ram.last().map_or(0, |bank| (bank.base + bank.size) / FRAME);
+    let metadata = place_metadata(found, &reserved, last - first);
+    keep(&mut reserved, (metadata, Reserved::Hypervisor));
+    Machine {
+        ram: found.ram.clone(),
+        reserved,
+        first_frame: Mfn(first),
+        metadata: boot::zeroed_words(metadata.base, last - first),
+        bundle: (bundle, boot::loaded_bytes(bundle.base, bundle.size)),
+        host_tables: tables,
+        command_line: chosen.bootargs.unwrap_or_default(),
+        board: board.name,
+        devices: owned_devices(tree, console_base),
+        interrupt_controller: found.interrupt_controller,
+        event_interrupt: EVENT_INTID,
+        timer_interrupt: VIRTUAL_TIMER_INTID,
+        wall_clock_base_s: 0,
+        cpus: 1,
+    }
+}
+
+fn keep(reserved: &mut heapless::Vec<(Range, Reserved), RANGES>, entry: (Range, Reserved)) {
+    if entry.0.size > 0 && reserved.push(entry).is_err() {
+        panic!("the machine has more than {RANGES} reserved ranges");
+    }
+}
+
+fn in_ram(found: &Found, range: &Range) -> bool {
+    let end = range.base.checked_add(range.size);
+    end.is_some_and(|end| found.ram.iter().any(|bank| range.base >= bank.base && end <= bank.base + bank.size))
+}
+
+/// The first place in RAM where one word for each of `frames` fits beside what is reserved.
+fn place_metadata(found: &Found, reserved: &[(Range, Reserved)], frames: u64) -> Range {
+    let size = (frames * 8).next_multiple_of(FRAME);
+    let mut candidates: heapless::Vec<u64, { 2 * RANGES }> = heapless::Vec::new();
+    let ends = reserved.iter().map(|(range, _)| (range.base + range.size).next_multiple_of(FRAME));
+    for base in ends.chain(found.ram.iter().map(|bank| bank.base)) {
+        let _full = candidates.push(base);
+    }
+    let fits = |base: &&u64| {
+        let place = Range { base: **base, size };
+        let overlaps = |(other, _): &(Range, Reserved)| place.base < other.base + other.size && other.base < place.base + size;
+        in_ram(found, &place) && !reserved.iter().any(overlaps)
+    };
+    match candidates.iter().find(fits) {
+        Some(base) => Range { base: *base, size },
+        None => panic!("no room for the metadata of {frames} frames"),
+    }
+}
+
+/// Devices that Domain-0 gets: virtio transports and the clock.
+fn owned_devices(
+    tree: &Tree<'_>,
+    console_base: Option<u64>,
+) -> heapless::Vec<OwnedDevice, { hv_abi::start::DEVICES }> {
+    let mut devices = heapless::Vec::new();
+    tree.visit(&mut |device| {
+        if let Some(owned) = owned_device(device)
+            && Some(owned.registers.base) != console_base
+        {
+            // More than fit stay unused.
+            let _kept = devices.push(owned);
+        }
+        false
+    });
+    devices
+}
+
+fn owned_device(device: &Device<'_, '_, '_>) -> Option<OwnedDevice> {
+    let kind = if device.node.is_compatible(&["virtio,mmio"]) {
+        DeviceKind::VIRTIO_MMIO
+    } else if device.node.is_compatible(&["arm,pl031"]) {
+        DeviceKind::PL031
+    } else {
+        return None;
+    };
+    let registers = range(*device.registers().first()?);
+    let interrupt = device.interrupts().first().and_then(|interrupt| intid(interrupt.cells)).unwrap_or(0);
+    Some(OwnedDevice { kind, interrupt, registers })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found() -> Found {
+        Found {
+            ram: heapless::Vec::from_slice(&[Range { base: 0x4000_0000, size: 0x1000_0000 }]).expect("one bank"),
+            interrupt_controller: [Range::default(); 2],
+            host_timer: 26,
+            maintenance: 25,
+        }
+    }
+
+    #[test]
+    fn metadata_goes_where_nothing_else_is() {
+        let image = (Range { base: 0x4020_0000, size: 0x8_0800 }, Reserved::Hypervisor);
+        let bundle = (Range { base: 0x4028_1000, size: 0x1000 }, Reserved::Boot);
+        let place = place_metadata(&found(), &[image, bundle], 0x1_0000);
+        assert_eq!((place.base, place.size), (0x4028_2000, 0x8_0000));
+    }
+
+    #[test]
+    fn interrupt_specifiers_become_intids() {
+        assert_eq!(intid([0, 1, 4]), Some(33));
+        assert_eq!(intid([1, 10, 4]), Some(26));
+        assert_eq!(intid([1, 16, 4]), None);
+        assert_eq!(intid([7, 0, 4]), None);
+    }
+}

@@ -1,0 +1,204 @@
+//! What a domain has beyond CPUs and RAM: its interrupt controller and its time.
+
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use hv_abi::Errno;
+use hv_abi::layout::arm as layout;
+use hv_abi::record::arm::{Distributor, Redistributor};
+use hv_abi::record::{self, Header, Kind};
+use hv_common::arch::{GuestInterrupt, PlatformConfig, RecordSink};
+use spin::mutex::{TicketMutex, TicketMutexGuard};
+use zerocopy::{FromBytes, IntoBytes};
+
+use crate::Aarch64;
+use crate::host::ArmHost;
+use crate::hw::{interrupts, timer};
+use crate::vgic::{Frame, Gic, VCPUS};
+
+/// Version of our records.
+pub(crate) const RECORD_VERSION: u16 = 1;
+
+/// A domain's interrupt controller and time.
+pub struct Platform {
+    gic: TicketMutex<Gic>,
+    /// Bit for bit: the vCPU has to look at the controller before it enters the guest. Set after the controller has
+    /// changed, cleared before it is looked at.
+    attention: [AtomicBool; VCPUS],
+    /// Machine counter minus guest counter.
+    offset: AtomicU64,
+    distributor: u64,
+    redistributors: u64,
+    vcpus: u32,
+    hypervisor_visible: bool,
+}
+
+/// Bytes of a register frame.
+const FRAME: u64 = 0x1_0000;
+
+impl Platform {
+    /// A platform whose controller is at these addresses (distributor, redistributors).
+    pub(crate) fn at(controller: (u64, u64), config: &PlatformConfig, offset: u64) -> Self {
+        let (distributor, redistributors) = controller;
+        Self {
+            gic: TicketMutex::new(Gic::new(config.vcpus)),
+            attention: [const { AtomicBool::new(false) }; VCPUS],
+            offset: AtomicU64::new(offset),
+            distributor,
+            redistributors,
+            vcpus: config.vcpus,
+            hypervisor_visible: config.hypervisor_visible,
+        }
+    }
+
+    /// Whether a vCPU has to look at the controller; it does so now.
+    #[inline(always)]
+    pub(crate) fn take_attention(&self, vcpu: u32) -> bool {
+        let Some(flag) = self.attention.get(vcpu as usize) else {
+            return false;
+        };
+        let set = flag.load(Ordering::Relaxed);
+        if set {
+            flag.swap(false, Ordering::Acquire);
+        }
+        set
+    }
+
+    /// Makes a vCPU look at the controller.
+    #[inline]
+    pub(crate) fn call_attention(&self, vcpu: u32) {
+        if let Some(flag) = self.attention.get(vcpu as usize) {
+            flag.store(true, Ordering::Release);
+        }
+    }
+
+    /// Makes vCPUs look, a bit for each.
+    pub(crate) fn call_attentions(&self, mut vcpus: u32) {
+        while vcpus != 0 {
+            self.call_attention(vcpus.trailing_zeros());
+            vcpus &= vcpus - 1;
+        }
+    }
+
+    /// The controller.
+    #[inline]
+    pub(crate) fn gic(&self) -> TicketMutexGuard<'_, Gic> {
+        self.gic.lock()
+    }
+
+    /// The register frame at a guest-physical address, and the offset in it.
+    #[inline]
+    pub(crate) fn frame_at(&self, address: u64) -> Option<(Frame, u64)> {
+        let offset = address.wrapping_sub(self.distributor);
+        if offset < FRAME {
+            return Some((Frame::Distributor, offset));
+        }
+        let offset = address.wrapping_sub(self.redistributors);
+        let vcpu = u32::try_from(offset / layout::GICR_STRIDE).ok()?;
+        if vcpu >= self.vcpus {
+            return None;
+        }
+        let within = offset % layout::GICR_STRIDE;
+        if within < FRAME {
+            Some((Frame::Redistributor(vcpu), within))
+        } else {
+            Some((Frame::Private(vcpu), within - FRAME))
+        }
+    }
+
+    /// Machine counter minus guest counter.
+    #[inline]
+    pub(crate) fn offset(&self) -> u64 {
+        self.offset.load(Ordering::Relaxed)
+    }
+
+    /// Whether the guest is told about the hypervisor.
+    pub(crate) fn hypervisor_visible(&self) -> bool {
+        self.hypervisor_visible
+    }
+}
+
+impl hv_common::arch::Platform<Aarch64> for Platform {
+    fn new(host: &ArmHost, config: &PlatformConfig) -> Result<Self, Errno> {
+        if config.vcpus == 0 || config.vcpus as usize > VCPUS {
+            return Err(Errno::EINVAL);
+        }
+        let controller = if config.hardware {
+            host.interrupt_controller()
+        } else {
+            (layout::GICD_BASE, layout::GICR_BASE)
+        };
+        Ok(Self::at(controller, config, timer::now_ticks()))
+    }
+
+    fn raise(&self, interrupt: GuestInterrupt) -> Option<u32> {
+        let look = match interrupt {
+            GuestInterrupt::Upcall { vcpu } => {
+                let looks = self.gic.lock().raise_private(vcpu, layout::EVENT_INTID);
+                looks.then_some(vcpu)
+            }
+            GuestInterrupt::Line {
+                number,
+                from_machine,
+            } => self.gic.lock().raise_shared(number, from_machine),
+        };
+        if let Some(vcpu) = look {
+            self.call_attention(vcpu);
+        }
+        look
+    }
+
+    fn set_guest_counter(&self, _: &ArmHost, ticks: u64) {
+        let offset = timer::now_ticks().wrapping_sub(ticks);
+        self.offset.store(offset, Ordering::Relaxed);
+    }
+
+    fn guest_counter(&self, _: &ArmHost) -> u64 {
+        timer::now_ticks().wrapping_sub(self.offset())
+    }
+
+    fn requirements(&self, host: &ArmHost) -> record::Platform {
+        host.requirements()
+    }
+
+    fn save(&self, nth: usize, out: &mut dyn RecordSink) -> Option<()> {
+        if nth != 0 {
+            return None;
+        }
+        let record = self.gic.lock().save_distributor();
+        out.put(Kind::ARM_DISTRIBUTOR, 0, record.as_bytes())
+            .then_some(())
+    }
+
+    fn restore(&self, header: &Header, body: &[u8]) -> Result<(), Errno> {
+        if header.kind != Kind::ARM_DISTRIBUTOR || header.version != RECORD_VERSION {
+            return Err(Errno::EOPNOTSUPP);
+        }
+        let record = Distributor::ref_from_bytes(body).map_err(|_| Errno::EINVAL)?;
+        self.gic.lock().restore_distributor(record)
+    }
+}
+
+impl Platform {
+    /// The vCPU's part of the controller as a record.
+    pub(crate) fn save_private(&self, vcpu: u32) -> Redistributor {
+        self.gic.lock().save_private(vcpu)
+    }
+
+    /// Loads the vCPU's part of the controller.
+    pub(crate) fn restore_private(&self, vcpu: u32, record: &Redistributor) -> Result<(), Errno> {
+        self.gic.lock().restore_private(vcpu, record)?;
+        self.call_attention(vcpu);
+        Ok(())
+    }
+
+    /// Applies what a register write led to, except for the caller's own vCPU. Returns the others that have to look.
+    pub(crate) fn apply(&self, effect: crate::vgic::Effect, from: u32) -> u32 {
+        let (first, mut bits) = effect.deactivate;
+        while bits != 0 {
+            interrupts::deactivate(first + bits.trailing_zeros());
+            bits &= bits - 1;
+        }
+        self.call_attentions(effect.look);
+        effect.look & !(1 << from)
+    }
+}
