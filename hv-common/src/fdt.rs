@@ -288,7 +288,7 @@ impl<'t, 'a> Device<'_, 't, 'a> {
             let Some(size) = take_cells(&mut reg, cells.size_cells) else {
                 break;
             };
-            let base = parent.to_cpu_address(base, size);
+            let base = parent.cpu_address(base, size);
             let pushed = base.map(|base| registers.push(Range { base, size }));
             if matches!(pushed, Some(Err(_))) {
                 break;
@@ -334,13 +334,13 @@ impl<'t, 'a> Device<'_, 't, 'a> {
     }
 
     /// Translates an address on the bus that this node is.
-    fn to_cpu_address(&self, address: u64, size: u64) -> Option<u64> {
+    fn cpu_address(&self, address: u64, size: u64) -> Option<u64> {
         let Some(parent) = self.parent else {
             return Some(address);
         };
         let mut ranges = self.node.property("ranges")?;
         if ranges.is_empty() {
-            return parent.to_cpu_address(address, size);
+            return parent.cpu_address(address, size);
         }
         let here = self.node.0.cell_sizes();
         let above = parent.node.0.cell_sizes();
@@ -357,7 +357,7 @@ impl<'t, 'a> Device<'_, 't, 'a> {
             if size > length - offset {
                 return None;
             }
-            return parent.to_cpu_address(base.checked_add(offset)?, size);
+            return parent.cpu_address(base.checked_add(offset)?, size);
         }
     }
 }

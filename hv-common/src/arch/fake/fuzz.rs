@@ -102,7 +102,8 @@ fn call(machine: &Machine, guest: &DomainRef<Fake>, vcpu: u32, choice: u8, input
         zerocopy::IntoBytes::as_bytes(words.as_slice()),
     );
     let command = match input.byte() {
-        byte @ 0..=0x3F => u64::from(byte),
+        byte @ 0..=0xEF => u64::from(byte % 16),
+        byte @ 0xF0..=0xF7 => 23 | u64::from(byte & 1) << 6,
         byte => u64::from(byte) << 4,
     };
     let args = [
@@ -117,13 +118,13 @@ fn call(machine: &Machine, guest: &DomainRef<Fake>, vcpu: u32, choice: u8, input
 
 /// A word that may mean something: domain numbers, small numbers, guest frames, pointers, or anything.
 fn value(input: &mut Input<'_>, guest: &DomainRef<Fake>) -> u64 {
-    match input.byte() % 10 {
-        0 => u64::from(DomId::SELF.0) | input.number(2) << 32,
-        1 => u64::from(guest.id.0 ^ 3) | input.number(1) << 32,
+    match input.byte() % 16 {
+        0 | 10..=13 => u64::from(DomId::SELF.0) | input.number(2) << 32,
+        1 | 14 => u64::from(guest.id.0 ^ 3) | input.number(1) << 32,
         2 | 3 => input.number(1),
         4 => (RAM >> 12) + input.number(1) % 16,
         5 => RAM + input.number(2),
-        6 => input.number(1) << 32 | input.number(1),
+        6 | 15 => input.number(1) << 32 | input.number(1),
         7 => 1 << (input.byte() % 64),
         8 => u64::MAX - input.number(1),
         _ => input.number(8),
@@ -230,7 +231,7 @@ mod tests {
             let kind = (seed % 8) as u8;
             let mut data = noise(seed, 2 + sizes[usize::from(kind)]);
             for (index, byte) in data.iter_mut().enumerate() {
-                let keep = seed % 16 < 4 || (index as u64 * 7 + seed) % 61 == 0;
+                let keep = seed % 16 < 4 || (index as u64 * 7 + seed).is_multiple_of(61);
                 *byte = if keep { *byte } else { 0 };
             }
             data[0] = kind;
