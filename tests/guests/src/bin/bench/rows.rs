@@ -1,0 +1,98 @@
+//! The rows.
+
+use guests::{event, gic, hypercall, say, timer, vectors};
+use hv_abi::CallNumber;
+use hv_abi::xen::{sched, version};
+
+/// Instructions in a tick of the counter.
+const TICK: u64 = 16;
+/// Ticks until a timer interrupt that finds us running.
+const SOON: u64 = 500;
+/// Ticks until one that finds us asleep: 100 microseconds.
+const LATER: u64 = 6250;
+
+/// Measures and prints everything.
+pub(crate) fn print_all() {
+    let empty = Loop { per_mille: 0 };
+    let baseline = Loop {
+        per_mille: empty.ticks(10_000, || core::hint::black_box(())) * TICK / 10,
+    };
+    let call = |number, operation| core::hint::black_box(hypercall::raw(number, operation, 0, 0));
+    baseline.row("null_hypercall", 2000, || {
+        call(CallNumber::XEN_VERSION, version::VERSION);
+    });
+    baseline.row("yield", 1000, || {
+        call(CallNumber::SCHED_OP, sched::YIELD);
+    });
+    baseline.row("gicd_typer_read", 2000, || {
+        core::hint::black_box(gic::read(gic::GICD_TYPER));
+    });
+    timer_row("vtimer_interrupt", SOON, || ());
+    timer_row("vtimer_wfi_wake", LATER, gic::wait);
+    event_rows(&baseline);
+}
+
+struct Loop {
+    /// Instructions that the loop takes in a thousand rounds.
+    per_mille: u64,
+}
+
+impl Loop {
+    fn ticks(&self, rounds: u64, mut body: impl FnMut()) -> u64 {
+        let start = timer::now();
+        for _ in 0..rounds {
+            body();
+        }
+        timer::now() - start
+    }
+
+    fn row(&self, name: &str, rounds: u64, body: impl FnMut()) {
+        let all = self.ticks(rounds, body) * TICK;
+        let own = self.per_mille * rounds / 1000;
+        print(name, rounds, all.saturating_sub(own));
+    }
+}
+
+fn print(name: &str, rounds: u64, instructions: u64) {
+    let (whole, tenth) = (instructions / rounds, instructions * 10 / rounds % 10);
+    say!("BENCH {name} iters={rounds} insn/op={whole}.{tenth}");
+}
+
+/// From the moment the timer fires to our handler.
+fn timer_row(name: &str, distance: u64, sleep: impl Fn()) {
+    const ROUNDS: u64 = 200;
+    let mut late = 0;
+    for _ in 0..ROUNDS {
+        let before = vectors::timer_interrupts();
+        gic::mask();
+        let deadline = timer::now() + distance;
+        timer::set(deadline);
+        while vectors::timer_interrupts() == before {
+            sleep();
+            gic::unmask();
+            gic::mask();
+        }
+        late += vectors::arrived().saturating_sub(deadline);
+    }
+    print(name, ROUNDS, late * TICK);
+}
+
+/// An event to ourselves: marked only, and taken by its upcall, acknowledged and ended.
+fn event_rows(baseline: &Loop) {
+    event::init();
+    let port = event::to_self();
+    event::unmask(port);
+    gic::mask();
+    baseline.row("evtchn_send_masked", 1000, || {
+        event::send(port);
+        event::take();
+    });
+    gic::unmask();
+    // What the masked sends left pending goes first.
+    event::send(port);
+    let before = vectors::events();
+    baseline.row("evtchn_send_upcall", 1000, || event::send(port));
+    let taken = vectors::events() - before;
+    gic::mask();
+    assert_eq!(taken, 1000, "every event comes with its upcall");
+}

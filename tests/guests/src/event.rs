@@ -1,0 +1,80 @@
+//! Event channels: the shared page, and its upcall (Xen's `event_channel.h`, 2-level ABI).
+// UNSAFETY: a page that is shared with the hypervisor, reached by atomics.
+#![expect(unsafe_code, reason = "a page shared with the hypervisor")]
+
+use core::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+
+use hv_abi::xen::shared_info::ARM64;
+use hv_abi::xen::{event, memory};
+use hv_abi::{CallNumber, DomId, FRAME_SHIFT};
+
+use crate::hypercall::call_with;
+
+#[repr(C, align(4096))]
+struct Page([AtomicU64; 512]);
+
+/// Our RAM there gives way to the shared page.
+static SHARED: Page = Page([const { AtomicU64::new(0) }; 512]);
+
+fn word(offset: usize) -> &'static AtomicU64 {
+    &SHARED.0[offset / 8]
+}
+
+/// Has the shared page mapped.
+pub fn init() {
+    let mut argument = memory::AddToPhysmap {
+        domid: DomId::SELF,
+        size: 0,
+        space: u32::from(memory::space::SHARED_INFO),
+        index: 0,
+        gpfn: SHARED.0.as_ptr() as u64 >> FRAME_SHIFT,
+    };
+    call_with(CallNumber::MEMORY_OP, memory::ADD_TO_PHYSMAP, &mut argument)
+        .expect("the shared page is mapped");
+}
+
+/// A port that notifies us when we send to it.
+#[must_use]
+pub fn to_self() -> u32 {
+    let mut argument = event::BindIpi { vcpu: 0, port: 0 };
+    call_with(CallNumber::EVENT_CHANNEL_OP, event::BIND_IPI, &mut argument)
+        .expect("a port is free");
+    argument.port
+}
+
+/// Sends to a port.
+#[inline]
+pub fn send(port: u32) {
+    let mut argument = event::Port { port };
+    call_with(CallNumber::EVENT_CHANNEL_OP, event::SEND, &mut argument)
+        .expect("the port takes events");
+}
+
+/// Lets a port's events through.
+pub fn unmask(port: u32) {
+    word(ARM64.mask + port as usize / 64 * 8).fetch_and(!(1 << (port % 64)), Ordering::SeqCst);
+}
+
+/// Takes all pending events and returns how many there were.
+#[inline]
+pub fn take() -> u32 {
+    let mut taken = 0;
+    if upcall_pending().swap(0, Ordering::SeqCst) == 0 {
+        return taken;
+    }
+    let mut selected = word(ARM64.pending_sel).swap(0, Ordering::SeqCst);
+    while selected != 0 {
+        let index = selected.trailing_zeros() as usize * 8;
+        selected &= selected - 1;
+        let mask = word(ARM64.mask + index).load(Ordering::SeqCst);
+        let pending = word(ARM64.pending + index).fetch_and(mask, Ordering::SeqCst);
+        taken += (pending & !mask).count_ones();
+    }
+    taken
+}
+
+fn upcall_pending() -> &'static AtomicU8 {
+    let address = SHARED.0.as_ptr() as usize + ARM64.upcall_pending;
+    // SAFETY: a byte of the static page above, which both sides reach by atomics only.
+    unsafe { &*(address as *const AtomicU8) }
+}
