@@ -145,6 +145,11 @@ impl Machine {
         *found.expect("the port is bound").0
     }
 
+    /// Domains made so far.
+    pub(crate) fn made(&self) -> u16 {
+        self.next_domid - 1
+    }
+
     /// What Domain-0 holds: free frames, claimed frames, maps, ports, domains.
     pub(crate) fn held(&self) -> (u64, u64, u64, usize, usize) {
         (

@@ -463,7 +463,8 @@ impl Walk {
 
 #[test]
 fn no_order_of_requests_confuses_anything() {
-    for seed in 0..40 {
+    let mut made = 0;
+    for seed in 0..16 {
         let mut walk = Walk {
             world: World::new(),
             seed,
@@ -486,12 +487,14 @@ fn no_order_of_requests_confuses_anything() {
         }
         let _ = world.ask(RequestBody::SnapshotDelete("label".into()));
         world.assert_clean(&format!("seed {seed}"));
+        made += world.machine().made();
     }
+    assert!(made > 100, "a walk that makes {made} domains tells little");
 }
 
 #[test]
 fn every_request_of_a_walk_is_answered_in_the_end() {
-    for seed in 100..130 {
+    for seed in 100..112 {
         let mut walk = Walk {
             world: World::new(),
             seed,

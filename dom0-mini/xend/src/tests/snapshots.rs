@@ -408,7 +408,7 @@ fn no_bit_of_a_manifest_does_harm() {
     busy_domain(&mut world);
     let file = save(&mut world, "guest").unwrap();
     let bits = file.manifest.len() * 8;
-    for bit in (0..bits).step_by(bits / 600 + 1) {
+    for bit in (0..bits).step_by(bits / 250 + 1) {
         let mut bad = file.clone();
         bad.manifest[bit / 8] ^= 1 << (bit % 8);
         if let Err(failure) = restore(&mut world, &bad, None) {
