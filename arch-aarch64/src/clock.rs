@@ -88,7 +88,10 @@ mod tests {
             assert!(clock.ns_at(ticks) + 40 >= ns, "{ns}");
         }
         assert_eq!(clock.deadline_ns(0), 0);
-        assert_eq!(clock.deadline_ns(u64::MAX), clock.ns_at(u64::MAX).saturating_add(1));
+        assert_eq!(
+            clock.deadline_ns(u64::MAX),
+            clock.ns_at(u64::MAX).saturating_add(1)
+        );
     }
 
     #[test]

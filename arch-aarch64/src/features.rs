@@ -61,14 +61,14 @@ const RULES: [Rule; 9] = [
         name: "ID_AA64PFR0_EL1",
         index: ID_AA64PFR0,
         shown: &[
-            field(0, 2),       // EL0: AArch32 too, where there is one
-            field(4, 1),       // EL1: AArch64 only
-            signed(16, 1),     // FP
-            signed(20, 1),     // AdvSIMD
-            field(24, 1),      // GIC system registers
-            field(48, 1),      // DIT
-            field(56, ALL),    // CSV2
-            field(60, ALL),    // CSV3
+            field(0, 2),    // EL0: AArch32 too, where there is one
+            field(4, 1),    // EL1: AArch64 only
+            signed(16, 1),  // FP
+            signed(20, 1),  // AdvSIMD
+            field(24, 1),   // GIC system registers
+            field(48, 1),   // DIT
+            field(56, ALL), // CSV2
+            field(60, ALL), // CSV3
         ],
     },
     Rule {
@@ -177,7 +177,10 @@ impl Features {
         let mut shown = [0; REGISTERS];
         for rule in &RULES {
             let value = read(rule.index);
-            let masked = rule.shown.iter().fold(0, |sum, field| sum | field.mask(value));
+            let masked = rule
+                .shown
+                .iter()
+                .fold(0, |sum, field| sum | field.mask(value));
             if let Some(register) = shown.get_mut(rule.index) {
                 *register = masked;
             }
@@ -213,7 +216,6 @@ impl Features {
     }
 
     /// Names of the words in [`Self::record`].
-    #[must_use]
     pub fn names() -> impl Iterator<Item = &'static str> {
         let constants = ["CTR_EL0", "DCZID_EL0", "MIDR_EL1"];
         RULES.iter().map(|rule| rule.name).chain(constants)

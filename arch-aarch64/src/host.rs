@@ -2,9 +2,7 @@
 
 use core::sync::atomic::Ordering;
 
-use hv_common::arch::{
-    Gfn, HostFacts, HostInterrupt, MachinePower, Mfn, Words,
-};
+use hv_common::arch::{Gfn, HostFacts, HostInterrupt, MachinePower, Mfn, Words};
 use hv_common::memory::frames::FrameRun;
 
 use crate::clock::Clock;
@@ -108,10 +106,7 @@ impl hv_common::arch::Host for ArmHost {
         Shared::new(run, value)
     }
 
-    fn unshare<T: Send + Sync + 'static>(
-        &self,
-        shared: Shared<T>,
-    ) -> Result<FrameRun, Shared<T>> {
+    fn unshare<T: Send + Sync + 'static>(&self, shared: Shared<T>) -> Result<FrameRun, Shared<T>> {
         shared.end()
     }
 

@@ -4,6 +4,13 @@
 //! a time, so that the safe rest of the crate is tested where it is built.
 // UNSAFETY: this folder is the boundary to the hardware.
 #![expect(unsafe_code, reason = "the boundary to the hardware")]
+#![cfg_attr(
+    not(target_os = "none"),
+    allow(
+        dead_code,
+        reason = "only the image itself starts a CPU and enters guests"
+    )
+)]
 
 pub mod boot;
 pub mod console;

@@ -55,23 +55,34 @@ pub fn run(address: u64) -> ! {
     fault::halt_on_panic(options.on_panic == OnPanic::Halt);
     use_firmware(&tree, board);
     let host = start_host(&found);
+    configure_interrupts(&tree);
     let machine = describe(&tree, board, &found, console_base, blob);
     hv_common::start::start::<Aarch64>(host, &machine)
 }
 
 /// The first board that matches the tree.
 fn board_of(tree: &Tree<'_>) -> &'static Board {
-    let is_compatible = |name: &str| tree.node("/").is_some_and(|root| root.is_compatible(&[name]));
+    let is_compatible = |name: &str| {
+        tree.node("/")
+            .is_some_and(|root| root.is_compatible(&[name]))
+    };
     let matches = |board: &&&'static Board| match board.matches {
         Match::RootCompatible(name) => is_compatible(name),
         Match::Any => true,
     };
-    boards::ALL.iter().find(matches).map_or(&boards::generic::GENERIC_ARM64, |board| *board)
+    boards::ALL
+        .iter()
+        .find(matches)
+        .map_or(&boards::generic::GENERIC_ARM64, |board| *board)
 }
 
 /// Where the PL011 is: the board's, or the first of the tree.
 fn console_base(tree: &Tree<'_>, board: &Board) -> Option<u64> {
-    let found = || tree.find(&["arm,pl011"], |device| device.registers().first().map(|range| range.base));
+    let found = || {
+        tree.find(&["arm,pl011"], |device| {
+            device.registers().first().map(|range| range.base)
+        })
+    };
     board.early_console.map(|early| early.base).or_else(found)
 }
 
@@ -93,14 +104,25 @@ impl Found {
         ram.sort_unstable_by_key(|bank| bank.base);
         let (interrupt_controller, maintenance) = interrupt_controller(tree);
         let timer = tree.find(&["arm,armv8-timer"], |device| {
-            device.interrupts().get(HOST_TIMER_INDEX).and_then(|interrupt| intid(interrupt.cells))
+            device
+                .interrupts()
+                .get(HOST_TIMER_INDEX)
+                .and_then(|interrupt| intid(interrupt.cells))
         });
-        Self { ram, interrupt_controller, host_timer: timer.unwrap_or(HOST_TIMER_DEFAULT), maintenance }
+        Self {
+            ram,
+            interrupt_controller,
+            host_timer: timer.unwrap_or(HOST_TIMER_DEFAULT),
+            maintenance,
+        }
     }
 }
 
 fn range(range: fdt::Range) -> Range {
-    Range { base: range.base, size: range.size }
+    Range {
+        base: range.base,
+        size: range.size,
+    }
 }
 
 /// The INTID of a GIC interrupt specifier: type, number, flags.
@@ -116,12 +138,17 @@ fn interrupt_controller(tree: &Tree<'_>) -> ([Range; 2], u32) {
     let found = tree.find(&["arm,gic-v3"], |device| {
         let registers = device.registers();
         let pair = [range(*registers.first()?), range(*registers.get(1)?)];
-        let maintenance = device.interrupts().first().and_then(|interrupt| intid(interrupt.cells));
+        let maintenance = device
+            .interrupts()
+            .first()
+            .and_then(|interrupt| intid(interrupt.cells));
         Some((pair, maintenance.unwrap_or(MAINTENANCE_DEFAULT)))
     });
     match found {
         Some(found) => found,
-        None => panic!("the machine has no GICv3 (on QEMU virt: -M virt,virtualization=on,gic-version=3)"),
+        None => panic!(
+            "the machine has no GICv3 (on QEMU virt: -M virt,virtualization=on,gic-version=3)"
+        ),
     }
 }
 
@@ -148,16 +175,23 @@ fn activate_address_space(found: &Found, console_base: Option<u64>) {
 fn start_log() {
     let clock = *CLOCK.call_once(|| Clock::new(timer::frequency(), timer::now_ticks()));
     let _ = clock;
-    let surroundings = hv_common::log::Surroundings { console: console::write, now_ns };
+    let surroundings = hv_common::log::Surroundings {
+        console: console::write,
+        now_ns,
+    };
     hv_common::log::install(surroundings, log::LevelFilter::Info);
 }
 
 fn now_ns() -> u64 {
-    CLOCK.get().map_or(0, |clock| clock.ns_at(timer::now_ticks()))
+    CLOCK
+        .get()
+        .map_or(0, |clock| clock.ns_at(timer::now_ticks()))
 }
 
 fn use_firmware(tree: &Tree<'_>, board: &Board) {
-    let method = tree.find(&["arm,psci-1.0", "arm,psci-0.2", "arm,psci"], |device| device.node.text("method"));
+    let method = tree.find(&["arm,psci-1.0", "arm,psci-0.2", "arm,psci"], |device| {
+        device.node.text("method")
+    });
     let conduit = match method {
         _ if board.quirks.power_by_smc => Conduit::Smc,
         Some("hvc") => Conduit::Hvc,
@@ -180,7 +214,10 @@ fn start_host(found: &Found) -> &'static ArmHost {
         cpus: 1,
     };
     let host = HOST.call_once(|| ArmHost {
-        clock: CLOCK.get().copied().unwrap_or_else(|| Clock::new(timer::frequency(), timer::now_ticks())),
+        clock: CLOCK
+            .get()
+            .copied()
+            .unwrap_or_else(|| Clock::new(timer::frequency(), timer::now_ticks())),
         facts,
         features: Features::new(identity::identification, identity.constants),
         interrupt_controller: (distributor.base, redistributors.base),
@@ -191,7 +228,13 @@ fn start_host(found: &Found) -> &'static ArmHost {
         mpidr: identity.mpidr,
     });
     world::start(stage2::vtcr(identity.mmfr0, identity.mmfr1));
-    for number in [found.host_timer, found.maintenance, VIRTUAL_TIMER, PHYSICAL_TIMER, interrupts::KICK] {
+    for number in [
+        found.host_timer,
+        found.maintenance,
+        VIRTUAL_TIMER,
+        PHYSICAL_TIMER,
+        interrupts::KICK,
+    ] {
         interrupts::enable_private(number);
     }
     host
@@ -206,17 +249,34 @@ fn describe(
     blob: &'static [u8],
 ) -> Machine {
     let chosen = tree.chosen();
-    let bundle = chosen.initrd.map(range).filter(|bundle| in_ram(found, bundle)).unwrap_or_default();
-    let tables = Range { base: blob.as_ptr().addr() as u64, size: tree.blob().len() as u64 };
+    let bundle = chosen
+        .initrd
+        .map(range)
+        .filter(|bundle| in_ram(found, bundle))
+        .unwrap_or_default();
+    let tables = Range {
+        base: blob.as_ptr().addr() as u64,
+        size: tree.blob().len() as u64,
+    };
     let (start, end) = boot::image_range();
     let mut reserved = heapless::Vec::new();
-    let image = Range { base: start, size: end - start };
-    for entry in [(image, Reserved::Hypervisor), (bundle, Reserved::Boot), (tables, Reserved::Boot)] {
+    let image = Range {
+        base: start,
+        size: end - start,
+    };
+    for entry in [
+        (image, Reserved::Hypervisor),
+        (bundle, Reserved::Boot),
+        (tables, Reserved::Boot),
+    ] {
         keep(&mut reserved, entry);
     }
     tree.reserved(|range_kept| keep(&mut reserved, (range(range_kept), Reserved::Boot)));
     let first = found.ram.first().map_or(0, |bank| bank.base / FRAME);
-    let last = found.ram.last().map_or(0, |bank| (bank.base + bank.size) / FRAME);
+    let last = found
+        .ram
+        .last()
+        .map_or(0, |bank| (bank.base + bank.size) / FRAME);
     let metadata = place_metadata(found, &reserved, last - first);
     keep(&mut reserved, (metadata, Reserved::Hypervisor));
     Machine {
@@ -245,26 +305,50 @@ fn keep(reserved: &mut heapless::Vec<(Range, Reserved), RANGES>, entry: (Range, 
 
 fn in_ram(found: &Found, range: &Range) -> bool {
     let end = range.base.checked_add(range.size);
-    end.is_some_and(|end| found.ram.iter().any(|bank| range.base >= bank.base && end <= bank.base + bank.size))
+    end.is_some_and(|end| {
+        found
+            .ram
+            .iter()
+            .any(|bank| range.base >= bank.base && end <= bank.base + bank.size)
+    })
 }
 
 /// The first place in RAM where one word for each of `frames` fits beside what is reserved.
 fn place_metadata(found: &Found, reserved: &[(Range, Reserved)], frames: u64) -> Range {
     let size = (frames * 8).next_multiple_of(FRAME);
     let mut candidates: heapless::Vec<u64, { 2 * RANGES }> = heapless::Vec::new();
-    let ends = reserved.iter().map(|(range, _)| (range.base + range.size).next_multiple_of(FRAME));
+    let ends = reserved
+        .iter()
+        .map(|(range, _)| (range.base + range.size).next_multiple_of(FRAME));
     for base in ends.chain(found.ram.iter().map(|bank| bank.base)) {
         let _full = candidates.push(base);
     }
     let fits = |base: &&u64| {
         let place = Range { base: **base, size };
-        let overlaps = |(other, _): &(Range, Reserved)| place.base < other.base + other.size && other.base < place.base + size;
+        let overlaps = |(other, _): &(Range, Reserved)| {
+            place.base < other.base + other.size && other.base < place.base + size
+        };
         in_ram(found, &place) && !reserved.iter().any(overlaps)
     };
     match candidates.iter().find(fits) {
         Some(base) => Range { base: *base, size },
         None => panic!("no room for the metadata of {frames} frames"),
     }
+}
+
+/// Tells the interrupt controller which of Domain-0's interrupts are edges.
+fn configure_interrupts(tree: &Tree<'_>) {
+    const EDGES: u32 = 3;
+    tree.visit(&mut |device| {
+        if owned_device(device).is_some() {
+            for interrupt in device.interrupts() {
+                if let Some(number) = intid(interrupt.cells) {
+                    interrupts::configure(number, interrupt.cells[2] & EDGES != 0);
+                }
+            }
+        }
+        false
+    });
 }
 
 /// Devices that Domain-0 gets: virtio transports and the clock.
@@ -294,8 +378,16 @@ fn owned_device(device: &Device<'_, '_, '_>) -> Option<OwnedDevice> {
         return None;
     };
     let registers = range(*device.registers().first()?);
-    let interrupt = device.interrupts().first().and_then(|interrupt| intid(interrupt.cells)).unwrap_or(0);
-    Some(OwnedDevice { kind, interrupt, registers })
+    let interrupt = device
+        .interrupts()
+        .first()
+        .and_then(|interrupt| intid(interrupt.cells))
+        .unwrap_or(0);
+    Some(OwnedDevice {
+        kind,
+        interrupt,
+        registers,
+    })
 }
 
 #[cfg(test)]
@@ -304,7 +396,11 @@ mod tests {
 
     fn found() -> Found {
         Found {
-            ram: heapless::Vec::from_slice(&[Range { base: 0x4000_0000, size: 0x1000_0000 }]).expect("one bank"),
+            ram: heapless::Vec::from_slice(&[Range {
+                base: 0x4000_0000,
+                size: 0x1000_0000,
+            }])
+            .expect("one bank"),
             interrupt_controller: [Range::default(); 2],
             host_timer: 26,
             maintenance: 25,
@@ -313,8 +409,20 @@ mod tests {
 
     #[test]
     fn metadata_goes_where_nothing_else_is() {
-        let image = (Range { base: 0x4020_0000, size: 0x8_0800 }, Reserved::Hypervisor);
-        let bundle = (Range { base: 0x4028_1000, size: 0x1000 }, Reserved::Boot);
+        let image = (
+            Range {
+                base: 0x4020_0000,
+                size: 0x8_0800,
+            },
+            Reserved::Hypervisor,
+        );
+        let bundle = (
+            Range {
+                base: 0x4028_1000,
+                size: 0x1000,
+            },
+            Reserved::Boot,
+        );
         let place = place_metadata(&found(), &[image, bundle], 0x1_0000);
         assert_eq!((place.base, place.size), (0x4028_2000, 0x8_0000));
     }

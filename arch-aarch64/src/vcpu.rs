@@ -191,7 +191,9 @@ impl Vcpu {
             interrupts::deactivate(number);
             return None;
         }
-        cpu::this().acknowledged.store(number + 1, Ordering::Relaxed);
+        cpu::this()
+            .acknowledged
+            .store(number + 1, Ordering::Relaxed);
         Some(Exit::Interrupted)
     }
 
@@ -292,12 +294,7 @@ impl hv_common::arch::Vcpu<Aarch64> for Vcpu {
         self.save_record(platform, nth, out)
     }
 
-    fn restore(
-        &mut self,
-        platform: &Platform,
-        header: &Header,
-        body: &[u8],
-    ) -> Result<(), Errno> {
+    fn restore(&mut self, platform: &Platform, header: &Header, body: &[u8]) -> Result<(), Errno> {
         self.restore_record(platform, header, body)
     }
 }
@@ -358,9 +355,6 @@ impl Vcpu {
             esr,
             ..exit::Syndrome::default()
         };
-        self.context.pc = self
-            .context
-            .pc
-            .wrapping_add(syndrome.instruction_length());
+        self.context.pc = self.context.pc.wrapping_add(syndrome.instruction_length());
     }
 }

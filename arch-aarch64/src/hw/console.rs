@@ -16,7 +16,7 @@ pub fn use_pl011(base: u64) {
 }
 
 /// Where the console's registers are.
-pub(crate) fn base() -> Option<u64> {
+fn base() -> Option<u64> {
     Some(BASE.load(Ordering::Acquire)).filter(|base| *base != 0)
 }
 

@@ -129,17 +129,6 @@ pub(crate) fn publish(frame: Mfn, count: u64) {
     let _ = (frame, count);
 }
 
-/// RAM that is frame metadata from now on.
-///
-/// Called once, at boot, for a range of RAM that is in no domain and never joins the frame pool; it is zeroed here.
-pub(crate) fn metadata(base: u64, count: usize) -> &'static [core::sync::atomic::AtomicU64] {
-    let pointer = base as *mut core::sync::atomic::AtomicU64;
-    // SAFETY: mapped RAM that nobody else uses (above).
-    unsafe { core::ptr::write_bytes(pointer, 0, count) };
-    // SAFETY: the same range, initialised just now, handed out once.
-    unsafe { core::slice::from_raw_parts(pointer, count) }
-}
-
 /// A value in frames of its own.
 pub struct Shared<T> {
     cell: NonNull<Cell<T>>,

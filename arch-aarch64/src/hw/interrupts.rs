@@ -55,7 +55,7 @@ static PRIVATE: AtomicU64 = AtomicU64::new(0);
 
 /// Why the interrupt controller cannot be used.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum GicError {
+pub(crate) enum GicError {
     /// Its description is wrong.
     Description,
     /// It does not answer as a GICv3.
@@ -66,7 +66,7 @@ pub enum GicError {
 ///
 /// # Errors
 /// What is wrong with the controller.
-pub fn start(distributor: u64, redistributors: u64) -> Result<(), GicError> {
+pub(crate) fn start(distributor: u64, redistributors: u64) -> Result<(), GicError> {
     let gicd = NonNull::new(distributor as *mut Gicd).ok_or(GicError::Description)?;
     let gicr = NonNull::new(redistributors as *mut GicrSgi).ok_or(GicError::Description)?;
     // SAFETY: the caller found the distributor in the device tree and mapped it; nothing else uses it.
@@ -90,7 +90,12 @@ fn set_up(gic: &mut GicV3<'_>) {
 
 #[cfg(not(target_arch = "aarch64"))]
 fn set_up(_: &mut GicV3<'_>) {
-    let _ = (ICC_SRE_EL2, IccSre::SRE::SET, IccSre::DFB::SET, IccSre::DIB::SET);
+    let _ = (
+        ICC_SRE_EL2,
+        IccSre::SRE::SET,
+        IccSre::DFB::SET,
+        IccSre::DIB::SET,
+    );
 }
 
 fn start_interface() {

@@ -6,9 +6,7 @@ use core::sync::atomic::{AtomicUsize, Ordering};
 
 use aarch64_paging::MapError;
 use aarch64_paging::descriptor::{El23Attributes, PhysicalAddress};
-use aarch64_paging::paging::{
-    Constraints, El2, MemoryRegion, PageTable, RootTable, Translation,
-};
+use aarch64_paging::paging::{Constraints, El2, MemoryRegion, PageTable, RootTable, Translation};
 
 use super::boot;
 
@@ -62,7 +60,7 @@ const DEVICE: El23Attributes = ACCESSED
 const NOTHING: El23Attributes = El23Attributes::empty();
 
 /// An address space in the making.
-pub struct AddressSpace {
+pub(crate) struct AddressSpace {
     root: RootTable<El2, Pool>,
 }
 
@@ -75,7 +73,7 @@ impl Default for AddressSpace {
 impl AddressSpace {
     /// One that maps nothing.
     #[must_use]
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             root: RootTable::new(Pool, 0, El2),
         }
@@ -85,7 +83,7 @@ impl AddressSpace {
     ///
     /// # Errors
     /// The range is not within 48 bits.
-    pub fn add_ram(&mut self, base: u64, size: u64) -> Result<(), MapError> {
+    pub(crate) fn add_ram(&mut self, base: u64, size: u64) -> Result<(), MapError> {
         self.map(base, base.saturating_add(size), DATA)
     }
 
@@ -93,7 +91,7 @@ impl AddressSpace {
     ///
     /// # Errors
     /// The range is not within 48 bits.
-    pub fn add_device(&mut self, base: u64, size: u64) -> Result<(), MapError> {
+    pub(crate) fn add_device(&mut self, base: u64, size: u64) -> Result<(), MapError> {
         self.map(base, base.saturating_add(size), DEVICE)
     }
 
@@ -101,7 +99,7 @@ impl AddressSpace {
     ///
     /// # Errors
     /// The image is not within 48 bits.
-    pub fn add_image(&mut self) -> Result<(), MapError> {
+    pub(crate) fn add_image(&mut self) -> Result<(), MapError> {
         let parts = boot::parts();
         self.map(parts.start, parts.text_end, TEXT)?;
         self.map(parts.text_end, parts.rodata_end, CONSTANTS)?;
@@ -116,11 +114,12 @@ impl AddressSpace {
         let region = MemoryRegion::new(start as usize, end as usize);
         let constraints = Constraints::NO_CONTIGUOUS_HINT;
         let address = PhysicalAddress(region.start().0);
-        self.root.map_range(&region, address, attributes, constraints)
+        self.root
+            .map_range(&region, address, attributes, constraints)
     }
 
     /// Makes it this CPU's, for good.
-    pub fn activate(self) {
+    pub(crate) fn activate(self) {
         let root = self.root.to_physical();
         core::mem::forget(self);
         #[cfg(target_arch = "aarch64")]

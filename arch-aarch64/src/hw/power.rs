@@ -4,7 +4,7 @@ use core::sync::atomic::{AtomicU8, Ordering};
 
 /// How firmware is called.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Conduit {
+pub(crate) enum Conduit {
     /// By `SMC`.
     Smc,
     /// By `HVC`: we are guests ourselves.
@@ -17,7 +17,7 @@ const HVC: u8 = 2;
 static CONDUIT: AtomicU8 = AtomicU8::new(NONE);
 
 /// Sets how firmware is called.
-pub fn use_conduit(conduit: Conduit) {
+pub(crate) fn use_conduit(conduit: Conduit) {
     let value = match conduit {
         Conduit::Smc => SMC,
         Conduit::Hvc => HVC,

@@ -4,7 +4,7 @@ use tock_registers::interfaces::{Readable, Writeable};
 
 macro_rules! registers {
     ($($name:ident = $encoding:literal;)*) => {$(
-        #[allow(non_camel_case_types, reason = "the manual's name")]
+        #[allow(non_camel_case_types, clippy::upper_case_acronyms, reason = "the manual's name")]
         pub(crate) struct $name;
 
         impl Readable for $name {
@@ -53,7 +53,6 @@ macro_rules! registers {
 registers! {
     AFSR0_EL1 = "AFSR0_EL1";
     AFSR1_EL1 = "AFSR1_EL1";
-    ACTLR_EL1 = "ACTLR_EL1";
     AMAIR_EL1 = "AMAIR_EL1";
     CNTHP_CVAL_EL2 = "CNTHP_CVAL_EL2";
     CNTP_CVAL_EL0 = "CNTP_CVAL_EL0";
@@ -102,7 +101,6 @@ registers! {
     ICH_LR14_EL2 = "S3_4_C12_C13_6";
     ICH_LR15_EL2 = "S3_4_C12_C13_7";
     PAR_EL1 = "PAR_EL1";
-    PMCR_EL0 = "PMCR_EL0";
     VPIDR_EL2 = "VPIDR_EL2";
 }
 

@@ -35,7 +35,9 @@ pub(crate) fn invalidate_stage2(root: Mfn, vmid: u16, range: Option<(Gfn, u64)>)
             Some((first, count)) if count <= SINGLE_MAX => {
                 for page in first.0..first.0.saturating_add(count) {
                     // SAFETY: as above.
-                    unsafe { core::arch::asm!("tlbi ipas2e1is, {}", in(reg) page, options(nostack)) };
+                    unsafe {
+                        core::arch::asm!("tlbi ipas2e1is, {}", in(reg) page, options(nostack))
+                    };
                 }
                 // SAFETY: as above.
                 unsafe { core::arch::asm!("dsb ish", "tlbi vmalle1is", options(nostack)) };

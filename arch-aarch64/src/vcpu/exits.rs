@@ -62,9 +62,11 @@ impl Vcpu {
             }
             Cause::Hvc(tag) => Some(self.undefined("HVC", u64::from(tag))),
             Cause::Undefined => Some(self.undefined("instruction", syndrome.esr)),
-            Cause::Access(..) | Cause::Other => {
-                Some(Exit::Fault(self.refusal("exception", syndrome.esr, syndrome.far)))
-            }
+            Cause::Access(..) | Cause::Other => Some(Exit::Fault(self.refusal(
+                "exception",
+                syndrome.esr,
+                syndrome.far,
+            ))),
         }
     }
 

@@ -78,7 +78,10 @@ fn decode(offset: u64) -> Option<(usize, BankRegister)> {
         }
         0xC00..0xD00 => {
             let number = (offset - 0xC00) / 4 * 16;
-            Some((number as usize / 32, BankRegister::Configuration(number % 32)))
+            Some((
+                number as usize / 32,
+                BankRegister::Configuration(number % 32),
+            ))
         }
         _ => None,
     }
@@ -104,7 +107,9 @@ impl Gic {
 
     fn read_distributor(&self, offset: u64, size: u8) -> u64 {
         if let Some((index, register)) = decode(offset) {
-            let bank = index.checked_sub(1).and_then(|index| self.shared.get(index));
+            let bank = index
+                .checked_sub(1)
+                .and_then(|index| self.shared.get(index));
             return bank.map_or(0, |bank| bank.read(register, size));
         }
         match offset {
@@ -125,7 +130,7 @@ impl Gic {
     fn typer(&self) -> u32 {
         const ID_BITS: u32 = 15 << 19;
         const NO_ONE_OF_N: u32 = 1 << 25;
-        ID_BITS | NO_ONE_OF_N | SPIS / 32
+        ID_BITS | NO_ONE_OF_N | (SPIS / 32)
     }
 
     fn read_control(&self, vcpu: u32, offset: u64, size: u8) -> u64 {
@@ -286,7 +291,9 @@ impl Bank {
             }
             BankRegister::Configuration(first) => {
                 let edge = self.edge >> first;
-                (0..16).fold(0, |word, bit| word | u64::from(edge >> bit & 1) << (2 * bit + 1))
+                (0..16).fold(0, |word, bit| {
+                    word | u64::from(edge >> bit & 1) << (2 * bit + 1)
+                })
             }
         }
     }

@@ -33,7 +33,10 @@ fn linux_recognises_a_gicv3_without_lpis() {
     assert_eq!(typer >> 17 & 1, 0, "LPIs");
     assert_eq!(gic.read(DISTRIBUTOR, 0, 4), 0x50, "ARE and DS");
     assert_eq!(gic.read(Frame::Redistributor(0), 8, 8), 0);
-    assert_eq!(gic.read(Frame::Redistributor(1), 8, 8), 1 << 32 | 1 << 8 | 1 << 4);
+    assert_eq!(
+        gic.read(Frame::Redistributor(1), 8, 8),
+        1 << 32 | 1 << 8 | 1 << 4
+    );
     assert_eq!(gic.read(Frame::Redistributor(1), 12, 4), 1);
 }
 
@@ -51,7 +54,10 @@ fn an_upcall_is_delivered_ended_and_delivered_again() {
     assert!(gic.raise_private(0, UPCALL));
     let plan = gic.plan(0, 4);
     let list = plan.lists()[0];
-    assert_eq!((list.number(), list.pending(), list.priority()), (UPCALL, true, 0xA0));
+    assert_eq!(
+        (list.number(), list.pending(), list.priority()),
+        (UPCALL, true, 0xA0)
+    );
     assert!(!gic.has_deliverable(0), "it is listed");
     // The guest acknowledged it; meanwhile the next one came.
     assert!(!gic.raise_private(0, UPCALL) || gic.private[0].listed != 0);
@@ -108,11 +114,17 @@ fn an_spi_goes_where_its_route_says() {
     assert_eq!(effect.look, 2);
     assert!(gic.plan(0, 4).lists().is_empty());
     let list = gic.plan(1, 4).lists()[0];
-    assert_eq!((list.number(), list.physical(), list.linked()), (40, 40, true));
+    assert_eq!(
+        (list.number(), list.physical(), list.linked()),
+        (40, 40, true)
+    );
     gic.fold(1, list.with_pending(false));
     assert_eq!(gic.raise_shared(40, true), Some(1));
     let _ = gic.write(DISTRIBUTOR, 0x6000 + 8 * 40, 8, 5);
-    assert!(!gic.has_deliverable(0) && !gic.has_deliverable(1), "no such vCPU");
+    assert!(
+        !gic.has_deliverable(0) && !gic.has_deliverable(1),
+        "no such vCPU"
+    );
     let _ = gic.write(DISTRIBUTOR, 0x6000 + 8 * 40, 4, 1 << 31);
     assert!(gic.has_deliverable(0), "any");
 }
@@ -133,7 +145,12 @@ fn ending_a_machines_interrupt_by_a_write_deactivates_it() {
 fn when_lists_run_out_the_most_urgent_go_first() {
     let mut gic = ready(1);
     for number in 0..10 {
-        let _ = gic.write(PRIVATE, 0x400 + u64::from(number), 1, 0xF8 - 8 * u64::from(number));
+        let _ = gic.write(
+            PRIVATE,
+            0x400 + u64::from(number),
+            1,
+            0xF8 - 8 * u64::from(number),
+        );
         assert!(gic.raise_private(0, number));
     }
     gic.private[0].active = 1 << 3;
@@ -165,7 +182,11 @@ fn sgis_reach_the_targets_and_not_the_sender() {
     let list = |targets: u64, number: u64| number << 24 | targets;
     assert_eq!(gic.send_sgi(list(0b1010, 5), 0, true), 0b1010);
     assert_eq!(gic.send_sgi(1 << 40 | 7 << 24, 2, true), 0b1011);
-    assert_eq!(gic.send_sgi(list(0b1, 5) | 1 << 16, 0, true), 0, "cluster 1");
+    assert_eq!(
+        gic.send_sgi(list(0b1, 5) | 1 << 16, 0, true),
+        0,
+        "cluster 1"
+    );
     assert_eq!(gic.send_sgi(list(0b1, 5) | 1 << 44, 0, true), 0, "range 1");
     assert_eq!(gic.send_sgi(list(0xFFF0, 5), 0, true), 0, "nobody there");
     assert_eq!(gic.send_sgi(list(0b1, 6), 0, false), 0, "group 0");
@@ -192,7 +213,13 @@ fn registers_read_back_what_was_written() {
 #[test]
 fn no_access_panics() {
     let mut gic = ready(16);
-    let frames = [DISTRIBUTOR, PRIVATE, Frame::Private(15), Frame::Private(99), Frame::Redistributor(31)];
+    let frames = [
+        DISTRIBUTOR,
+        PRIVATE,
+        Frame::Private(15),
+        Frame::Private(99),
+        Frame::Redistributor(31),
+    ];
     for frame in frames {
         for offset in 0..0x1_0000 {
             for size in [1, 2, 4, 8] {
