@@ -9,6 +9,7 @@ mod bundle;
 mod check_deps;
 mod ci;
 mod command;
+mod demo;
 mod failure;
 mod guest;
 mod image;
@@ -37,6 +38,7 @@ enum Verb {
     Bundle(bundle::Bundle),
     CheckDeps(check_deps::CheckDeps),
     Ci(ci::Ci),
+    Demo(demo::Demo),
     Guest(guest::Guest),
     Run(run::Run),
     Test(test::Test),
@@ -49,6 +51,7 @@ fn main() {
         Verb::Bundle(verb) => verb.run(),
         Verb::CheckDeps(verb) => verb.run(),
         Verb::Ci(verb) => verb.run(),
+        Verb::Demo(verb) => verb.run(),
         Verb::Guest(verb) => verb.run(),
         Verb::Run(verb) => verb.run(),
         Verb::Test(verb) => verb.run(),

@@ -13,5 +13,6 @@ pub mod emulator;
 pub mod host;
 pub mod images;
 pub mod machine;
+pub mod operator;
 pub mod process;
 pub mod serial;

@@ -1,0 +1,261 @@
+//! `cargo xtask demo`: the main job, unattended, told as it happens.
+
+use std::fs;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use argh::FromArgs;
+use harness::host::Host;
+use harness::images::Images;
+use harness::machine::{Machine, check_emulated};
+use harness::operator::{Console, Operator, Trouble};
+
+use crate::failure::Failure;
+use crate::{Outcome, build, bundle, guest, packages};
+
+/// The machine is ended after this, whatever it does.
+const LIMIT: Duration = Duration::from_secs(900);
+/// From `create` to a shell.
+const BOOT: Duration = Duration::from_secs(240);
+const SAVING: Duration = Duration::from_secs(180);
+const SOON: Duration = Duration::from_secs(60);
+/// How long the domain is nothing but a file: long enough for its clock to show if it ran on.
+const ON_FILE: Duration = Duration::from_secs(5);
+const DOMAIN: &str = "debian";
+
+/// Create, inspect, save, restore and stop a real Linux domain, and say what happens.
+#[derive(FromArgs)]
+#[argh(subcommand, name = "demo")]
+pub(crate) struct Demo {
+    /// the board: qemu-virt (others come later)
+    #[argh(option, default = "\"qemu-virt\".to_owned()", arg_name = "NAME")]
+    board: String,
+}
+
+impl Demo {
+    pub(crate) fn run(self) -> Outcome {
+        check_emulated(&self.board).map_err(Failure::new)?;
+        packages::need(&[&packages::QEMU_ARM])?;
+        title("build everything");
+        let images = build::build()?;
+        title("fetch Debian's kernel and busybox");
+        guest::fetch()?;
+        title("boot the board");
+        let host = boot(&images)?;
+        println!("xend answers at {}", host.address());
+        let started = Instant::now();
+        match perform(&host, &images) {
+            Ok(()) => {
+                let seconds = started.elapsed().as_secs();
+                println!("\nEverything worked; since xend's first answer: {seconds} s.");
+                Ok(())
+            }
+            Err(failure) => {
+                host.emulator().keep_log("demo");
+                Err(failure)
+            }
+        }
+    }
+}
+
+/// Boots the default machine with nothing but Domain-0 in its bundle.
+pub(crate) fn boot(images: &Images) -> Outcome<Host> {
+    let folder = tempfile::tempdir().map_err(Failure::file(&std::env::temp_dir()))?;
+    let archive = folder.path().join("bundle.cpio");
+    bundle::with_dom0(images, &[])?.write(&archive)?;
+    // The emulator has read the bundle by the time xend, which is in it, answers.
+    let machine = Machine::qemu_virt(images.hypervisor(), archive);
+    Ok(Host::boot(&machine, LIMIT)?)
+}
+
+fn perform(host: &Host, images: &Images) -> Outcome {
+    let stage = Stage {
+        operator: Operator::new(host),
+    };
+    step("look at the host", || stage.show(&["info"]))?;
+    let free = step("note the free memory", || stage.operator.info("free_kib"))?;
+    let file = host.folder().join("debian.cfg");
+    let text = configuration(images);
+    print!("\ndebian.cfg:\n{text}");
+    fs::write(&file, text).map_err(Failure::file(&file))?;
+    step("create the domain", || {
+        stage.show(&["create", &file.to_string_lossy()])
+    })?;
+    step("reach userspace", || stage.reach_userspace())?;
+    let before = step("answer typed commands", || stage.look_inside())?;
+    step("list the domains", || stage.show(&["list"]))?;
+
+    let saved = host.folder().join("debian.save");
+    let saved = saved.to_string_lossy();
+    step("save the domain while it runs", || stage.save(&saved))?;
+    println!("(it stays a file for {} s)", ON_FILE.as_secs());
+    thread::sleep(ON_FILE);
+    step("restore the domain", || stage.show(&["restore", &saved]))?;
+    let after = step("carry on where it was", || stage.look_inside())?;
+    step("compare before and after", || before.carried_on(&after))?;
+
+    step("reboot the domain", || stage.reboot(&after))?;
+    step("shut the domain down", || stage.shut_down())?;
+    step("have all memory back", || {
+        stage.operator.free_again(free, SOON)
+    })?;
+    step("look at the host again", || stage.show(&["info"]))
+}
+
+fn configuration(images: &Images) -> String {
+    let folder = images.debian();
+    format!(
+        "name = \"{DOMAIN}\"\nmemory = 256\nvcpus = 1\nkernel = \"{}\"\nramdisk = \"{}\"\nextra = \"console=hvc0\"\n",
+        folder.join("Image").display(),
+        folder.join("initrd.gz").display()
+    )
+}
+
+fn title(text: &str) {
+    println!("\n== {text}");
+}
+
+/// Runs a step; its failure names it.
+fn step<T>(name: &str, run: impl FnOnce() -> Result<T, Trouble>) -> Outcome<T> {
+    title(name);
+    run().map_err(|trouble| Failure::new(format!("the step \"{name}\" failed: {trouble}")))
+}
+
+/// Where the demonstration takes place.
+struct Stage<'a> {
+    operator: Operator<'a>,
+}
+
+impl Stage<'_> {
+    fn show(&self, words: &[&str]) -> Result<(), Trouble> {
+        self.show_within(words, SAVING)
+    }
+
+    fn show_within(&self, words: &[&str], limit: Duration) -> Result<(), Trouble> {
+        println!("$ xenman {}", words.join(" "));
+        print!("{}", self.operator.run_within(words, limit)?);
+        Ok(())
+    }
+
+    fn reach_userspace(&self) -> Result<(), Trouble> {
+        let console = self.operator.console(DOMAIN)?;
+        let line = console.line("GUEST-UP", BOOT)?;
+        println!("{line}");
+        match line.contains("hypervisor=xen") {
+            true => Ok(()),
+            false => Err(Trouble("Linux does not know that it runs on Xen".into())),
+        }
+    }
+
+    fn look_inside(&self) -> Result<Inside, Trouble> {
+        let mut console = self.operator.console(DOMAIN)?;
+        Inside::look(&mut console)
+    }
+
+    fn save(&self, file: &str) -> Result<(), Trouble> {
+        self.show(&["save", DOMAIN, file])?;
+        match self.operator.state(DOMAIN)? {
+            None => self.show(&["list"]),
+            Some(state) => Err(Trouble(format!("{DOMAIN} is still listed as {state}"))),
+        }
+    }
+
+    /// The console is followed across the reboot, so that the next greeting is the new kernel's.
+    fn reboot(&self, before: &Inside) -> Result<(), Trouble> {
+        let mut console = self.operator.console(DOMAIN)?;
+        console.ask("uname -r")?;
+        self.show(&["reboot", DOMAIN])?;
+        println!("{}", console.line("GUEST-UP", BOOT)?);
+        let after = Inside::look(&mut console)?;
+        match after.uptime_s < before.uptime_s {
+            true => Ok(()),
+            false => Err(Trouble("Linux is as old as it was before".into())),
+        }
+    }
+
+    fn shut_down(&self) -> Result<(), Trouble> {
+        self.show(&["shutdown", "-w", DOMAIN])?;
+        self.operator.gone(DOMAIN, SOON)?;
+        self.show(&["list"])
+    }
+}
+
+/// What Linux says about itself.
+struct Inside {
+    counter: u64,
+    date_s: u64,
+    uptime_s: u64,
+}
+
+impl Inside {
+    fn look(console: &mut Console) -> Result<Self, Trouble> {
+        let inside = Self {
+            counter: typed(console, "counter")?,
+            date_s: typed(console, "date +%s")?,
+            uptime_s: typed(console, "cut -d. -f1 /proc/uptime")?,
+        };
+        Ok(inside)
+    }
+
+    /// Whether `later` is the same Linux a moment later in its own time.
+    fn carried_on(&self, later: &Self) -> Result<(), Trouble> {
+        let went = |name: &str, from: u64, to: u64| {
+            let by = to.checked_sub(from);
+            by.ok_or_else(|| Trouble(format!("{name} went back from {from} to {to}")))
+        };
+        let counted = went("the counter", self.counter, later.counter)?;
+        let guest_s = went("the uptime", self.uptime_s, later.uptime_s)?;
+        let date_s = went("the date", self.date_s, later.date_s)?;
+        println!("counter +{counted}, guest time +{guest_s} s, date +{date_s} s");
+        // Both are whole seconds, looked at one after the other: one of them may have just ticked.
+        match date_s <= guest_s + 1 {
+            true => Ok(()),
+            false => Err(Trouble("the date moved while Linux did not run".into())),
+        }
+    }
+}
+
+fn typed(console: &mut Console, command: &str) -> Result<u64, Trouble> {
+    let answer = console.ask_number(command)?;
+    println!("{DOMAIN}# {command}\n{answer}");
+    Ok(answer)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BEFORE: Inside = Inside {
+        counter: 5,
+        date_s: 1000,
+        uptime_s: 10,
+    };
+
+    #[test]
+    fn a_clock_that_ran_on_while_the_domain_was_a_file_is_found() {
+        let later = |date_s| Inside {
+            counter: 7,
+            date_s,
+            uptime_s: 12,
+        };
+        assert!(BEFORE.carried_on(&later(1003)).is_ok());
+        assert!(BEFORE.carried_on(&later(1004)).is_err());
+    }
+
+    #[test]
+    fn a_counter_that_began_anew_is_found() {
+        let later = Inside {
+            counter: 1,
+            date_s: 1001,
+            uptime_s: 11,
+        };
+        let trouble = BEFORE.carried_on(&later).unwrap_err();
+        assert!(trouble.to_string().contains("counter went back"));
+    }
+
+    #[test]
+    fn a_failure_names_its_step() {
+        let failure = step::<()>("fly", || Err(Trouble("no wings".into()))).unwrap_err();
+        assert_eq!(failure.to_string(), "the step \"fly\" failed: no wings");
+    }
+}
