@@ -240,8 +240,17 @@ enum Step {
 /// What a vCPU waits for.
 #[derive(Clone, Copy)]
 struct Wait {
+    /// It goes on for events that are pending, whether or not they come as an interrupt.
+    events: bool,
     /// Host time at which it goes on in any case.
     until_ns: Option<u64>,
+}
+
+impl Wait {
+    const INTERRUPT: Self = Self {
+        events: false,
+        until_ns: None,
+    };
 }
 
 /// Why it left the CPU.
@@ -354,7 +363,7 @@ impl<A: Arch> Stay<'_, A> {
                 sched::take_interrupts(self.hypervisor, self.cpu);
                 Step::Go(Reply::Resume)
             }
-            Exit::Idle => Step::Block(Reply::Resume, Wait { until_ns: None }),
+            Exit::Idle => Step::Block(Reply::Resume, Wait::INTERRUPT),
             Exit::Wake { vcpus } => {
                 self.wake(vcpus);
                 Step::Go(Reply::Resume)
@@ -389,7 +398,13 @@ impl<A: Arch> Stay<'_, A> {
         match context.after {
             After::Resume => Step::Go(reply),
             After::Yield => Step::Yield(reply),
-            After::Block { until_ns } => Step::Block(reply, Wait { until_ns }),
+            After::Block { until_ns } => Step::Block(
+                reply,
+                Wait {
+                    events: true,
+                    until_ns,
+                },
+            ),
         }
     }
 
@@ -498,7 +513,7 @@ impl<A: Arch> Stay<'_, A> {
             event::is_poll_over(hypervisor, self.domain, index)
         } else {
             registers.has_interrupt(&self.domain.platform)
-                || event::is_pending(hypervisor, self.domain, index)
+                || wait.events && event::is_pending(hypervisor, self.domain, index)
         };
         arrived || wait.until_ns.is_some_and(|at| at <= hypervisor.now_ns())
     }

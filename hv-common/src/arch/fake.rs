@@ -10,6 +10,7 @@
 //! An empty script answers [`Exit::Idle`].
 
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::boxed::Box;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::vec::Vec;
@@ -84,10 +85,22 @@ pub struct Script {
 
 #[derive(Debug, Default)]
 struct ScriptState {
-    exits: VecDeque<Exit>,
+    exits: VecDeque<Scripted>,
     replies: Vec<Reply>,
     pages: BTreeMap<u64, Page>,
     deadline_ns: Option<u64>,
+}
+
+/// An exit, and what happens in the world before it.
+struct Scripted {
+    exit: Exit,
+    before: Option<Box<dyn FnOnce() + Send>>,
+}
+
+impl core::fmt::Debug for Scripted {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        self.exit.fmt(f)
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -99,7 +112,15 @@ enum Page {
 impl Script {
     /// Appends an exit.
     pub fn exit(&self, exit: Exit) -> &Self {
-        lock(&self.state).exits.push_back(exit);
+        let before = None;
+        lock(&self.state).exits.push_back(Scripted { exit, before });
+        self
+    }
+
+    /// Appends an exit before which, while the vCPU runs, something happens.
+    pub fn exit_after(&self, before: impl FnOnce() + Send + 'static, exit: Exit) -> &Self {
+        let before: Option<Box<dyn FnOnce() + Send>> = Some(Box::new(before));
+        lock(&self.state).exits.push_back(Scripted { exit, before });
         self
     }
 
@@ -222,7 +243,14 @@ impl Vcpu<Fake> for FakeVcpu {
         assert!(self.loaded, "run of a vCPU that is not loaded");
         let mut state = lock(&self.script.state);
         state.replies.push(reply);
-        state.exits.pop_front().unwrap_or(Exit::Idle)
+        let Some(scripted) = state.exits.pop_front() else {
+            return Exit::Idle;
+        };
+        drop(state);
+        if let Some(before) = scripted.before {
+            before();
+        }
+        scripted.exit
     }
 
     fn answer(&mut self, reply: Reply) {

@@ -144,9 +144,11 @@ fn release<A: Arch>(context: &CallContext<'_, A>, first: Mfn, order: u64) -> Res
     }
     let memory = hypervisor.memory(context.domain);
     let mut state = context.domain.lock();
-    for mfn in first.0..end {
-        state.stage2.unmap(&memory, Gfn(mfn))?;
-        hypervisor.frames.release(Mfn(mfn), Funding::Free);
-    }
+    state
+        .stage2
+        .unmap_range(&memory, Gfn(first.0), end - first.0)?;
+    drop(state);
+    let order = u32::try_from(order).map_err(|_| Errno::EINVAL)?;
+    hypervisor.frames.release_block(first, order, Funding::Free);
     Ok(0)
 }

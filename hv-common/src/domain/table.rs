@@ -90,11 +90,17 @@ impl<A: Arch> DomainTable<A> {
     /// The domain with the lowest number from `first` on.
     #[must_use]
     pub fn next_from(&self, first: DomId) -> Option<DomainRef<A>> {
-        self.slots
-            .iter()
-            .filter_map(|slot| slot.lock().clone())
-            .filter(|domain| domain.id >= first)
-            .min_by_key(|domain| domain.id)
+        let id_in = |slot: &TicketMutex<Option<DomainRef<A>>>| {
+            let id = slot.lock().as_ref().map(|domain| domain.id);
+            id.filter(|id| *id >= first)
+        };
+        // One that goes between the two looks is passed over by the next round.
+        loop {
+            let id = self.slots.iter().filter_map(id_in).min()?;
+            if let Some(domain) = self.get(id) {
+                return Some(domain);
+            }
+        }
     }
 
     /// All domains, in the order of slots. One that appears or goes meanwhile may be left out.

@@ -302,7 +302,7 @@ impl<A: Arch> DomainMemory<'_, A> {
         self.hypervisor.frames.unreserve(left);
     }
 
-    /// Maps frames. Nothing may be mapped there; what was mapped before a failure stays.
+    /// Maps frames, all or none. Nothing may be mapped there.
     ///
     /// # Errors
     /// `EEXIST`, `EINVAL` (beyond the address space), `ENOMEM` (tables).
@@ -317,7 +317,7 @@ impl<A: Arch> DomainMemory<'_, A> {
         state
             .stage2
             .map(self, gfn, mfn, count, attributes)
-            .map_err(|(error, _)| error.into())
+            .map_err(Errno::from)
     }
 
     /// Maps one frame in the place of whatever is there ([`Self::unmap`]).

@@ -125,10 +125,10 @@ impl<P: Pte> Stage2<P> {
         None
     }
 
-    /// Maps `count` frames. What was mapped before a failure stays; nothing may be mapped there.
+    /// Maps `count` frames, all or none; nothing may be mapped there.
     ///
     /// # Errors
-    /// Why not, and how many frames were mapped.
+    /// Why not.
     pub fn map(
         &mut self,
         tables: &impl Tables,
@@ -136,17 +136,20 @@ impl<P: Pte> Stage2<P> {
         mfn: Mfn,
         count: u64,
         attributes: Attributes,
-    ) -> Result<(), (MapError, u64)> {
+    ) -> Result<(), MapError> {
         let end = gfn.0.checked_add(count);
         if end.is_none_or(|end| end > Self::limit()) {
-            return Err((MapError::OutOfRange, 0));
+            return Err(MapError::OutOfRange);
         }
         let mut done = 0;
         while done < count {
             let (at, frame) = (gfn.0 + done, mfn.0 + done);
             let level = leaf_level(at | frame, count - done).min(P::LEVELS - 1);
-            self.map_leaf(tables, at, Mfn(frame), level, attributes)
-                .map_err(|error| (error, done))?;
+            if let Err(error) = self.map_leaf(tables, at, Mfn(frame), level, attributes) {
+                // Whole leaves only, so taking them out again needs no table.
+                let _undone = self.unmap_range(tables, gfn, done);
+                return Err(error);
+            }
             done += span(level);
         }
         tables.publish();
@@ -162,20 +165,20 @@ impl<P: Pte> Stage2<P> {
         attributes: Attributes,
     ) -> Result<(), MapError> {
         let entry = self.descend(tables, gfn, level)?;
+        let leaf = P::leaf(mfn, level, attributes).to_word();
         match P::from_word(entry.load(Ordering::Relaxed)).decode(level) {
-            PteKind::Empty => {
-                let leaf = P::leaf(mfn, level, attributes);
-                entry.store(leaf.to_word(), Ordering::Release);
-                Ok(())
+            PteKind::Empty => {}
+            PteKind::Leaf(..) => return Err(MapError::Occupied),
+            // Parts of the range were mapped once. A table with nothing in it any more gives way to the leaf.
+            PteKind::Table(table) if is_empty::<P>(tables, table, level.saturating_sub(1)) => {
+                entry.store(P::EMPTY.to_word(), Ordering::Release);
+                tables.invalidate(Gfn(gfn), span(level));
+                tables.release(table);
             }
-            PteKind::Leaf(..) => Err(MapError::Occupied),
-            // A table is there already (part of the range was mapped once): map page by page under it.
-            PteKind::Table(_) => (0..ENTRIES).try_for_each(|part| {
-                let offset = part * span(level - 1);
-                let frame = Mfn(mfn.0 + offset);
-                self.map_leaf(tables, gfn + offset, frame, level - 1, attributes)
-            }),
+            PteKind::Table(_) => return Err(MapError::Occupied),
         }
+        entry.store(leaf, Ordering::Release);
+        Ok(())
     }
 
     /// The entry for `gfn` at `level`, with tables made on the way.
@@ -211,6 +214,52 @@ impl<P: Pte> Stage2<P> {
         };
         self.replace(tables, gfn, P::EMPTY)?;
         Ok(Some(Leaf { count: 1, ..leaf }))
+    }
+
+    /// Unmaps all that is mapped in a range, whole leaves at once where they lie within it.
+    ///
+    /// # Errors
+    /// As [`Self::unmap`]; what came before stays unmapped.
+    pub fn unmap_range(
+        &mut self,
+        tables: &impl Tables,
+        gfn: Gfn,
+        count: u64,
+    ) -> Result<(), MapError> {
+        let end = gfn.0.saturating_add(count);
+        let mut at = gfn.0;
+        while at < end {
+            let Some(mapped) = self.next(tables, Gfn(at)) else {
+                break;
+            };
+            at = mapped.gfn.0;
+            if at >= end {
+                break;
+            }
+            at += self.unmap_leaf(tables, at, end)?;
+        }
+        Ok(())
+    }
+
+    /// Unmaps the leaf that starts at a mapped frame if all of it lies before `end`, else that frame. Returns how many
+    /// frames that were.
+    fn unmap_leaf(&mut self, tables: &impl Tables, gfn: u64, end: u64) -> Result<u64, MapError> {
+        let mut table = self.root_table(gfn);
+        for level in (0..P::LEVELS).rev() {
+            let entry = slot(tables.words(table), gfn, level).ok_or(MapError::OutOfRange)?;
+            match P::from_word(entry.load(Ordering::Relaxed)).decode(level) {
+                PteKind::Empty => return Ok(1),
+                PteKind::Table(next) => table = next,
+                PteKind::Leaf(..) if gfn % span(level) == 0 && gfn + span(level) <= end => {
+                    entry.store(P::EMPTY.to_word(), Ordering::Release);
+                    tables.invalidate(Gfn(gfn), span(level));
+                    return Ok(span(level));
+                }
+                PteKind::Leaf(..) => break,
+            }
+        }
+        self.replace(tables, Gfn(gfn), P::EMPTY)?;
+        Ok(1)
     }
 
     /// Changes the rights of one mapped frame.
@@ -355,6 +404,15 @@ fn dismantle_table<P: Pte>(
         }
     }
     true
+}
+
+/// Whether a table maps nothing. Only tables of level 0 are looked into: leaves are no larger than what one maps.
+fn is_empty<P: Pte>(tables: &impl Tables, table: Mfn, level: u32) -> bool {
+    let mut words = tables.words(table).iter();
+    words.all(|word| {
+        let entry = P::from_word(word.load(Ordering::Relaxed));
+        entry.decode(level) == PteKind::Empty
+    })
 }
 
 /// The level of the largest leaf that alignment (of gfn and mfn, or-ed) and count allow.

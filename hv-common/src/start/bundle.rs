@@ -101,12 +101,12 @@ mod tests {
         ]
         .concat();
         for length in 0..archive.len() {
-            find(&archive[..length], "dom0");
+            let _found = find(&archive[..length], "dom0");
         }
         for position in 0..archive.len() * 8 {
             let mut damaged = archive.clone();
             damaged[position / 8] ^= 1 << (position % 8);
-            find(&damaged, "dom0");
+            let _found = find(&damaged, "dom0");
         }
     }
 }

@@ -15,8 +15,9 @@ use crate::domain::{DomainRef, destroy};
 use crate::hypercall::{After, CallContext, Outcome, dispatch};
 use crate::hypervisor::Hypervisor;
 use crate::memory::account::Account;
-use crate::memory::frames::{Frames, Usage};
+use crate::memory::frames::{Frames, Usage, run_order_for};
 use crate::options::Options;
+use crate::sched::Cpu;
 use crate::time::WallClock;
 use crate::vcpu::Activity;
 
@@ -48,15 +49,32 @@ impl Machine {
     /// If they are too few for Domain-0.
     #[must_use]
     pub fn new(frames: usize) -> Self {
+        Self::with_cpus(frames, 0)
+    }
+
+    /// The same, with CPUs that have run queues.
+    ///
+    /// # Panics
+    /// If the frames are too few.
+    #[must_use]
+    pub fn with_cpus(frames: usize, cpus: u32) -> Self {
         let host = FakeHost::leak(frames);
         let words: Box<[AtomicU64]> = (0..frames).map(|_| AtomicU64::new(0)).collect();
         let pool = Frames::new(RAM_START, Box::leak(words));
         pool.add_free(RAM_START, frames as u64);
+        let order = run_order_for(size_of::<Cpu>(), align_of::<Cpu>());
+        let cpu = |number| {
+            let run = pool
+                .allocate_run(order, DomId::ZERO)
+                .expect("room for a CPU");
+            host.share(run, Cpu::new(number))
+        };
+        let cpus = (0..cpus).map(cpu).collect();
         let hypervisor = leak(Hypervisor {
             host,
             frames: pool,
             domains: DomainTable::default(),
-            cpus: heapless::Vec::new(),
+            cpus,
             options: Options::default(),
             wall_clock: WallClock::default(),
             facts: HostFacts::default(),
