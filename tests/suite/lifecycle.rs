@@ -1,0 +1,493 @@
+//! The lives of domains on a booted machine, through `xenman`: one machine for all of these tests.
+//!
+//! Tests run one after the other and leave nothing behind: each ends with the free memory it began with.
+
+use std::fs;
+use std::panic::resume_unwind;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use harness::bundle::Bundle;
+use harness::host::Host;
+use harness::images::Images;
+use harness::machine::Machine;
+use harness::operator::{Operator, Trouble, wait};
+
+const MACHINE_LIMIT: Duration = Duration::from_secs(3600);
+const SOON: Duration = Duration::from_secs(30);
+const LINUX_BOOT: Duration = Duration::from_secs(240);
+const SMALL_MIB: u32 = 8;
+
+static MACHINE: Mutex<Option<Host>> = Mutex::new(None);
+
+/// Boots the machine, if a test before has not, and runs a test on it.
+///
+/// A test that fails may leave anything behind, so the machine goes with it and the next test gets a new one. The
+/// machine is also what `cargo test` leaves for the operating system to end: it dies with this program.
+fn on_machine(test: impl FnOnce(&Stage<'_>) -> Result<(), Trouble>) {
+    let mut machine: MutexGuard<'_, _> = MACHINE.lock().unwrap_or_else(PoisonError::into_inner);
+    let host = machine.take().unwrap_or_else(boot);
+    let stage = Stage::new(&host);
+    let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        test(&stage)?;
+        stage.clean()
+    }));
+    match outcome {
+        Ok(Ok(())) => *machine = Some(host),
+        Ok(Err(trouble)) => panic!("{trouble}"),
+        Err(panic) => {
+            host.emulator().keep_log("suite");
+            resume_unwind(panic)
+        }
+    }
+}
+
+fn boot() -> Host {
+    let images = Images::of_workspace();
+    let folder = tempfile::tempdir().expect("there is room for a bundle");
+    let archive = folder.path().join("bundle.cpio");
+    let bundle = Bundle::new(&images.dom0()).expect("Domain-0 was built");
+    bundle.write(&archive).expect("the bundle is written");
+    let machine = Machine::qemu_virt(images.hypervisor(), archive);
+    Host::boot(&machine, MACHINE_LIMIT).unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// A machine, as a test finds it.
+struct Stage<'a> {
+    operator: Operator<'a>,
+    host: &'a Host,
+    free_kib: u64,
+}
+
+impl<'a> Stage<'a> {
+    fn new(host: &'a Host) -> Self {
+        let operator = Operator::new(host);
+        let free_kib = operator.info("free_kib").expect("xend answers");
+        Self {
+            operator,
+            host,
+            free_kib,
+        }
+    }
+
+    /// Nothing that the test made is there any more.
+    fn clean(&self) -> Result<(), Trouble> {
+        self.operator.free_again(self.free_kib, SOON)
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.host.folder().join(name)
+    }
+
+    /// Writes a configuration and returns its path.
+    fn configuration(&self, name: &str, kernel: &Path, more: &str) -> String {
+        let file = self.file(&format!("{name}.cfg"));
+        let text = format!(
+            "name = \"{name}\"\nkernel = \"{}\"\n{more}\n",
+            kernel.display()
+        );
+        fs::write(&file, text).expect("the configuration is written");
+        file.to_string_lossy().into_owned()
+    }
+
+    /// Writes the configuration of a domain with one of our own guests.
+    fn small(&self, name: &str, guest: &str, more: &str) -> String {
+        let kernel = Images::of_workspace().guest(guest);
+        self.configuration(name, &kernel, &format!("memory = {SMALL_MIB}\n{more}"))
+    }
+
+    fn create_small(&self, name: &str, guest: &str, more: &str) -> Result<(), Trouble> {
+        let file = self.small(name, guest, more);
+        self.operator.run(&["create", &file]).map(drop)
+    }
+
+    fn do_to(&self, verb: &str, name: &str) -> Result<(), Trouble> {
+        self.operator.run(&[verb, name]).map(drop)
+    }
+
+    /// The number of the last whole `tick N` on a ticker's console.
+    fn ticks(&self, name: &str) -> Result<u64, Trouble> {
+        let said = self.operator.said(name)?;
+        Ok(last_tick(&said).unwrap_or(0))
+    }
+
+    fn ticks_go_on(&self, name: &str) -> Result<(), Trouble> {
+        let before = self.ticks(name)?;
+        wait(
+            SOON,
+            &format!("{name} does not tick after {before}"),
+            || Ok(self.ticks(name)? > before + 2),
+        )
+    }
+
+    fn is(&self, name: &str, states: &[&str]) -> Result<(), Trouble> {
+        let what = format!("{name} is not {}", states.join(" or "));
+        wait(SOON, &what, || {
+            let state = self.operator.state(name)?;
+            Ok(state.is_some_and(|state| states.contains(&state.as_str())))
+        })
+    }
+}
+
+fn last_tick(said: &str) -> Option<u64> {
+    let whole = said.rsplit_once('\n')?.0;
+    let lines = whole.lines().rev();
+    lines
+        .filter_map(|line| line.trim_end().strip_prefix("tick ")?.parse().ok())
+        .next()
+}
+
+fn contains(text: &str, words: &[&str]) {
+    for word in words {
+        assert!(text.contains(word), "{word:?} is not in {text:?}");
+    }
+}
+
+#[test]
+fn the_parts_of_memory_add_up() {
+    on_machine(|stage| {
+        let info = stage.operator.json(&["info"])?;
+        let kib = |key: &str| {
+            info[key]
+                .as_u64()
+                .unwrap_or_else(|| panic!("{key}: {info}"))
+        };
+        let parts = ["free", "hypervisor", "dom0", "boot", "store", "domains"];
+        let sum: u64 = parts.iter().map(|part| kib(&format!("{part}_kib"))).sum();
+        assert_eq!(sum, kib("total_kib"), "{info}");
+        assert_eq!(info["cpus"], 1);
+        Ok(())
+    });
+}
+
+#[test]
+fn domain_0_is_listed_first_and_cannot_be_destroyed() {
+    on_machine(|stage| {
+        let list = stage.operator.json(&["list"])?;
+        assert_eq!(list[0]["domid"], 0, "{list}");
+        assert_eq!(list.as_array().map(Vec::len), Some(1), "{list}");
+        stage.operator.refused(&["destroy", "0"]).map(drop)
+    });
+}
+
+#[test]
+fn a_guest_that_switches_itself_off_is_gone_and_its_console_is_not() {
+    on_machine(|stage| {
+        stage.create_small("hello", "hello", "")?;
+        stage.operator.gone("hello", SOON)?;
+        contains(&stage.operator.said("hello")?, &["ok hello"]);
+        Ok(())
+    });
+}
+
+#[test]
+fn a_domain_is_listed_as_it_was_configured() {
+    on_machine(|stage| {
+        stage.create_small("seen", "ticker", "")?;
+        let list = stage.operator.json(&["list", "seen"])?;
+        assert_eq!(list[0]["memory_kib"], SMALL_MIB * 1024, "{list}");
+        assert_eq!(list[0]["vcpus"], 1);
+        stage.is("seen", &["running", "blocked"])?;
+        assert_eq!(
+            stage.operator.json(&["list"])?.as_array().map(Vec::len),
+            Some(2)
+        );
+        stage.do_to("destroy", "seen")
+    });
+}
+
+#[test]
+fn pause_stops_a_guest_and_unpause_lets_it_go_on() {
+    on_machine(|stage| {
+        stage.create_small("paused", "ticker", "")?;
+        stage.ticks_go_on("paused")?;
+        stage.do_to("pause", "paused")?;
+        stage.is("paused", &["paused"])?;
+        thread::sleep(Duration::from_millis(500));
+        let stopped = stage.ticks("paused")?;
+        thread::sleep(Duration::from_secs(2));
+        assert_eq!(stage.ticks("paused")?, stopped, "a paused guest ran");
+        stage.do_to("unpause", "paused")?;
+        stage.ticks_go_on("paused")?;
+        stage.do_to("destroy", "paused")
+    });
+}
+
+#[test]
+fn a_guest_created_paused_does_not_start_before_it_is_told_to() {
+    on_machine(|stage| {
+        let file = stage.small("early", "ticker", "");
+        stage.operator.run(&["create", "-p", &file])?;
+        thread::sleep(Duration::from_secs(1));
+        assert!(!stage.operator.said("early")?.contains("tick"));
+        stage.do_to("unpause", "early")?;
+        stage.ticks_go_on("early")?;
+        stage.do_to("destroy", "early")
+    });
+}
+
+#[test]
+fn a_saved_guest_ticks_on_from_where_it_was() {
+    on_machine(|stage| {
+        let file = stage.file("ticker.save");
+        let file = file.to_string_lossy();
+        stage.create_small("saved", "ticker", "")?;
+        stage.operator.says("saved", "tick 10\r", SOON)?;
+        let before = stage.ticks("saved")?;
+        stage.operator.run(&["save", "saved", &file])?;
+        assert_eq!(stage.operator.state("saved")?, None);
+        stage.clean()?;
+        stage.operator.run(&["restore", &file])?;
+        stage.ticks_go_on("saved")?;
+        let after = stage.ticks("saved")?;
+        assert!(after > before, "{after} comes after {before}");
+        stage.do_to("destroy", "saved")
+    });
+}
+
+#[test]
+fn a_guest_is_saved_and_restored_twenty_times_in_a_row() {
+    on_machine(|stage| {
+        let file = stage.file("again.save");
+        let file = file.to_string_lossy();
+        stage.create_small("again", "ticker", "")?;
+        for _ in 0..20 {
+            stage.ticks_go_on("again")?;
+            stage.operator.run(&["save", "again", &file])?;
+            stage.operator.run(&["restore", &file])?;
+        }
+        stage.ticks_go_on("again")?;
+        stage.do_to("destroy", "again")
+    });
+}
+
+#[test]
+fn what_a_save_was_restored_from_stays_and_a_damaged_copy_is_refused() {
+    on_machine(|stage| {
+        let (file, damaged) = (stage.file("whole.save"), stage.file("damaged.save"));
+        stage.create_small("whole", "ticker", "")?;
+        stage.ticks_go_on("whole")?;
+        stage
+            .operator
+            .run(&["save", "whole", &file.to_string_lossy()])?;
+        let mut content = fs::read(&file).expect("the save is a file");
+        let half = content.len() / 2;
+        for (what, length) in [("cut", half), ("changed", content.len())] {
+            content[half - 1] ^= 0x10;
+            fs::write(&damaged, &content[..length]).expect("the copy is written");
+            let said = stage
+                .operator
+                .refused(&["restore", &damaged.to_string_lossy()])?;
+            assert!(!said.is_empty(), "{what}");
+            assert_eq!(stage.operator.state("whole")?, None, "{what}");
+            stage.clean()?;
+        }
+        stage.operator.run(&["restore", &file.to_string_lossy()])?;
+        stage.ticks_go_on("whole")?;
+        stage.do_to("destroy", "whole")
+    });
+}
+
+#[test]
+fn a_guest_that_asks_for_it_is_started_again() {
+    on_machine(|stage| {
+        stage.create_small("rebooter", "rebooter", "")?;
+        wait(SOON, "it was not started again", || {
+            let said = stage.operator.said("rebooter")?;
+            Ok(said.matches("ok rebooter").count() >= 3)
+        })?;
+        stage.do_to("destroy", "rebooter")
+    });
+}
+
+#[test]
+fn the_policy_for_a_reboot_is_followed() {
+    on_machine(|stage| {
+        stage.create_small("once", "rebooter", "on_reboot = \"destroy\"")?;
+        stage.operator.gone("once", SOON)
+    });
+}
+
+#[test]
+fn a_crashed_guest_is_kept_for_who_asked_to_look_at_it() {
+    on_machine(|stage| {
+        stage.create_small("crasher", "crasher", "on_crash = \"preserve\"")?;
+        stage.is("crasher", &["crashed"])?;
+        contains(&stage.operator.said("crasher")?, &["ok crasher"]);
+        stage.do_to("destroy", "crasher")
+    });
+}
+
+#[test]
+fn a_guest_that_runs_away_harms_itself_alone() {
+    on_machine(|stage| {
+        stage.create_small("steady", "ticker", "")?;
+        stage.create_small("runaway", "runaway", "on_crash = \"preserve\"")?;
+        stage.operator.says("runaway", "ok runaway", SOON)?;
+        stage.ticks_go_on("steady")?;
+        stage.do_to("destroy", "runaway")?;
+        stage.do_to("destroy", "steady")
+    });
+}
+
+#[test]
+fn a_name_is_given_once() {
+    on_machine(|stage| {
+        stage.create_small("twin", "ticker", "")?;
+        let file = stage.small("twin", "ticker", "");
+        let said = stage.operator.refused(&["create", &file])?;
+        contains(&said, &["twin"]);
+        stage.ticks_go_on("twin")?;
+        stage.do_to("destroy", "twin")
+    });
+}
+
+#[test]
+fn a_renamed_domain_answers_to_its_new_name_only() {
+    on_machine(|stage| {
+        stage.create_small("old", "ticker", "")?;
+        stage.operator.run(&["rename", "old", "new"])?;
+        contains(&stage.operator.refused(&["pause", "old"])?, &["old"]);
+        stage.ticks_go_on("new")?;
+        stage.do_to("destroy", "new")
+    });
+}
+
+#[test]
+fn a_kernel_that_is_not_there_or_is_none_is_refused_by_name() {
+    on_machine(|stage| {
+        let missing = stage.file("missing");
+        let file = stage.configuration("lost", &missing, "memory = 8");
+        contains(&stage.operator.refused(&["create", &file])?, &["missing"]);
+        let garbage = stage.file("garbage");
+        fs::write(&garbage, [0x5A; 100_000]).expect("the file is written");
+        let file = stage.configuration("junk", &garbage, "memory = 8");
+        contains(&stage.operator.refused(&["create", &file])?, &["garbage"]);
+        let list = stage.operator.json(&["list"])?;
+        assert_eq!(list.as_array().map(Vec::len), Some(1), "{list}");
+        Ok(())
+    });
+}
+
+#[test]
+fn more_memory_than_there_is_is_refused() {
+    on_machine(|stage| {
+        let file = stage.small("huge", "hello", "");
+        let said = stage.operator.refused(&["create", &file, "memory=4096"])?;
+        contains(&said, &["memory"]);
+        assert_eq!(stage.operator.state("huge")?, None);
+        Ok(())
+    });
+}
+
+#[test]
+fn twelve_domains_run_side_by_side() {
+    on_machine(|stage| {
+        let names: Vec<String> = (0..12).map(|number| format!("many{number}")).collect();
+        for name in &names {
+            stage.create_small(name, "ticker", "")?;
+        }
+        for name in &names {
+            stage.ticks_go_on(name)?;
+        }
+        names
+            .iter()
+            .try_for_each(|name| stage.do_to("destroy", name))
+    });
+}
+
+#[test]
+fn domains_that_come_and_go_leave_all_memory_free() {
+    on_machine(|stage| {
+        for _ in 0..10 {
+            stage.create_small("cycle", "ticker", "")?;
+            stage.do_to("destroy", "cycle")?;
+        }
+        for _ in 0..5 {
+            let file = stage.small("cycle", "hello", "");
+            stage.operator.refused(&["create", &file, "memory=4096"])?;
+        }
+        stage.clean()
+    });
+}
+
+#[test]
+fn debian_lives_a_whole_life() {
+    on_machine(|stage| {
+        let debian = Images::of_workspace().debian();
+        let ramdisk = debian.join("initrd.gz");
+        let more = format!(
+            "memory = 192\nramdisk = \"{}\"\nextra = \"console=hvc0\"",
+            ramdisk.display()
+        );
+        let file = stage.configuration("debian", &debian.join("Image"), &more);
+        stage.operator.run(&["create", &file])?;
+        let mut console = stage.operator.console("debian")?;
+        contains(&console.line("GUEST-UP", LINUX_BOOT)?, &["hypervisor=xen"]);
+        assert_eq!(console.ask("expr 6 \\* 7")?, "42");
+        let pause = console.ask_number("counter")?;
+
+        let saved = stage.file("debian.save");
+        let saved = saved.to_string_lossy();
+        let before = [
+            console.ask_number("cut -d. -f1 /proc/uptime")?,
+            console.ask_number("date +%s")?,
+        ];
+        stage
+            .operator
+            .run_within(&["save", "debian", &saved], LINUX_BOOT)?;
+        drop(console);
+        thread::sleep(Duration::from_secs(5));
+        stage
+            .operator
+            .run_within(&["restore", &saved], LINUX_BOOT)?;
+        let mut console = stage.operator.console("debian")?;
+        let date = console.ask_number("date +%s")?;
+        let uptime = console.ask_number("cut -d. -f1 /proc/uptime")?;
+        let counter = console.ask_number("counter")?;
+        assert!(
+            counter >= pause,
+            "the counter went from {pause} to {counter}"
+        );
+        let (guest, shown) = (uptime - before[0], date - before[1]);
+        assert!(
+            shown <= guest + 1,
+            "{guest} s passed, the date moved by {shown} s"
+        );
+
+        stage.operator.run(&["reboot", "debian"])?;
+        console.line("GUEST-UP", LINUX_BOOT)?;
+        assert!(console.ask_number("cut -d. -f1 /proc/uptime")? < uptime + 1);
+        stage
+            .operator
+            .run_within(&["shutdown", "-w", "debian"], LINUX_BOOT)?;
+        stage.operator.gone("debian", SOON)
+    });
+}
+
+#[test]
+fn debian_switches_off_and_reboots_from_inside() {
+    on_machine(|stage| {
+        let debian = Images::of_workspace().debian();
+        let more = format!(
+            "memory = 128\nramdisk = \"{}\"\nextra = \"console=hvc0 quiet\"",
+            debian.join("initrd.gz").display()
+        );
+        let file = stage.configuration("inside", &debian.join("Image"), &more);
+        stage.operator.run(&["create", &file])?;
+        let mut console = stage.operator.console("inside")?;
+        console.line("GUEST-UP", LINUX_BOOT)?;
+        console.send("reboot\n")?;
+        console.line("GUEST-UP", LINUX_BOOT)?;
+        console.send("poweroff\n")?;
+        stage.operator.gone("inside", SOON)
+    });
+}
+
+#[test]
+fn the_last_whole_tick_counts() {
+    assert_eq!(last_tick("tick 8\r\ntick 9\r\nti"), Some(9));
+    assert_eq!(last_tick("tick 1"), None);
+}
