@@ -336,7 +336,8 @@ fn place_metadata(found: &Found, reserved: &[(Range, Reserved)], frames: u64) ->
     }
 }
 
-/// Tells the interrupt controller which of Domain-0's interrupts are edges.
+/// Lets the interrupts of Domain-0's devices come, as edges or levels as the tree says. One that Domain-0 does not want
+/// comes once and stays active.
 fn configure_interrupts(tree: &Tree<'_>) {
     const EDGES: u32 = 3;
     tree.visit(&mut |device| {
@@ -344,6 +345,7 @@ fn configure_interrupts(tree: &Tree<'_>) {
             for interrupt in device.interrupts() {
                 if let Some(number) = intid(interrupt.cells) {
                     interrupts::configure(number, interrupt.cells[2] & EDGES != 0);
+                    interrupts::enable(number, true);
                 }
             }
         }

@@ -4,6 +4,7 @@
 //! images need ([`toolchain`]) and install what they miss ([`packages`]).
 #![forbid(unsafe_code)]
 
+mod bench;
 mod build;
 mod bundle;
 mod check_deps;
@@ -16,6 +17,7 @@ mod image;
 mod initramfs;
 mod packages;
 mod run;
+mod soak;
 mod source;
 mod test;
 mod toolchain;
@@ -34,6 +36,7 @@ struct Arguments {
 #[derive(FromArgs)]
 #[argh(subcommand)]
 enum Verb {
+    Bench(bench::Bench),
     Build(build::Build),
     Bundle(bundle::Bundle),
     CheckDeps(check_deps::CheckDeps),
@@ -41,12 +44,14 @@ enum Verb {
     Demo(demo::Demo),
     Guest(guest::Guest),
     Run(run::Run),
+    Soak(soak::Soak),
     Test(test::Test),
 }
 
 fn main() {
     let arguments: Arguments = argh::from_env();
     let result = match arguments.verb {
+        Verb::Bench(verb) => verb.run(),
         Verb::Build(verb) => verb.run(),
         Verb::Bundle(verb) => verb.run(),
         Verb::CheckDeps(verb) => verb.run(),
@@ -54,6 +59,7 @@ fn main() {
         Verb::Demo(verb) => verb.run(),
         Verb::Guest(verb) => verb.run(),
         Verb::Run(verb) => verb.run(),
+        Verb::Soak(verb) => verb.run(),
         Verb::Test(verb) => verb.run(),
     };
     if let Err(failure) = result {

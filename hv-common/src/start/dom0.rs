@@ -205,6 +205,10 @@ fn map_everything<A: Arch>(
         map(hypervisor, domain, constant, Attributes::READ_ONLY)?;
     }
     for device in &machine.devices {
+        // It is held back in Domain-0's own controller until Domain-0 wants it, and comes once at most until then.
+        hypervisor
+            .host
+            .enable_device_interrupt(device.interrupt, true);
         map(hypervisor, domain, device.registers, Attributes::DEVICE)?;
     }
     Ok(())
