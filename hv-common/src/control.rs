@@ -30,3 +30,6 @@ pub fn call<A: Arch>(
         _ => Outcome::Done(Err(Errno::ENOSYS)),
     }
 }
+
+#[cfg(test)]
+mod tests;
