@@ -95,7 +95,7 @@ pub fn start<A: Arch>(host: &'static A::Host, machine: &Machine) -> ! {
 fn pool(machine: &Machine) -> Frames {
     let frames = Frames::new(machine.first_frame, machine.metadata);
     for bank in &machine.ram {
-        let mut at = bank.base.next_multiple_of(FRAME) / FRAME;
+        let mut at = bank.base.div_ceil(FRAME);
         let end = (bank.base + bank.size) / FRAME;
         while at < end {
             let (kind, until) = use_of(machine, at, end);
@@ -171,7 +171,11 @@ fn assemble<A: Arch>(
 
 #[cfg(test)]
 mod tests {
+    use hv_abi::start::{Dom0Start, MAGIC, VERSION};
+    use zerocopy::{FromZeros, IntoBytes};
+
     use super::*;
+    use crate::arch::fake::{Fake, FakeHost, RAM_START};
 
     fn machine() -> Machine {
         let words: std::vec::Vec<AtomicU64> = (0..1024).map(|_| AtomicU64::new(0)).collect();
@@ -216,5 +220,130 @@ mod tests {
             frames.describe(Mfn(0x301)).map(|frame| frame.kind),
             Some(FrameKind::Boot)
         );
+    }
+
+    /// An archive with one member.
+    fn archive(name: &str, content: &[u8]) -> &'static [u8] {
+        let mut bytes = std::vec::Vec::new();
+        for (name, content) in [(name, content), ("TRAILER!!!", &[][..])] {
+            bytes.extend(b"070701");
+            for index in 0..13 {
+                let value = match index {
+                    6 => content.len(),
+                    11 => name.len() + 1,
+                    _ => 0,
+                };
+                bytes.extend(std::format!("{value:08X}").bytes());
+            }
+            bytes.extend(name.bytes().chain([0]));
+            bytes.resize(bytes.len().next_multiple_of(4), 0);
+            bytes.extend(content);
+            bytes.resize(bytes.len().next_multiple_of(4), 0);
+        }
+        bytes.leak()
+    }
+
+    const BUNDLE: u64 = 0x10_0000;
+
+    /// A machine of 16 MiB of fake RAM with a bundle in it.
+    fn fake_machine(member: &str, content: &[u8]) -> (&'static FakeHost, Machine) {
+        const FRAMES: usize = 4096;
+        FakeHost::be_cpu(0);
+        let host = FakeHost::leak(FRAMES);
+        let words: std::vec::Vec<AtomicU64> = (0..FRAMES).map(|_| AtomicU64::new(0)).collect();
+        let ram = RAM_START.0 * FRAME;
+        let archive = archive(member, content);
+        let place = Range {
+            base: ram + BUNDLE,
+            size: archive.len() as u64,
+        };
+        let bank = Range {
+            base: ram,
+            size: FRAMES as u64 * FRAME,
+        };
+        let device = |slot: u64| Device {
+            kind: hv_abi::start::DeviceKind::VIRTIO_MMIO,
+            interrupt: 48 + u32::try_from(slot).unwrap_or(0),
+            registers: Range {
+                base: 0x0A00_0000 + 0x200 * slot,
+                size: 0x200,
+            },
+        };
+        let machine = Machine {
+            ram: heapless::Vec::from_slice(&[bank]).expect("one bank"),
+            reserved: heapless::Vec::from_slice(&[(place, Reserved::Boot)]).expect("one range"),
+            first_frame: RAM_START,
+            metadata: words.leak(),
+            bundle: (place, archive),
+            command_line: "dom0_mem=4M",
+            devices: (0..2).map(device).collect(),
+            ..machine()
+        };
+        (host, machine)
+    }
+
+    fn built(
+        member: &str,
+        content: &[u8],
+    ) -> Result<(&'static FakeHost, TestHypervisor), std::string::String> {
+        let (host, machine) = fake_machine(member, content);
+        let options = Options::parse(machine.command_line, |_| {});
+        let hypervisor = assemble::<Fake>(host, &machine, pool(&machine), options);
+        match dom0::build(&hypervisor, &machine) {
+            Ok(()) => Ok((host, hypervisor)),
+            Err(problem) => Err(std::format!("{problem}")),
+        }
+    }
+
+    type TestHypervisor = <FakeHost as Host>::Shared<Hypervisor<Fake>>;
+
+    #[test]
+    fn domain_0_is_loaded_told_what_it_owns_and_runs() {
+        let (host, hypervisor) = built("dom0", &image::tests::elf()).expect("a machine that runs");
+        let dom0 = hypervisor.dom0().expect("it is there");
+        let slot = dom0.vcpu(0).expect("it has one");
+        let (entry, argument) = {
+            let mut registers = slot.registers().expect("nobody runs it");
+            (registers.registers().pc, registers.registers().argument)
+        };
+        let memory = hypervisor.memory(&dom0);
+        let read = |at, out: &mut [u8]| memory.read(crate::arch::Gpa(at), out);
+        let mut page = Dom0Start::new_zeroed();
+        read(argument, page.as_mut_bytes()).expect("its own memory");
+        assert_eq!((page.magic, page.version), (MAGIC, VERSION));
+        assert_eq!((page.ram.size, page.image.size), (4 << 20, 0x3000));
+        assert_eq!(page.ram.base % (2 << 20), 0);
+        assert_eq!(entry, page.ram.base + 0x10);
+        assert_eq!(page.device_count, 2);
+        let mut code = [0; 5];
+        read(page.ram.base + 0x1000, &mut code).expect("its own memory");
+        assert_eq!(&code, b"code\0");
+        read(page.bundle.base, &mut code).expect("it may read the bundle");
+        let write = memory.write(crate::arch::Gpa(page.bundle.base), &code);
+        assert!(write.is_err(), "it may not write it");
+        let registers = memory.lookup(&dom0.lock(), crate::arch::Gfn(0xA000));
+        assert!(registers.is_some_and(|leaf| leaf.attributes.device));
+        assert_eq!(hypervisor.frames.usage().dom0, 1024);
+        sched::turn(&hypervisor);
+        assert_eq!(dom0.platform.script(0).take_replies().len(), 1);
+        let _host = host;
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_bundle_is_said() {
+        let said = |member, content: &[u8]| built(member, content).err().unwrap_or_default();
+        assert!(said("other", b"").contains("no member `dom0`"));
+        assert!(said("dom0", b"#!/bin/sh").contains("no 64-bit"));
+        let (host, mut machine) = fake_machine("dom0", &image::tests::elf());
+        machine.bundle = (Range::default(), &[]);
+        let hypervisor = assemble::<Fake>(host, &machine, pool(&machine), Options::default());
+        let problem = dom0::build(&hypervisor, &machine).err();
+        let text = std::format!("{}", problem.expect("nothing to start"));
+        assert!(text.contains("no boot bundle"));
+        let (host, machine) = fake_machine("dom0", &image::tests::elf());
+        let hypervisor = assemble::<Fake>(host, &machine, pool(&machine), Options::default());
+        let problem = dom0::build(&hypervisor, &machine).err();
+        let text = std::format!("{}", problem.expect("24 MiB in 16"));
+        assert!(text.contains("large enough"));
     }
 }

@@ -250,7 +250,9 @@ impl<P: Pte> Stage2<P> {
             match P::from_word(entry.load(Ordering::Relaxed)).decode(level) {
                 PteKind::Empty => return Ok(1),
                 PteKind::Table(next) => table = next,
-                PteKind::Leaf(..) if gfn % span(level) == 0 && gfn + span(level) <= end => {
+                PteKind::Leaf(..)
+                    if gfn.is_multiple_of(span(level)) && gfn + span(level) <= end =>
+                {
                     entry.store(P::EMPTY.to_word(), Ordering::Release);
                     tables.invalidate(Gfn(gfn), span(level));
                     return Ok(span(level));
@@ -419,7 +421,7 @@ fn is_empty<P: Pte>(tables: &impl Tables, table: Mfn, level: u32) -> bool {
 fn leaf_level(alignment: u64, count: u64) -> u32 {
     (1..=LEAF_LEVEL_MAX)
         .rev()
-        .find(|level| alignment % span(*level) == 0 && count >= span(*level))
+        .find(|level| alignment.is_multiple_of(span(*level)) && count >= span(*level))
         .unwrap_or(0)
 }
 
