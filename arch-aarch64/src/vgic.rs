@@ -113,6 +113,13 @@ impl Gic {
         bank.wanted() & bank.enabled & self.groups(bank)
     }
 
+    /// Bits of a bank that a vCPU has to look at: those that would be signalled, and those whose list register may have
+    /// run empty since, which only a fold can tell.
+    #[inline]
+    fn worth_a_look(&self, bank: &Bank) -> u32 {
+        bank.shown_pending() & bank.enabled & self.groups(bank)
+    }
+
     /// The vCPU that an SPI goes to; none if its route names none.
     #[inline]
     fn target(&self, spi: usize) -> Option<u32> {
@@ -133,7 +140,7 @@ impl Gic {
         let bit = 1_u32.wrapping_shl(number);
         bank.pending |= bit;
         let bank = &self.private[vcpu as usize & (VCPUS - 1)];
-        self.deliverable(bank) & bit != 0
+        self.worth_a_look(bank) & bit != 0
     }
 
     /// Makes a private interrupt pending that is the machine's own and active there: a timer.
@@ -155,7 +162,7 @@ impl Gic {
             bank.linked |= bit;
         }
         let bank = self.shared.get(spi as usize / 32)?;
-        if self.deliverable(bank) & bit == 0 {
+        if self.worth_a_look(bank) & bit == 0 {
             return None;
         }
         self.target(spi as usize)
@@ -191,7 +198,7 @@ impl Gic {
     #[must_use]
     pub fn has_deliverable(&self, vcpu: u32) -> bool {
         let private = self.private.get(vcpu as usize);
-        if private.is_some_and(|bank| self.deliverable(bank) != 0) {
+        if private.is_some_and(|bank| self.worth_a_look(bank) != 0) {
             return true;
         }
         let mut busy = self.busy;
@@ -201,7 +208,7 @@ impl Gic {
             let Some(bank) = self.shared.get(index) else {
                 continue;
             };
-            let mut bits = self.deliverable(bank);
+            let mut bits = self.worth_a_look(bank);
             while bits != 0 {
                 let bit = bits.trailing_zeros() as usize;
                 bits &= bits - 1;

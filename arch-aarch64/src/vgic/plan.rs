@@ -141,7 +141,7 @@ impl Gic {
         if list.active() {
             bank.active |= bit;
         }
-        if list.linked() && !list.pending() && !list.active() {
+        if list.linked() && !list.pending() && !list.active() && bank.pending & bit == 0 {
             bank.linked &= !bit;
         }
     }
