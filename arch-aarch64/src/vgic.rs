@@ -107,17 +107,17 @@ impl Gic {
         one | zero
     }
 
-    /// Bits of a bank that would be signalled.
+    /// Bits of a bank that are to be signalled, also those that are in a list register already: it may be one that the
+    /// guest is done with.
     #[inline]
-    fn deliverable(&self, bank: &Bank) -> u32 {
-        bank.wanted() & bank.enabled & self.groups(bank)
+    fn signalled(&self, bank: &Bank) -> u32 {
+        bank.shown_pending() & bank.enabled & self.groups(bank)
     }
 
-    /// Bits of a bank that a vCPU has to look at: those that would be signalled, and those whose list register may have
-    /// run empty since, which only a fold can tell.
+    /// Bits of a bank that want a list register.
     #[inline]
-    fn worth_a_look(&self, bank: &Bank) -> u32 {
-        bank.shown_pending() & bank.enabled & self.groups(bank)
+    fn unlisted(&self, bank: &Bank) -> u32 {
+        self.signalled(bank) & !bank.listed
     }
 
     /// The vCPU that an SPI goes to; none if its route names none.
@@ -140,7 +140,7 @@ impl Gic {
         let bit = 1_u32.wrapping_shl(number);
         bank.pending |= bit;
         let bank = &self.private[vcpu as usize & (VCPUS - 1)];
-        self.worth_a_look(bank) & bit != 0
+        self.signalled(bank) & bit != 0
     }
 
     /// Makes a private interrupt pending that is the machine's own and active there: a timer.
@@ -162,7 +162,7 @@ impl Gic {
             bank.linked |= bit;
         }
         let bank = self.shared.get(spi as usize / 32)?;
-        if self.worth_a_look(bank) & bit == 0 {
+        if self.signalled(bank) & bit == 0 {
             return None;
         }
         self.target(spi as usize)
@@ -198,7 +198,7 @@ impl Gic {
     #[must_use]
     pub fn has_deliverable(&self, vcpu: u32) -> bool {
         let private = self.private.get(vcpu as usize);
-        if private.is_some_and(|bank| self.worth_a_look(bank) != 0) {
+        if private.is_some_and(|bank| self.signalled(bank) != 0) {
             return true;
         }
         let mut busy = self.busy;
@@ -208,7 +208,7 @@ impl Gic {
             let Some(bank) = self.shared.get(index) else {
                 continue;
             };
-            let mut bits = self.worth_a_look(bank);
+            let mut bits = self.signalled(bank);
             while bits != 0 {
                 let bit = bits.trailing_zeros() as usize;
                 bits &= bits - 1;

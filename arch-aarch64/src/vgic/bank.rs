@@ -46,13 +46,8 @@ impl Bank {
         }
     }
 
-    /// Pending ones that are in no list register.
-    #[inline]
-    pub(super) const fn wanted(&self) -> u32 {
-        (self.pending | self.level & !self.edge) & !self.listed
-    }
-
     /// What ISPENDR shows.
+    #[inline]
     pub(super) const fn shown_pending(&self) -> u32 {
         self.pending | self.level & !self.edge
     }

@@ -174,7 +174,7 @@ impl Gic {
         let look = self
             .private
             .get(vcpu as usize)
-            .is_some_and(|bank| self.deliverable(bank) != 0);
+            .is_some_and(|bank| self.signalled(bank) != 0);
         Effect {
             look: u32::from(look) << vcpu,
             deactivate: (0, deactivate),
@@ -235,7 +235,7 @@ impl Gic {
         let Some(bank) = self.shared.get(index) else {
             return 0;
         };
-        let mut bits = self.deliverable(bank);
+        let mut bits = self.signalled(bank);
         let mut look = 0;
         while bits != 0 {
             let bit = bits.trailing_zeros() as usize;

@@ -72,7 +72,7 @@ impl Gic {
     pub fn plan(&mut self, vcpu: u32, capacity: usize) -> Plan {
         let mut plan = Plan::default();
         if let Some(bank) = self.private.get(vcpu as usize) {
-            let candidates = self.deliverable(bank) | bank.active & !bank.listed;
+            let candidates = self.unlisted(bank) | bank.active & !bank.listed;
             add_all(&mut plan, bank, candidates, 0, capacity);
         }
         if self.busy != 0 {
@@ -99,7 +99,7 @@ impl Gic {
                 self.busy &= !(1 << index);
                 continue;
             }
-            let mut candidates = self.deliverable(bank) | bank.active & !bank.listed;
+            let mut candidates = self.unlisted(bank) | bank.active & !bank.listed;
             let mut bits = candidates;
             while bits != 0 {
                 let bit = bits.trailing_zeros();
@@ -178,7 +178,7 @@ fn list_for(bank: &Bank, bit: u32, number: u32) -> ListRegister {
     let mask = 1_u32 << bit;
     let linked = bank.linked & mask != 0;
     let active = bank.active & mask != 0;
-    let pending = bank.wanted() & bank.enabled & mask != 0;
+    let pending = bank.shown_pending() & bank.enabled & mask != 0;
     let from_input = bank.level & !bank.edge & mask != 0;
     let physical = match (linked, from_input) {
         (true, _) => number,
