@@ -30,8 +30,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Requests under way at a time.
-const DEPTH: usize = 6;
+/// Requests under way at a time: one, because xend reads memory in rising order, and the rest of a range that held more than
+/// one chunk is asked for only when its first chunk is here.
+const DEPTH: usize = 1;
 
 /// The most chunks one request looks at where memory is empty.
 const STRIDE: u32 = 128;
