@@ -54,7 +54,7 @@ fn info<A: Arch>(hypervisor: &Hypervisor<A>) -> HostInfo {
             .load(core::sync::atomic::Ordering::Relaxed),
         counter_hz: hypervisor.host.counter_hz(),
         ipa_bits: hypervisor.facts.ipa_bits,
-        gic_version: hypervisor.facts.interrupt_controller_version,
+        interrupt_controller_version: hypervisor.facts.interrupt_controller_version,
         idle_ns: hypervisor.cpus.iter().map(|cpu| cpu.idle_ns()).sum(),
         cpu_id: hypervisor.facts.cpu_id,
     }

@@ -49,7 +49,7 @@ pub struct HostInfo {
     /// Guest-physical address bits.
     pub ipa_bits: u32,
     /// Interrupt controller version shown to guests: 2 or 3 on ARM, 0 elsewhere.
-    pub gic_version: u32,
+    pub interrupt_controller_version: u32,
     /// Time no vCPU ran, nanoseconds, all CPUs together.
     pub idle_ns: u64,
     /// Image version of the CPU (MIDR_EL1 on ARM).

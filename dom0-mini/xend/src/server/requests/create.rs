@@ -85,7 +85,7 @@ impl<H: Hypervisor> Xend<H> {
         let gic = self
             .hypervisor
             .host_info()
-            .map_or(0, |host| host.gic_version);
+            .map_or(0, |host| host.interrupt_controller_version);
         if gic != 3 {
             let sentence = format!("domains on hosts with a GICv{gic} are not there yet");
             return refuse(sentence, "use a host with a GICv3");

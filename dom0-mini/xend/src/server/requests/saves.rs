@@ -34,7 +34,7 @@ impl<H: Hypervisor> Xend<H> {
             .map_err(|errno| refused("tell its facts", errno))?;
         Ok(Platform {
             arch: self.facts.arch.clone(),
-            platform: format!("gicv{}", host.gic_version),
+            platform: format!("gicv{}", host.interrupt_controller_version),
             counter_hz: host.counter_hz,
         })
     }
