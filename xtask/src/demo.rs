@@ -8,7 +8,7 @@ use argh::FromArgs;
 use harness::host::Host;
 use harness::images::Images;
 use harness::machine::{Machine, check_emulated};
-use harness::operator::{Console, Operator, Trouble};
+use harness::operator::{Console, Operator, Trouble, wait};
 
 use crate::failure::Failure;
 use crate::{Outcome, build, bundle, guest, packages};
@@ -52,6 +52,9 @@ impl Demo {
             }
             Err(failure) => {
                 host.emulator().keep_log("demo");
+                if let Ok(log) = Operator::new(&host).run(&["log"]) {
+                    eprintln!("xend's log:\n{log}");
+                }
                 Err(failure)
             }
         }
@@ -91,7 +94,7 @@ fn perform(host: &Host, images: &Images) -> Outcome {
     println!("(it stays a file for {} s)", ON_FILE.as_secs());
     thread::sleep(ON_FILE);
     step("restore the domain", || stage.show(&["restore", &saved]))?;
-    let after = step("carry on where it was", || stage.look_inside())?;
+    let after = step("carry on where it was", || stage.count_on(&before))?;
     step("compare before and after", || before.carried_on(&after))?;
 
     step("reboot the domain", || stage.reboot(&after))?;
@@ -149,6 +152,15 @@ impl Stage<'_> {
 
     fn look_inside(&self) -> Result<Inside, Trouble> {
         let mut console = self.operator.console(DOMAIN)?;
+        Inside::look(&mut console)
+    }
+
+    /// Looks inside once the counter has moved.
+    fn count_on(&self, before: &Inside) -> Result<Inside, Trouble> {
+        let mut console = self.operator.console(DOMAIN)?;
+        wait(SOON, "the counter stands still", || {
+            Ok(console.ask_number("counter")? > before.counter)
+        })?;
         Inside::look(&mut console)
     }
 
