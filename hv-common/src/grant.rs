@@ -198,6 +198,7 @@ fn place<A: Arch>(
     };
     mapped.map(|()| number).map_err(|errno| {
         let _handle = state.grants.handles.take(hypervisor.host, number);
+        state.grants.handles.give_back_unused(&memory);
         match errno {
             Errno::ENOMEM => status::NO_DEVICE_SPACE,
             _ => status::BAD_VIRT_ADDR,
@@ -242,6 +243,9 @@ fn unmap_handle<A: Arch>(
         .flatten()
         .ok_or(status::BAD_HANDLE)?;
     remove(hypervisor, mapper, &mut ours, &handle);
+    ours.grants
+        .handles
+        .give_back_unused(&hypervisor.memory(mapper));
     if let Some(mut theirs) = theirs {
         table::unpin(hypervisor, &mut theirs, handle.reference, handle.readonly);
     }
@@ -293,7 +297,6 @@ pub fn dismantle<A: Arch>(hypervisor: &Hypervisor<A>, domain: &Domain<A>) -> boo
     }
     let memory = hypervisor.memory(domain);
     let table = core::mem::take(&mut state.grants);
-    table.handles.give_back(&memory);
     table.entries.give_back(&memory);
     true
 }

@@ -48,7 +48,11 @@ fn boot() -> Host {
     let images = Images::of_workspace();
     let folder = tempfile::tempdir().expect("there is room for a bundle");
     let archive = folder.path().join("bundle.cpio");
-    let bundle = Bundle::new(&images.dom0()).expect("Domain-0 was built");
+    let mut bundle = Bundle::new(&images.dom0()).expect("Domain-0 was built");
+    for name in ["Image", "initrd.gz"] {
+        let file = images.debian().join(name);
+        bundle.add(name, &file).expect("Debian was fetched");
+    }
     bundle.write(&archive).expect("the bundle is written");
     let machine = Machine::qemu_virt(images.hypervisor(), archive);
     Host::boot(&machine, MACHINE_LIMIT).unwrap_or_else(|error| panic!("{error}"))
@@ -416,13 +420,9 @@ fn domains_that_come_and_go_leave_all_memory_free() {
 #[test]
 fn debian_lives_a_whole_life() {
     on_machine(|stage| {
-        let debian = Images::of_workspace().debian();
-        let ramdisk = debian.join("initrd.gz");
-        let more = format!(
-            "memory = 192\nramdisk = \"{}\"\nextra = \"console=hvc0\"",
-            ramdisk.display()
-        );
-        let file = stage.configuration("debian", &debian.join("Image"), &more);
+        // From the boot bundle: a domain restored from a file is rebooted from what the host has.
+        let more = "memory = 192\nramdisk = \"boot:initrd.gz\"\nextra = \"console=hvc0\"";
+        let file = stage.configuration("debian", Path::new("boot:Image"), more);
         stage.operator.run(&["create", &file])?;
         let mut console = stage.operator.console("debian")?;
         contains(&console.line("GUEST-UP", LINUX_BOOT)?, &["hypervisor=xen"]);

@@ -55,17 +55,13 @@ pub(crate) fn prepare(create: &args::Create) -> Result<Prepared, Problem> {
     }
     let kernel = match &config.kernel {
         ImageSource::File(path) => {
-            let (kernel, bytes) = prepare_kernel(path, read_image("kernel", path)?)?;
+            let (kernel, bytes) = read_kernel(path)?;
             Some((path.clone(), kernel, bytes))
         }
         ImageSource::Boot(_) | ImageSource::Store(_) => None,
     };
     let ramdisk = match &config.ramdisk {
-        Some(ImageSource::File(path)) => {
-            let bytes = read_image("ramdisk", path)?;
-            check_initrd(path, &bytes)?;
-            Some(bytes)
-        }
+        Some(ImageSource::File(path)) => Some(read_ramdisk(path)?),
         Some(ImageSource::Boot(_) | ImageSource::Store(_)) | None => None,
     };
     Ok(Prepared {
@@ -165,6 +161,18 @@ fn tell(warnings: &[Warning]) -> Vec<String> {
     told.iter()
         .for_each(|warning| note(&format!("xenman: warning: {}", harmless(warning))));
     told
+}
+
+/// Reads a kernel, checks and unpacks it.
+pub(crate) fn read_kernel(path: &str) -> Result<(Kernel, Vec<u8>), Problem> {
+    prepare_kernel(path, read_image("kernel", path)?)
+}
+
+/// Reads and checks a ramdisk.
+pub(crate) fn read_ramdisk(path: &str) -> Result<Vec<u8>, Problem> {
+    let bytes = read_image("ramdisk", path)?;
+    check_initrd(path, &bytes)?;
+    Ok(bytes)
 }
 
 fn read_image(key: &str, path: &str) -> Result<Vec<u8>, Problem> {

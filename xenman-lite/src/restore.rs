@@ -2,22 +2,25 @@
 //! `restore`: a domain from a file or the host's store.
 //!
 //! The whole file is checked before xend hears of it. Until `RestoreCommit` nothing runs, and whatever
-//! ends the restore before leaves nothing behind on the host.
+//! ends the restore before leaves nothing behind on the host. A domain is built anew when it reboots,
+//! so the kernel and ramdisk it was built from are offered first, if they are still where they were;
+//! where they are not, xend warns.
 
 use crate::{
-    args,
+    args, create,
     link::{Client, LinkError},
     output::{Output, Progress, harmless, note},
     problem::Problem,
+    upload::upload,
 };
 use mgmt_proto::{
-    blob::Digest,
-    config::check_name,
+    blob::{Digest, blob_id},
+    config::{ConfigFile, DomainConfig, ImageSource, check_name},
     messages::{
         Created, Reply, RequestBody, RestoreBegin, RestoreCommit, RestoreFromStore,
         RestoreManifest, RestorePut,
     },
-    snapshot::{FileError, Manifest, SnapshotReader, Source},
+    snapshot::{FileError, KERNEL, Manifest, RAMDISK, SnapshotReader, Source},
 };
 use serde_json::json;
 use std::{
@@ -45,6 +48,7 @@ pub(crate) fn restore(
             let (manifest, root) = verify(&restore.source)?;
             let client = connect()?;
             check_arch(&manifest, &client.welcome().arch)?;
+            offer_images(&client, &manifest)?;
             from_file(&client, restore, root)?
         }
     };
@@ -107,6 +111,36 @@ fn verify(path: &str) -> Result<(Manifest, Digest), Problem> {
         .root()
         .ok_or_else(|| Problem::nonsense("a snapshot"))?;
     Ok((reader.manifest().clone(), root))
+}
+
+/// Uploads what the domain was built from, as far as it is still here as it was then.
+fn offer_images(client: &Client, manifest: &Manifest) -> Result<(), Problem> {
+    let Some(config) = saved_config(manifest) else {
+        return Ok(()); // xend says what is wrong with it.
+    };
+    let kernel = (KERNEL, Some(config.kernel));
+    for (name, source) in [kernel, (RAMDISK, config.ramdisk)] {
+        let (Some(ImageSource::File(path)), Some(id)) = (source, manifest.image(name)) else {
+            continue;
+        };
+        let read = if name == KERNEL {
+            create::read_kernel(&path).map(|(_, bytes)| bytes)
+        } else {
+            create::read_ramdisk(&path)
+        };
+        if let Ok(bytes) = read
+            && blob_id(&bytes) == id
+        {
+            upload(client, name, &bytes)?;
+        }
+    }
+    Ok(())
+}
+
+fn saved_config(manifest: &Manifest) -> Option<DomainConfig> {
+    let file = ConfigFile::parse("the saved configuration", &manifest.config).ok()?;
+    let (config, _) = DomainConfig::from_file(&file).ok()?;
+    Some(config)
 }
 
 fn from_file(client: &Client, restore: &args::Restore, root: Digest) -> Result<Created, Problem> {

@@ -22,6 +22,9 @@ const SOON: Duration = Duration::from_secs(60);
 /// How long the domain is nothing but a file: long enough for its clock to show if it ran on.
 const ON_FILE: Duration = Duration::from_secs(5);
 const DOMAIN: &str = "debian";
+/// Of Debian's files, and in the boot bundle.
+const KERNEL: &str = "Image";
+const RAMDISK: &str = "initrd.gz";
 
 /// Create, inspect, save, restore and stop a real Linux domain, and say what happens.
 #[derive(FromArgs)]
@@ -41,10 +44,10 @@ impl Demo {
         title("fetch Debian's kernel and busybox");
         guest::fetch()?;
         title("boot the board");
-        let host = boot(&images)?;
+        let host = boot(&images, &[KERNEL, RAMDISK])?;
         println!("xend answers at {}", host.address());
         let started = Instant::now();
-        match perform(&host, &images) {
+        match perform(&host) {
             Ok(()) => {
                 let seconds = started.elapsed().as_secs();
                 println!("\nEverything worked; since xend's first answer: {seconds} s.");
@@ -61,24 +64,28 @@ impl Demo {
     }
 }
 
-/// Boots the default machine with nothing but Domain-0 in its bundle.
-pub(crate) fn boot(images: &Images) -> Outcome<Host> {
+/// Boots the default machine with Domain-0 and these files of Debian's in its bundle.
+pub(crate) fn boot(images: &Images, debian: &[&str]) -> Outcome<Host> {
     let folder = tempfile::tempdir().map_err(Failure::file(&std::env::temp_dir()))?;
     let archive = folder.path().join("bundle.cpio");
-    bundle::with_dom0(images, &[])?.write(&archive)?;
+    let mut content = bundle::with_dom0(images, &[])?;
+    for name in debian {
+        content.add(name, &images.debian().join(name))?;
+    }
+    content.write(&archive)?;
     // The emulator has read the bundle by the time xend, which is in it, answers.
     let machine = Machine::qemu_virt(images.hypervisor(), archive);
     Ok(Host::boot(&machine, LIMIT)?)
 }
 
-fn perform(host: &Host, images: &Images) -> Outcome {
+fn perform(host: &Host) -> Outcome {
     let stage = Stage {
         operator: Operator::new(host),
     };
     step("look at the host", || stage.show(&["info"]))?;
     let free = step("note the free memory", || stage.operator.info("free_kib"))?;
     let file = host.folder().join("debian.cfg");
-    let text = configuration(images);
+    let text = configuration();
     print!("\ndebian.cfg:\n{text}");
     fs::write(&file, text).map_err(Failure::file(&file))?;
     step("create the domain", || {
@@ -105,12 +112,10 @@ fn perform(host: &Host, images: &Images) -> Outcome {
     step("look at the host again", || stage.show(&["info"]))
 }
 
-fn configuration(images: &Images) -> String {
-    let folder = images.debian();
+/// The kernel is in the boot bundle: a domain that was restored from a file is rebooted from what the host has.
+fn configuration() -> String {
     format!(
-        "name = \"{DOMAIN}\"\nmemory = 256\nvcpus = 1\nkernel = \"{}\"\nramdisk = \"{}\"\nextra = \"console=hvc0\"\n",
-        folder.join("Image").display(),
-        folder.join("initrd.gz").display()
+        "name = \"{DOMAIN}\"\nmemory = 256\nvcpus = 1\nkernel = \"boot:{KERNEL}\"\nramdisk = \"boot:{RAMDISK}\"\nextra = \"console=hvc0\"\n"
     )
 }
 

@@ -28,7 +28,7 @@ impl Soak {
     pub(crate) fn run(self) -> Outcome {
         packages::need(&[&packages::QEMU_ARM])?;
         let images = build::build()?;
-        let host = demo::boot(&images)?;
+        let host = demo::boot(&images, &[])?;
         let outcome = self.all(&host, &images);
         if outcome.is_err() {
             host.emulator().keep_log("soak");

@@ -13,7 +13,7 @@ mod file;
 pub use file::{FileError, Sink, SnapshotReader, SnapshotWriter, Source};
 
 use crate::{
-    blob::{self, Digest},
+    blob::{self, BlobId, Digest},
     bound::{self, BoundError, Limits},
     messages::{MAX_CONFIG, MAX_NAME},
 };
@@ -26,6 +26,13 @@ pub const FORMAT: u16 = 1;
 
 /// The longest encoded manifest, in bytes.
 pub const MAX_MANIFEST: usize = 256 * 1024;
+
+/// The extra that is xenstore's part.
+pub const XENSTORE: &str = "xenstore";
+/// The extra that names the kernel's blob.
+pub const KERNEL: &str = "kernel";
+/// The extra that names the ramdisk's blob.
+pub const RAMDISK: &str = "ramdisk";
 
 /// Bytes in a page.
 const PAGE: u64 = 4096;
@@ -142,7 +149,7 @@ pub struct StoreNode {
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub struct Extra {
-    /// What they are, such as `console-out`.
+    /// What they are, such as [`XENSTORE`].
     #[n(0)]
     pub name: String,
     /// The bytes.
@@ -261,6 +268,13 @@ impl Manifest {
             .iter()
             .find(|extra| extra.name == name)
             .map(|extra| &extra.bytes[..])
+    }
+
+    /// The blob of what the domain was built from: [`KERNEL`] or [`RAMDISK`]. None for a member of a boot bundle.
+    #[must_use]
+    pub fn image(&self, name: &str) -> Option<BlobId> {
+        let bytes = self.extra(name)?.try_into().ok()?;
+        Some(Digest(bytes))
     }
 }
 

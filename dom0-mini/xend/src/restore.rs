@@ -13,7 +13,7 @@ use crate::image::MemoryImage;
 use crate::job::{Done, Step, Workshop};
 use crate::nodes;
 use crate::refusal::{no_domain, refused};
-use crate::save::{Platform, XENSTORE};
+use crate::save::Platform;
 use crate::session::Ticket;
 use crate::store::snapshots::Snapshot;
 use alloc::format;
@@ -29,7 +29,7 @@ use hv_abi::{DomId, Errno, FRAME_SIZE};
 use mgmt_proto::blob::{Chunk, Digest};
 use mgmt_proto::config::{ConfigFile, DomainConfig, check_name, uuid_text};
 use mgmt_proto::messages::{ErrorCode, Failure, Reply};
-use mgmt_proto::snapshot::{Manifest, Record, RootHasher};
+use mgmt_proto::snapshot::{Manifest, Record, RootHasher, XENSTORE};
 use zerocopy::IntoBytes;
 
 /// Where the memory comes from.

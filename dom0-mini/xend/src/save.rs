@@ -25,14 +25,10 @@ use mgmt_proto::blob::{Chunk, Digest, is_zero};
 use mgmt_proto::messages::{
     ErrorCode, Failure, ManifestPiece, Reply, SaveRead, SaveStarted, SavedChunk,
 };
-use mgmt_proto::snapshot::{Extra, FORMAT, Manifest, MemoryRange, Record, RootHasher};
+use mgmt_proto::snapshot::{
+    Extra, FORMAT, KERNEL, Manifest, MemoryRange, RAMDISK, Record, RootHasher, XENSTORE,
+};
 use zerocopy::FromBytes;
-
-/// The name of xenstore's part in a manifest.
-pub(crate) const XENSTORE: &str = "xenstore";
-/// The names of what the domain was built from.
-pub(crate) const KERNEL: &str = "kernel";
-pub(crate) const RAMDISK: &str = "ramdisk";
 
 /// Ranges of memory a manifest holds at most.
 const RANGES: usize = 4096;

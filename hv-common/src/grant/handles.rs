@@ -148,8 +148,12 @@ impl Handles {
             .any(|handle| handle.frame == frame && handle.gfn == gfn)
     }
 
-    pub(super) fn give_back<A: Arch>(self, memory: &DomainMemory<'_, A>) {
-        for page in self.pages {
+    /// Gives the pages back if no handle is in use.
+    pub(super) fn give_back_unused<A: Arch>(&mut self, memory: &DomainMemory<'_, A>) {
+        if self.in_use > 0 {
+            return;
+        }
+        for page in core::mem::take(self).pages {
             memory.give_back_table(page);
         }
     }

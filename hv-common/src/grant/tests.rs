@@ -89,6 +89,7 @@ fn domain_0_sees_a_granted_frame_at_its_machine_address() {
     let domain = granter(&machine);
     let frame = machine.frame(&domain, Gfn(RAM_GFN.0 + 3)).unwrap();
     grant(&machine, &domain, 9, RAM_GFN.0 + 3, flags::PERMIT_ACCESS);
+    let overhead = machine.dom0.account.overhead();
 
     let mapped = map_for_dom0(&machine, &domain, 9, map::HOST_MAP);
     assert_eq!(
@@ -103,6 +104,7 @@ fn domain_0_sees_a_granted_frame_at_its_machine_address() {
     assert_eq!(unmap_for_dom0(&machine, mapped.handle), status::BAD_HANDLE);
     assert_eq!(machine.frame(&machine.dom0, Gfn(frame.0)), None);
     assert_eq!(entry_flags(&machine, &domain, 9), flags::PERMIT_ACCESS);
+    assert_eq!(machine.dom0.account.overhead(), overhead);
 }
 
 #[test]

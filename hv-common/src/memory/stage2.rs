@@ -148,6 +148,7 @@ impl<P: Pte> Stage2<P> {
             if let Err(error) = self.map_leaf(tables, at, Mfn(frame), level, attributes) {
                 // Whole leaves only, so taking them out again needs no table.
                 let _undone = self.unmap_range(tables, gfn, done);
+                self.prune(tables, at);
                 return Err(error);
             }
             done += span(level);
@@ -167,17 +168,10 @@ impl<P: Pte> Stage2<P> {
         let entry = self.descend(tables, gfn, level)?;
         let leaf = P::leaf(mfn, level, attributes).to_word();
         match P::from_word(entry.load(Ordering::Relaxed)).decode(level) {
-            PteKind::Empty => {}
-            PteKind::Leaf(..) => return Err(MapError::Occupied),
-            // Parts of the range were mapped once. A table with nothing in it any more gives way to the leaf.
-            PteKind::Table(table) if is_empty::<P>(tables, table, level.saturating_sub(1)) => {
-                entry.store(P::EMPTY.to_word(), Ordering::Release);
-                tables.invalidate(Gfn(gfn), span(level));
-                tables.release(table);
-            }
-            PteKind::Table(_) => return Err(MapError::Occupied),
+            PteKind::Empty => entry.store(leaf, Ordering::Release),
+            // A table maps something: empty ones are given back at once.
+            PteKind::Leaf(..) | PteKind::Table(_) => return Err(MapError::Occupied),
         }
-        entry.store(leaf, Ordering::Release);
         Ok(())
     }
 
@@ -213,7 +207,46 @@ impl<P: Pte> Stage2<P> {
             return Ok(None);
         };
         self.replace(tables, gfn, P::EMPTY)?;
+        self.prune(tables, gfn.0);
         Ok(Some(Leaf { count: 1, ..leaf }))
+    }
+
+    /// Gives the tables on the way to `gfn` back that map nothing any more, so that what was mapped for a while leaves
+    /// nothing behind.
+    fn prune(&self, tables: &impl Tables, gfn: u64) {
+        for level in 1..P::LEVELS {
+            let Some((entry, table)) = self.table_below(tables, gfn, level) else {
+                continue;
+            };
+            if !is_empty::<P>(tables, table, level - 1) {
+                return;
+            }
+            entry.store(P::EMPTY.to_word(), Ordering::Release);
+            tables.invalidate(Gfn(gfn / span(level) * span(level)), span(level));
+            tables.release(table);
+        }
+    }
+
+    /// The entry for `gfn` at `level`, and the table that it points to, if it does.
+    fn table_below<'t>(
+        &self,
+        tables: &'t impl Tables,
+        gfn: u64,
+        level: u32,
+    ) -> Option<(&'t AtomicU64, Mfn)> {
+        let mut table = self.root_table(gfn);
+        for above in (level..P::LEVELS).rev() {
+            let entry = slot(tables.words(table), gfn, above)?;
+            let word = P::from_word(entry.load(Ordering::Relaxed));
+            let PteKind::Table(next) = word.decode(above) else {
+                return None;
+            };
+            if above == level {
+                return Some((entry, next));
+            }
+            table = next;
+        }
+        None
     }
 
     /// Unmaps all that is mapped in a range, whole leaves at once where they lie within it.
@@ -236,7 +269,9 @@ impl<P: Pte> Stage2<P> {
             if at >= end {
                 break;
             }
-            at += self.unmap_leaf(tables, at, end)?;
+            let count = self.unmap_leaf(tables, at, end)?;
+            self.prune(tables, at);
+            at += count;
         }
         Ok(())
     }
@@ -408,7 +443,7 @@ fn dismantle_table<P: Pte>(
     true
 }
 
-/// Whether a table maps nothing. Only tables of level 0 are looked into: leaves are no larger than what one maps.
+/// Whether a table of entries of this level maps nothing.
 fn is_empty<P: Pte>(tables: &impl Tables, table: Mfn, level: u32) -> bool {
     let mut words = tables.words(table).iter();
     words.all(|word| {

@@ -9,7 +9,6 @@ use crate::hypervisor::Hypervisor;
 use crate::job::Job;
 use crate::lifecycle::State;
 use crate::restore::{Incoming, Origin, Restore, check};
-use crate::save::{KERNEL, RAMDISK};
 use crate::server::Xend;
 use crate::session::Ticket;
 use crate::store::content::Content;
@@ -17,13 +16,12 @@ use alloc::format;
 use alloc::rc::Rc;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
-use mgmt_proto::blob::Digest;
 use mgmt_proto::config::{DomainConfig, ImageSource, check_name};
 use mgmt_proto::messages::{
     ErrorCode, Failure, Reply, RestoreBegin, RestoreCommit, RestoreFromStore, RestoreManifest,
     RestorePut, RestoreStarted,
 };
-use mgmt_proto::snapshot::{MAX_MANIFEST, Manifest};
+use mgmt_proto::snapshot::{KERNEL, MAX_MANIFEST, Manifest, RAMDISK};
 
 fn no_restore(number: u32) -> Failure {
     let sentence = format!("there is no restore {number} in this session");
@@ -131,11 +129,29 @@ impl<H: Hypervisor> Xend<H> {
         let origin = Origin::Store(snapshot);
         match self.begin_restore(origin, &manifest.manifest, wishes, Some(plan)) {
             Ok(key) => {
-                self.wait_for(key, ticket, Goal::Created(Vec::new()), None);
+                self.wait_for(key, ticket, Goal::Created(self.lost_images(key)), None);
                 None
             }
             Err(failure) => Some(Err(failure)),
         }
+    }
+
+    /// What to warn of about a restored domain: it runs, but a reboot builds it anew.
+    fn lost_images(&self, key: Key) -> Vec<String> {
+        let Some(domain) = self.table.get(key) else {
+            return Vec::new();
+        };
+        let images = [
+            (KERNEL, Some(&domain.plan.kernel)),
+            (RAMDISK, domain.plan.ramdisk.as_ref()),
+        ];
+        let lost = images.into_iter().filter_map(|(what, content)| match content {
+            Some(Content::Lost { name, .. }) => Some(format!(
+                "its {what} '{name}' is not on this host: the domain runs, but a reboot will end it"
+            )),
+            _ => None,
+        });
+        lost.collect()
     }
 
     /// Checks a manifest and gives a new domain the job of being restored.
@@ -173,10 +189,9 @@ impl<H: Hypervisor> Xend<H> {
     /// What a restored domain is built from when it reboots.
     fn plan_from(&mut self, manifest: &Manifest, config: DomainConfig) -> Plan<H::Frames> {
         let mut find = |name: &str, source: &ImageSource| {
-            let bytes = manifest.extra(name).and_then(|bytes| bytes.try_into().ok());
             let lost = Content::Lost {
                 name: source.to_string(),
-                id: bytes.map(Digest),
+                id: manifest.image(name),
             };
             match source {
                 ImageSource::Boot(name) => self
@@ -232,7 +247,7 @@ impl<H: Hypervisor> Xend<H> {
         };
         match result {
             Ok(()) => {
-                self.wait_for(key, ticket, Goal::Created(Vec::new()), None);
+                self.wait_for(key, ticket, Goal::Created(self.lost_images(key)), None);
                 None
             }
             Err(failure) => Some(Err(failure)),
