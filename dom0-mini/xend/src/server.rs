@@ -26,6 +26,8 @@ use mgmt_proto::messages::{
 };
 
 /// xend's name and version.
+const SECOND_NS: u64 = 1_000_000_000;
+
 pub(crate) const NAME: &str = concat!("xend ", env!("CARGO_PKG_VERSION"));
 
 /// The management server.
@@ -86,9 +88,30 @@ impl<H: Hypervisor> Xend<H> {
             };
             xend.log_at(level, &format!("{remark}"));
         }
+        xend.set_wall_clock();
         xend.adopt_domains();
         xend.settle();
         xend
+    }
+
+    /// Tells the hypervisor, and so every guest, what the host's clock says.
+    fn set_wall_clock(&mut self) {
+        let Some(wall_ns) = self.now.wall_ns else {
+            self.log_at(
+                Level::Warning,
+                "the host has no real-time clock: guests' dates begin in 1970",
+            );
+            return;
+        };
+        let base_ns = wall_ns.saturating_sub(self.now.mono_ns);
+        let (seconds, rest) = (base_ns / SECOND_NS, base_ns % SECOND_NS);
+        let rest = u32::try_from(rest).unwrap_or(0);
+        if let Err(errno) = self.hypervisor.set_wall_clock(seconds, rest) {
+            self.log_at(
+                Level::Error,
+                &format!("the wall clock is not set: {errno:?}"),
+            );
+        }
     }
 
     /// Takes in what happened. Short: long work is left for [`Xend::work`].

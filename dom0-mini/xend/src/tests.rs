@@ -1,6 +1,7 @@
 //! xend driven as its shell drives it, with real messages, over a hypervisor of ordinary memory.
 
 mod blobs;
+mod clock;
 mod lifecycle;
 mod robustness;
 mod snapshots;

@@ -49,7 +49,8 @@ impl Hypervisor for Fake {
         })
     }
 
-    fn set_wall_clock(&mut self, _: u64, _: u32) -> Answer<()> {
+    fn set_wall_clock(&mut self, seconds: u64, nanoseconds: u32) -> Answer<()> {
+        self.machine()?.wall_clock = Some((seconds, nanoseconds));
         Ok(())
     }
 

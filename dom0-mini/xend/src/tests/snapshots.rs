@@ -7,10 +7,11 @@ use hv_abi::layout::arm::RAM0_BASE;
 use hv_abi::xen::hvm::param;
 use mgmt_proto::blob::{Chunk, Digest};
 use mgmt_proto::messages::{
-    ConsoleWrite, ErrorCode, Failure, Reply, RequestBody, RestoreBegin, RestoreCommit,
+    ConsoleWrite, Created, ErrorCode, Failure, Reply, RequestBody, RestoreBegin, RestoreCommit,
     RestoreFromStore, RestoreManifest, RestorePut, SaveCommit, SaveManifest, SaveRead, SaveToStore,
 };
 use mgmt_proto::snapshot::{Manifest, RootHasher};
+use std::format;
 use std::string::String;
 use std::vec::Vec;
 
@@ -74,6 +75,10 @@ pub(super) fn save(world: &mut World, name: &str) -> Result<File, Failure> {
 }
 
 pub(super) fn restore(world: &mut World, file: &File, name: Option<&str>) -> Result<u16, Failure> {
+    restored(world, file, name).map(|created| created.domid)
+}
+
+fn restored(world: &mut World, file: &File, name: Option<&str>) -> Result<Created, Failure> {
     let begin = RestoreBegin {
         manifest_length: file.manifest.len() as u32,
         paused: false,
@@ -103,7 +108,7 @@ pub(super) fn restore(world: &mut World, file: &File, name: Option<&str>) -> Res
     }
     let root = file.root();
     match world.ask(RequestBody::RestoreCommit(RestoreCommit { restore, root }))? {
-        Reply::Created(created) => Ok(created.domid),
+        Reply::Created(created) => Ok(created),
         other => panic!("{other:?}"),
     }
 }
@@ -238,9 +243,12 @@ fn a_domain_restored_from_a_file_reboots_if_its_kernel_is_at_hand() {
     let mut world = World::new();
     busy_domain(&mut world);
     let file = save(&mut world, "guest").unwrap();
-    let domid = restore(&mut world, &file, None).unwrap();
     world.upload(1, &kernel()).unwrap();
     world.upload(1, &ramdisk()).unwrap();
+    let Created {
+        domid, warnings, ..
+    } = restored(&mut world, &file, None).unwrap();
+    assert!(warnings.is_empty(), "{warnings:?}");
     world.stop(domid, ShutdownReason::REBOOT);
     assert_eq!(world.list(), [("guest".into(), "blocked")]);
     world.ask(RequestBody::Destroy(by_name("guest"))).unwrap();
@@ -248,7 +256,12 @@ fn a_domain_restored_from_a_file_reboots_if_its_kernel_is_at_hand() {
     world.assert_clean("the kernel is released");
 
     let mut world = World::new();
-    let domid = restore(&mut world, &file, None).unwrap();
+    let Created {
+        domid, warnings, ..
+    } = restored(&mut world, &file, None).unwrap();
+    let lost =
+        |what| format!("its {what} is not on this host: the domain runs, but a reboot will end it");
+    assert_eq!(warnings, [lost("kernel '/k'"), lost("ramdisk '/r'")]);
     world.stop(domid, ShutdownReason::REBOOT);
     assert!(
         world.list().is_empty(),
