@@ -1,153 +1,14 @@
 //! The lives of domains on a booted machine, through `xenman`: one machine for all of these tests.
-//!
-//! Tests run one after the other and leave nothing behind: each ends with the free memory it began with.
 
 use std::fs;
-use std::panic::resume_unwind;
-use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::path::Path;
 use std::thread;
 use std::time::{Duration, SystemTime};
 
-use harness::bundle::Bundle;
-use harness::host::Host;
 use harness::images::Images;
-use harness::machine::Machine;
-use harness::operator::{Operator, Trouble, wait};
+use harness::operator::wait;
 
-const MACHINE_LIMIT: Duration = Duration::from_secs(3600);
-const SOON: Duration = Duration::from_secs(30);
-const LINUX_BOOT: Duration = Duration::from_secs(240);
-const SMALL_MIB: u32 = 8;
-
-static MACHINE: Mutex<Option<Host>> = Mutex::new(None);
-
-/// Boots the machine, if a test before has not, and runs a test on it.
-///
-/// A test that fails may leave anything behind, so the machine goes with it and the next test gets a new one. The
-/// machine is also what `cargo test` leaves for the operating system to end: it dies with this program.
-fn on_machine(test: impl FnOnce(&Stage<'_>) -> Result<(), Trouble>) {
-    let mut machine: MutexGuard<'_, _> = MACHINE.lock().unwrap_or_else(PoisonError::into_inner);
-    let host = machine.take().unwrap_or_else(boot);
-    let stage = Stage::new(&host);
-    let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-        test(&stage)?;
-        stage.clean()
-    }));
-    match outcome {
-        Ok(Ok(())) => *machine = Some(host),
-        Ok(Err(trouble)) => panic!("{trouble}"),
-        Err(panic) => {
-            host.emulator().keep_log("suite");
-            resume_unwind(panic)
-        }
-    }
-}
-
-fn boot() -> Host {
-    let images = Images::of_workspace();
-    let folder = tempfile::tempdir().expect("there is room for a bundle");
-    let archive = folder.path().join("bundle.cpio");
-    let mut bundle = Bundle::new(&images.dom0()).expect("Domain-0 was built");
-    for name in ["Image", "initrd.gz"] {
-        let file = images.debian().join(name);
-        bundle.add(name, &file).expect("Debian was fetched");
-    }
-    bundle.write(&archive).expect("the bundle is written");
-    let machine = Machine::qemu_virt(images.hypervisor(), archive);
-    Host::boot(&machine, MACHINE_LIMIT).unwrap_or_else(|error| panic!("{error}"))
-}
-
-/// A machine, as a test finds it.
-struct Stage<'a> {
-    operator: Operator<'a>,
-    host: &'a Host,
-    free_kib: u64,
-}
-
-impl<'a> Stage<'a> {
-    fn new(host: &'a Host) -> Self {
-        let operator = Operator::new(host);
-        let free_kib = operator.info("free_kib").expect("xend answers");
-        Self {
-            operator,
-            host,
-            free_kib,
-        }
-    }
-
-    /// Nothing that the test made is there any more.
-    fn clean(&self) -> Result<(), Trouble> {
-        self.operator.free_again(self.free_kib, SOON)
-    }
-
-    fn file(&self, name: &str) -> PathBuf {
-        self.host.folder().join(name)
-    }
-
-    /// Writes a configuration and returns its path.
-    fn configuration(&self, name: &str, kernel: &Path, more: &str) -> String {
-        let file = self.file(&format!("{name}.cfg"));
-        let text = format!(
-            "name = \"{name}\"\nkernel = \"{}\"\n{more}\n",
-            kernel.display()
-        );
-        fs::write(&file, text).expect("the configuration is written");
-        file.to_string_lossy().into_owned()
-    }
-
-    /// Writes the configuration of a domain with one of our own guests.
-    fn small(&self, name: &str, guest: &str, more: &str) -> String {
-        let kernel = Images::of_workspace().guest(guest);
-        self.configuration(name, &kernel, &format!("memory = {SMALL_MIB}\n{more}"))
-    }
-
-    fn create_small(&self, name: &str, guest: &str, more: &str) -> Result<(), Trouble> {
-        let file = self.small(name, guest, more);
-        self.operator.run(&["create", &file]).map(drop)
-    }
-
-    fn do_to(&self, verb: &str, name: &str) -> Result<(), Trouble> {
-        self.operator.run(&[verb, name]).map(drop)
-    }
-
-    /// The number of the last whole `tick N` on a ticker's console.
-    fn ticks(&self, name: &str) -> Result<u64, Trouble> {
-        let said = self.operator.said(name)?;
-        Ok(last_tick(&said).unwrap_or(0))
-    }
-
-    fn ticks_go_on(&self, name: &str) -> Result<(), Trouble> {
-        let before = self.ticks(name)?;
-        wait(
-            SOON,
-            &format!("{name} does not tick after {before}"),
-            || Ok(self.ticks(name)? > before + 2),
-        )
-    }
-
-    fn is(&self, name: &str, states: &[&str]) -> Result<(), Trouble> {
-        let what = format!("{name} is not {}", states.join(" or "));
-        wait(SOON, &what, || {
-            let state = self.operator.state(name)?;
-            Ok(state.is_some_and(|state| states.contains(&state.as_str())))
-        })
-    }
-}
-
-fn last_tick(said: &str) -> Option<u64> {
-    let whole = said.rsplit_once('\n')?.0;
-    let lines = whole.lines().rev();
-    lines
-        .filter_map(|line| line.trim_end().strip_prefix("tick ")?.parse().ok())
-        .next()
-}
-
-fn contains(text: &str, words: &[&str]) {
-    for word in words {
-        assert!(text.contains(word), "{word:?} is not in {text:?}");
-    }
-}
+use crate::stage::{LINUX_BOOT, SMALL_MIB, SOON, contains, on_machine};
 
 #[test]
 fn the_parts_of_memory_add_up() {
@@ -491,10 +352,4 @@ fn debian_switches_off_and_reboots_from_inside() {
         console.send("poweroff\n")?;
         stage.operator.gone("inside", SOON)
     });
-}
-
-#[test]
-fn the_last_whole_tick_counts() {
-    assert_eq!(last_tick("tick 8\r\ntick 9\r\nti"), Some(9));
-    assert_eq!(last_tick("tick 1"), None);
 }

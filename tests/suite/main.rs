@@ -3,3 +3,4 @@
 
 mod debian;
 mod lifecycle;
+mod stage;
