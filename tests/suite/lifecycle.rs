@@ -1,14 +1,12 @@
 //! The lives of domains on a booted machine, through `xenman`: one machine for all of these tests.
 
 use std::fs;
-use std::path::Path;
 use std::thread;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use harness::images::Images;
 use harness::operator::wait;
 
-use crate::stage::{LINUX_BOOT, SMALL_MIB, SOON, contains, on_machine};
+use crate::stage::{SMALL_MIB, SOON, contains, on_machine};
 
 #[test]
 fn the_parts_of_memory_add_up() {
@@ -267,89 +265,15 @@ fn twelve_domains_run_side_by_side() {
 #[test]
 fn domains_that_come_and_go_leave_all_memory_free() {
     on_machine(|stage| {
-        for _ in 0..10 {
+        for _ in 0..100 {
             stage.create_small("cycle", "ticker", "")?;
             stage.do_to("destroy", "cycle")?;
         }
-        for _ in 0..5 {
-            let file = stage.small("cycle", "hello", "");
+        stage.clean()?;
+        let file = stage.small("cycle", "hello", "");
+        for _ in 0..50 {
             stage.operator.refused(&["create", &file, "memory=4096"])?;
         }
         stage.clean()
-    });
-}
-
-#[test]
-fn debian_lives_a_whole_life() {
-    on_machine(|stage| {
-        // From the boot bundle: a domain restored from a file is rebooted from what the host has.
-        let more = "memory = 192\nramdisk = \"boot:initrd.gz\"\nextra = \"console=hvc0\"";
-        let file = stage.configuration("debian", Path::new("boot:Image"), more);
-        stage.operator.run(&["create", &file])?;
-        let mut console = stage.operator.console("debian")?;
-        contains(&console.line("GUEST-UP", LINUX_BOOT)?, &["hypervisor=xen"]);
-        assert_eq!(console.ask("expr 6 \\* 7")?, "42");
-        let pause = console.ask_number("counter")?;
-
-        let saved = stage.file("debian.save");
-        let saved = saved.to_string_lossy();
-        let before = [
-            console.ask_number("cut -d. -f1 /proc/uptime")?,
-            console.ask_number("date +%s")?,
-        ];
-        let host_s = SystemTime::UNIX_EPOCH.elapsed().expect("it is after 1970");
-        assert!(
-            before[1].abs_diff(host_s.as_secs()) < 600,
-            "Linux does not know the time: {} for {host_s:?}",
-            before[1]
-        );
-        stage
-            .operator
-            .run_within(&["save", "debian", &saved], LINUX_BOOT)?;
-        drop(console);
-        thread::sleep(Duration::from_secs(5));
-        stage
-            .operator
-            .run_within(&["restore", &saved], LINUX_BOOT)?;
-        let mut console = stage.operator.console("debian")?;
-        let date = console.ask_number("date +%s")?;
-        let uptime = console.ask_number("cut -d. -f1 /proc/uptime")?;
-        let counter = console.ask_number("counter")?;
-        assert!(
-            counter >= pause,
-            "the counter went from {pause} to {counter}"
-        );
-        let (guest, shown) = (uptime - before[0], date - before[1]);
-        assert!(
-            shown <= guest + 1,
-            "{guest} s passed, the date moved by {shown} s"
-        );
-
-        stage.operator.run(&["reboot", "debian"])?;
-        console.line("GUEST-UP", LINUX_BOOT)?;
-        assert!(console.ask_number("cut -d. -f1 /proc/uptime")? < uptime + 1);
-        stage
-            .operator
-            .run_within(&["shutdown", "-w", "debian"], LINUX_BOOT)?;
-        stage.operator.gone("debian", SOON)
-    });
-}
-
-#[test]
-fn debian_switches_off_and_reboots_from_inside() {
-    on_machine(|stage| {
-        let debian = Images::of_workspace().debian();
-        let more = format!(
-            "memory = 128\nramdisk = \"{}\"\nextra = \"console=hvc0 quiet\"",
-            debian.join("initrd.gz").display()
-        );
-        let file = stage.configuration("inside", &debian.join("Image"), &more);
-        stage.operator.run(&["create", &file])?;
-        let mut console = stage.operator.console("inside")?;
-        console.line("GUEST-UP", LINUX_BOOT)?;
-        console.send("reboot\n")?;
-        console.line("GUEST-UP", LINUX_BOOT)?;
-        console.send("poweroff\n")?;
-        stage.operator.gone("inside", SOON)
     });
 }

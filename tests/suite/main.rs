@@ -2,5 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod debian;
+mod faults;
 mod lifecycle;
+mod linux;
 mod stage;

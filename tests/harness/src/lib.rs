@@ -15,4 +15,5 @@ pub mod images;
 pub mod machine;
 pub mod operator;
 pub mod process;
+pub mod random;
 pub mod serial;

@@ -1,0 +1,169 @@
+//! Debian's Linux as a domain.
+
+use std::path::Path;
+use std::thread;
+use std::time::{Duration, SystemTime};
+
+use harness::images::Images;
+use harness::operator::{Console, Trouble};
+
+use crate::stage::{Board, LINUX_BOOT, SOON, Stage, contains, on_machine};
+
+/// The configuration of a domain with Debian from the boot bundle.
+fn bundled(stage: &Stage<'_>, name: &str, memory_mib: u32) -> String {
+    let more = format!(
+        "memory = {memory_mib}\nramdisk = \"boot:initrd.gz\"\nextra = \"console=hvc0 quiet\""
+    );
+    stage.configuration(name, Path::new("boot:Image"), &more)
+}
+
+/// Creates a domain and waits for its shell.
+fn up(stage: &Stage<'_>, name: &str, file: &str) -> Result<Console, Trouble> {
+    stage.operator.run_within(&["create", file], LINUX_BOOT)?;
+    let console = stage.operator.console(name)?;
+    contains(&console.line("GUEST-UP", LINUX_BOOT)?, &["hypervisor=xen"]);
+    Ok(console)
+}
+
+#[test]
+fn debian_lives_a_whole_life() {
+    on_machine(|stage| {
+        let mut console = up(stage, "debian", &bundled(stage, "debian", 192))?;
+        assert_eq!(console.ask("expr 6 \\* 7")?, "42");
+        let pause = console.ask_number("counter")?;
+
+        let saved = stage.file("debian.save");
+        let saved = saved.to_string_lossy();
+        let before = [
+            console.ask_number("cut -d. -f1 /proc/uptime")?,
+            console.ask_number("date +%s")?,
+        ];
+        let host_s = SystemTime::UNIX_EPOCH.elapsed().expect("it is after 1970");
+        assert!(
+            before[1].abs_diff(host_s.as_secs()) < 600,
+            "Linux does not know the time: {} for {host_s:?}",
+            before[1]
+        );
+        stage
+            .operator
+            .run_within(&["save", "debian", &saved], LINUX_BOOT)?;
+        drop(console);
+        thread::sleep(Duration::from_secs(5));
+        stage
+            .operator
+            .run_within(&["restore", &saved], LINUX_BOOT)?;
+        let mut console = stage.operator.console("debian")?;
+        let date = console.ask_number("date +%s")?;
+        let uptime = console.ask_number("cut -d. -f1 /proc/uptime")?;
+        let counter = console.ask_number("counter")?;
+        assert!(
+            counter >= pause,
+            "the counter went from {pause} to {counter}"
+        );
+        let (guest, shown) = (uptime - before[0], date - before[1]);
+        assert!(
+            shown <= guest + 1,
+            "{guest} s passed, the date moved by {shown} s"
+        );
+
+        stage.operator.run(&["reboot", "debian"])?;
+        console.line("GUEST-UP", LINUX_BOOT)?;
+        assert!(console.ask_number("cut -d. -f1 /proc/uptime")? < uptime + 1);
+        stage
+            .operator
+            .run_within(&["shutdown", "-w", "debian"], LINUX_BOOT)?;
+        stage.operator.gone("debian", SOON)
+    });
+}
+
+#[test]
+fn debian_switches_off_and_reboots_from_inside() {
+    on_machine(|stage| {
+        // From files: a domain that is uploaded, of the least memory.
+        let debian = Images::of_workspace().debian();
+        let more = format!(
+            "memory = 128\nramdisk = \"{}\"\nextra = \"console=hvc0 quiet\"",
+            debian.join("initrd.gz").display()
+        );
+        let file = stage.configuration("inside", &debian.join("Image"), &more);
+        let mut console = up(stage, "inside", &file)?;
+        console.send("reboot\n")?;
+        console.line("GUEST-UP", LINUX_BOOT)?;
+        console.send("poweroff\n")?;
+        stage.operator.gone("inside", SOON)
+    });
+}
+
+#[test]
+fn a_debian_restored_from_a_file_is_rebooted_from_the_kernel_that_is_still_there() {
+    on_machine(|stage| {
+        let debian = Images::of_workspace().debian();
+        let more = format!(
+            "memory = 128\nramdisk = \"{}\"\nextra = \"console=hvc0 quiet\"",
+            debian.join("initrd.gz").display()
+        );
+        let file = stage.configuration("moved", &debian.join("Image"), &more);
+        drop(up(stage, "moved", &file)?);
+        let saved = stage.file("moved.save");
+        let saved = saved.to_string_lossy();
+        let save = ["save", "moved", &saved];
+        stage.operator.run_within(&save, LINUX_BOOT)?;
+        stage
+            .operator
+            .run_within(&["restore", &saved], LINUX_BOOT)?;
+        let mut console = stage.operator.console("moved")?;
+        console.send("reboot\n")?;
+        console.line("GUEST-UP", LINUX_BOOT)?;
+        stage.do_to("destroy", "moved")
+    });
+}
+
+#[test]
+fn two_debians_live_side_by_side() {
+    on_machine(|stage| {
+        drop(up(stage, "first", &bundled(stage, "first", 128))?);
+        let mut second = up(stage, "second", &bundled(stage, "second", 160))?;
+        let saved = stage.file("first.save");
+        let saved = saved.to_string_lossy();
+        let before = second.ask_number("counter")?;
+        let save = ["save", "first", &saved];
+        stage.operator.run_within(&save, LINUX_BOOT)?;
+        assert!(second.ask_number("counter")? >= before);
+        stage
+            .operator
+            .run_within(&["restore", &saved], LINUX_BOOT)?;
+        let mut first = stage.operator.console("first")?;
+        assert_eq!(first.ask("expr 40 + 2")?, "42");
+        assert_eq!(second.ask("expr 20 + 1")?, "21");
+        stage.do_to("destroy", "first")?;
+        assert!(second.ask_number("counter")? >= before);
+        stage.do_to("destroy", "second")
+    });
+}
+
+#[test]
+fn debians_that_come_and_go_leave_all_memory_free() {
+    on_machine(|stage| {
+        for round in 0..10 {
+            let _console = up(stage, "round", &bundled(stage, "round", 128))?;
+            stage.do_to("destroy", "round")?;
+            let outcome = stage.clean();
+            outcome.map_err(|trouble| Trouble(format!("round {round}: {trouble}")))?;
+        }
+        Ok(())
+    });
+}
+
+/// A machine with room for a large domain.
+static LARGE: Board = Board::new(|machine| machine.memory_mib = 4096);
+
+#[test]
+fn debian_uses_three_gib() {
+    LARGE.run(|stage| {
+        let mut console = up(stage, "large", &bundled(stage, "large", 3072))?;
+        let kib = console.ask_number("grep MemTotal /proc/meminfo")?;
+        assert!((2_900_000..=3 << 20).contains(&kib), "{kib} KiB");
+        stage.do_to("shutdown", "large")?;
+        stage.operator.gone("large", SOON)
+    });
+}
