@@ -12,6 +12,7 @@ mod ci;
 mod command;
 mod demo;
 mod failure;
+mod fuzz;
 mod guest;
 mod image;
 mod initramfs;
@@ -42,6 +43,7 @@ enum Verb {
     CheckDeps(check_deps::CheckDeps),
     Ci(ci::Ci),
     Demo(demo::Demo),
+    Fuzz(fuzz::Fuzz),
     Guest(guest::Guest),
     Run(run::Run),
     Soak(soak::Soak),
@@ -57,6 +59,7 @@ fn main() {
         Verb::CheckDeps(verb) => verb.run(),
         Verb::Ci(verb) => verb.run(),
         Verb::Demo(verb) => verb.run(),
+        Verb::Fuzz(verb) => verb.run(),
         Verb::Guest(verb) => verb.run(),
         Verb::Run(verb) => verb.run(),
         Verb::Soak(verb) => verb.run(),

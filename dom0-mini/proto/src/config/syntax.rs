@@ -394,6 +394,11 @@ impl<'a> Parser<'a> {
                         .source
                         .error(open, "the string is not closed", Some(remedy)));
                 }
+                Some('\0') => {
+                    let message = "a string cannot hold a zero byte";
+                    let remedy = "is this a text file?";
+                    return Err(self.source.error(at, message, Some(remedy.into())));
+                }
                 Some(c) => text.push(c),
             }
         }

@@ -254,6 +254,7 @@ fn syntax_errors_name_place_cause_and_remedy() {
             "control character 0x01",
             "memory = 256",
         ),
+        ("a = 'b\0'", "1:7", "zero byte", "text file"),
         (
             "a = 1\na += 'b'",
             "2:6",

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::vec::Vec;
 
 use hv_abi::FRAME_SIZE;
+use zerocopy::FromZeros;
 
 use super::{COUNTER_HZ, RAM_START, lock};
 use crate::arch::{Gfn, Host, HostFacts, HostInterrupt, MachinePower, Mfn, Words};
@@ -56,11 +57,14 @@ const INVALIDATIONS_KEPT: usize = 256;
 
 impl FakeHost {
     /// A machine with that many frames of RAM from [`RAM_START`] on.
+    ///
+    /// # Panics
+    /// If there is no memory for it.
     #[must_use]
     pub fn new(frames: usize) -> Self {
-        let frame = || [const { AtomicU64::new(0) }; 512];
         Self {
-            ram: (0..frames).map(|_| frame()).collect(),
+            // Zeroed by the allocator: RAM that is never touched costs nothing.
+            ram: <[Words]>::new_box_zeroed_with_elems(frames).expect("memory for a machine"),
             shared: (0..frames).map(|_| AtomicBool::new(false)).collect(),
             now_ns: AtomicU64::new(1_000_000),
             state: Mutex::default(),
