@@ -2,19 +2,20 @@
 
 const HEADER: usize = 110;
 
-/// The content of the member called `name` (a leading `./` does not count).
+/// The content of the member called `name`.
 pub(crate) fn file(bundle: &'static [u8], name: &str) -> Option<&'static [u8]> {
+    let mut members = files(bundle);
+    members.find_map(|(member, content)| (member == name).then_some(content))
+}
+
+/// All members: their names (a leading `./` does not count) and contents.
+pub(crate) fn files(bundle: &'static [u8]) -> impl Iterator<Item = (&'static str, &'static [u8])> {
     let mut rest = bundle;
-    while let Some((member, content, next)) = member(rest) {
-        if member == "TRAILER!!!" {
-            return None;
-        }
-        if member.trim_start_matches("./") == name {
-            return Some(content);
-        }
+    core::iter::from_fn(move || {
+        let (name, content, next) = member(rest)?;
         rest = next;
-    }
-    None
+        (name != "TRAILER!!!").then(|| (name.trim_start_matches("./"), content))
+    })
 }
 
 /// Splits off the first member: name, content, what follows.

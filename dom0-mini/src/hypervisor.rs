@@ -4,6 +4,7 @@ use crate::hw::hypercall::{call, call_filling, call_reading, call_reading_at, ca
 use crate::hw::memory::{ClaimedFrames, GrantedPage};
 use crate::hw::{heap, hypercall};
 use crate::random::Random;
+use alloc::vec::Vec;
 use hv_abi::control::domain::{self, CreateDomain, DomainInfo, ShutdownReason};
 use hv_abi::control::host::{self, HostInfo, LogWindow};
 use hv_abi::control::memory::{self, Copy, Extent};
@@ -324,6 +325,12 @@ impl Hypervisor for Calls {
 
     fn bundle_file(&self, name: &str) -> Option<&'static [u8]> {
         crate::bundle::file(self.bundle, name)
+    }
+
+    fn bundle_names(&self) -> Vec<&'static str> {
+        crate::bundle::files(self.bundle)
+            .map(|(name, _)| name)
+            .collect()
     }
 
     fn random(&mut self, into: &mut [u8]) {

@@ -16,6 +16,8 @@ mod check;
 pub const REGISTERS_MAX: usize = 8;
 /// Interrupts of a device at most; more are ignored.
 pub const INTERRUPTS_MAX: usize = 8;
+/// Interrupt controllers at most; interrupts of more are not read.
+pub const CONTROLLERS_MAX: usize = 32;
 /// Nodes within nodes, the root included, at most.
 pub const DEPTH_MAX: usize = 16;
 /// Bytes of a blob at most: what boot loaders pass is far smaller.
@@ -63,10 +65,20 @@ pub struct Interrupt {
 }
 
 /// A validated tree.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Tree<'a> {
     fdt: Fdt<'a>,
     blob: &'a [u8],
+    /// Whom `interrupt-parent` can name. Looked for once: every interrupt asks.
+    controllers: heapless::Vec<Controller, CONTROLLERS_MAX>,
+}
+
+/// An interrupt controller.
+#[derive(Clone, Copy, Debug)]
+struct Controller {
+    handle: u64,
+    /// Cells of an interrupt specifier.
+    cells: usize,
 }
 
 impl<'a> Tree<'a> {
@@ -80,7 +92,12 @@ impl<'a> Tree<'a> {
         Checked::new(blob).map_err(|_| FdtError::Malformed)?;
         check::structure(blob)?;
         let fdt = Fdt::new(blob).map_err(|_| FdtError::Header)?;
-        Ok(Self { fdt, blob })
+        let controllers = fdt.all_nodes().map(Node).filter_map(Controller::of);
+        Ok(Self {
+            fdt,
+            blob,
+            controllers: controllers.take(CONTROLLERS_MAX).collect(),
+        })
     }
 
     /// Its bytes.
@@ -108,6 +125,7 @@ impl<'a> Tree<'a> {
     pub fn visit<'t>(&'t self, see: &mut dyn FnMut(&Device<'_, 't, 'a>) -> bool) {
         if let Some(root) = self.root() {
             let device = Device {
+                tree: self,
                 node: root,
                 parent: None,
             };
@@ -267,6 +285,7 @@ impl<'a> Node<'_, 'a> {
 /// A node and where it is in the tree.
 #[derive(Clone, Copy, Debug)]
 pub struct Device<'p, 't, 'a> {
+    tree: &'t Tree<'a>,
     /// The node.
     pub node: Node<'t, 'a>,
     parent: Option<&'p Device<'p, 't, 'a>>,
@@ -319,18 +338,12 @@ impl<'t, 'a> Device<'_, 't, 'a> {
 
     /// Cells of an interrupt specifier: said by the interrupt parent, which is inherited.
     fn interrupt_cells(&self) -> Option<usize> {
-        let (handle, tree) = match self.node.number("interrupt-parent") {
-            Some(handle) => (handle, self.top()),
-            None => return self.parent?.interrupt_cells(),
+        let Some(handle) = self.node.number("interrupt-parent") else {
+            return self.parent?.interrupt_cells();
         };
-        let handle = u32::try_from(handle).ok()?;
-        let controller = find_handle(tree, handle)?;
-        let cells = controller.number("#interrupt-cells")?;
-        usize::try_from(cells).ok().filter(|n| (1..=4).contains(n))
-    }
-
-    fn top(&self) -> Node<'t, 'a> {
-        self.parent.map_or(self.node, Device::top)
+        let mut controllers = self.tree.controllers.iter();
+        let controller = controllers.find(|controller| controller.handle == handle)?;
+        Some(controller.cells)
     }
 
     /// Translates an address on the bus that this node is.
@@ -369,17 +382,23 @@ fn visit_below<'t, 'a>(
     if see(device) {
         return true;
     }
-    let parent = Some(device);
+    let below = |node| Device {
+        tree: device.tree,
+        node,
+        parent: Some(device),
+    };
     let mut children = device.node.0.children().map(Node);
-    children.any(|node| !node.is_disabled() && visit_below(&Device { node, parent }, see))
+    children.any(|node| !node.is_disabled() && visit_below(&below(node), see))
 }
 
-fn find_handle<'t, 'a>(node: Node<'t, 'a>, handle: u32) -> Option<Node<'t, 'a>> {
-    if node.number("phandle") == Some(u64::from(handle)) {
-        return Some(node);
+impl Controller {
+    fn of(node: Node<'_, '_>) -> Option<Self> {
+        let cells = usize::try_from(node.number("#interrupt-cells")?).ok()?;
+        Some(Self {
+            handle: node.number("phandle")?,
+            cells: Some(cells).filter(|n| (1..=4).contains(n))?,
+        })
     }
-    let mut children = node.0.children().map(Node);
-    children.find_map(|child| find_handle(child, handle))
 }
 
 /// Whether a node's name is `wanted`, with or without its unit address.

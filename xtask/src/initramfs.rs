@@ -24,7 +24,15 @@ halt() { /sbin/halt; }
 const COUNTER: &str =
     "#!/bin/sh\nwhile :; do read -r n </run/counter && echo \"COUNTER $n\" && exit; done\n";
 
-const FOLDERS: [&str; 14] = [
+/// Programs that do nothing but execute one instruction that has no effect and that nothing else uses; whoever counts
+/// instructions looks for it (xtask/plugin/count.c).
+const MARKS: [(&str, u32); 3] = [
+    ("up", 0xAA1B_037B),
+    ("begin", 0xAA1A_035A),
+    ("end", 0xAA19_0339),
+];
+
+const FOLDERS: [&str; 15] = [
     "bin",
     "sbin",
     "usr",
@@ -39,6 +47,7 @@ const FOLDERS: [&str; 14] = [
     "etc",
     "lib",
     "lib/modules",
+    "lib/marks",
 ];
 /// Debian's kernel has the Xen front-ends for disk and network as modules.
 const MODULES: [&str; 2] = ["xen-blkfront", "xen-netfront"];
@@ -61,9 +70,42 @@ pub(crate) fn make(root: &Path) -> Outcome<Vec<u8>> {
         let script = format!("#!/bin/sh\nexec /bin/busybox {verb} -f\n");
         archive.program(&format!("sbin/{verb}"), script.as_bytes());
     }
+    for (name, instruction) in MARKS {
+        archive.program(&format!("lib/marks/{name}"), &mark(instruction));
+    }
     archive.file("etc/profile", PROFILE.as_bytes());
     add_modules(&mut archive, &root.join("lib/modules"))?;
     Ok(gzip(&archive.finish()))
+}
+
+/// A static ELF file for arm64 Linux that executes an instruction and exits.
+fn mark(instruction: u32) -> Vec<u8> {
+    const BASE: u64 = 0x1_0000;
+    const HEADERS: u64 = 64 + 56;
+    // exit(0): mov x8, #93; mov x0, #0; svc #0.
+    let code = [instruction, 0xD280_0BA8, 0xD280_0000, 0xD400_0001];
+    let size = HEADERS + 4 * code.len() as u64;
+    let mut file = b"\x7fELF\x02\x01\x01".to_vec();
+    file.resize(16, 0);
+    let halves = |file: &mut Vec<u8>, values: &[u16]| {
+        values
+            .iter()
+            .for_each(|value| file.extend(value.to_le_bytes()));
+    };
+    let words = |file: &mut Vec<u8>, values: &[u64]| {
+        values
+            .iter()
+            .for_each(|value| file.extend(value.to_le_bytes()));
+    };
+    // An executable for machine 183 (AArch64), version 1; entry, program headers at 64, no sections.
+    halves(&mut file, &[2, 183, 1, 0]);
+    words(&mut file, &[BASE + HEADERS, 64, 0]);
+    halves(&mut file, &[0, 0, 64, 56, 1, 64, 0, 0]);
+    // All of the file, readable and executable.
+    halves(&mut file, &[1, 0, 5, 0]);
+    words(&mut file, &[0, BASE, BASE, size, size, 0x1000]);
+    code.iter().for_each(|word| file.extend(word.to_le_bytes()));
+    file
 }
 
 fn add_modules(archive: &mut Writer, folder: &Path) -> Outcome {
@@ -200,6 +242,18 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let failure = load_order(&files_under(dir.path()).unwrap()).unwrap_err();
         assert!(failure.to_string().contains("xen-blkfront"));
+    }
+
+    #[test]
+    fn a_mark_is_an_elf_file_that_executes_its_instruction_first() {
+        let file = mark(0xAA1B_037B);
+        let elf = elf::ElfBytes::<elf::endian::LittleEndian>::minimal_parse(&file).unwrap();
+        assert_eq!(elf.ehdr.e_machine, elf::abi::EM_AARCH64);
+        let segments = elf.segments().unwrap();
+        let segment = segments.iter().next().unwrap();
+        let entry = (elf.ehdr.e_entry - segment.p_vaddr) as usize;
+        assert_eq!(file[entry..entry + 4], 0xAA1B_037B_u32.to_le_bytes());
+        assert_eq!(segment.p_filesz, file.len() as u64);
     }
 
     #[test]

@@ -8,6 +8,7 @@
 //! - Ports are numbers: whoever binds one closes it.
 
 use crate::ring::SharedPage;
+use alloc::vec::Vec;
 use hv_abi::control::domain::{CreateDomain, DomainInfo, ShutdownReason};
 use hv_abi::control::host::HostInfo;
 use hv_abi::control::vcpu::{StartContext, VcpuInfo};
@@ -139,6 +140,8 @@ pub trait Hypervisor {
 
     /// A file of the boot bundle.
     fn bundle_file(&self, name: &str) -> Option<&'static [u8]>;
+    /// The names of all files of the boot bundle.
+    fn bundle_names(&self) -> Vec<&'static str>;
     /// Fills `into` with random bytes.
     fn random(&mut self, into: &mut [u8]);
     /// Use of Domain-0's heap.

@@ -11,6 +11,7 @@ use crate::restore::Restore;
 use crate::save::Save;
 use crate::session::Sessions;
 use crate::xenstore::Xenstore;
+use alloc::boxed::Box;
 use hv_abi::Errno;
 use mgmt_proto::messages::Failure;
 
@@ -22,14 +23,14 @@ pub(crate) struct Workshop<'a, H: Hypervisor> {
     pub(crate) now: Now,
 }
 
-/// A long operation on a domain.
+/// A long operation on a domain. Taken out of its domain and put back for every step, so what is large is boxed.
 pub(crate) enum Job<H: Hypervisor> {
     /// It is built.
     Build(Build),
     /// It is saved.
-    Save(Save<H::Frames>),
+    Save(Box<Save<H::Frames>>),
     /// It is made from a snapshot.
-    Restore(Restore<H::Frames>),
+    Restore(Box<Restore<H::Frames>>),
     /// It is taken apart.
     Destroy(Destroy),
 }

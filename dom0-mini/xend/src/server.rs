@@ -1,6 +1,7 @@
 //! xend as its shell sees it: events in, effects out, one bounded step of work at a time.
 
 mod adopt;
+mod auto;
 mod life;
 mod requests;
 mod waits;
@@ -90,6 +91,7 @@ impl<H: Hypervisor> Xend<H> {
         }
         xend.set_wall_clock();
         xend.adopt_domains();
+        xend.create_from_bundle();
         xend.settle();
         xend
     }

@@ -1,5 +1,6 @@
 //! xend driven as its shell drives it, with real messages, over a hypervisor of ordinary memory.
 
+mod auto;
 mod blobs;
 mod clock;
 mod lifecycle;

@@ -54,6 +54,22 @@ pub fn line(text: fmt::Arguments<'_>) {
     notify();
 }
 
+/// Writes a line to the hypervisor's log.
+pub fn log(text: fmt::Arguments<'_>) {
+    // Logging cannot fail.
+    let _ = Log.write_fmt(text);
+    let _ = Log.write_str("\n");
+}
+
+struct Log;
+
+impl Write for Log {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        emergency(text);
+        Ok(())
+    }
+}
+
 struct Console;
 
 impl Write for Console {

@@ -19,6 +19,8 @@ pub mod gic;
 #[cfg(target_os = "none")]
 pub mod hypercall;
 #[cfg(target_os = "none")]
+pub mod marks;
+#[cfg(target_os = "none")]
 mod mmu;
 #[cfg(target_os = "none")]
 pub mod power;
@@ -50,6 +52,15 @@ macro_rules! guest {
         fn main() {
             eprintln!("bare-metal guest: build it with `cargo xtask build`");
         }
+    };
+}
+
+/// Writes a line to the hypervisor's log, where no console is looked at.
+#[cfg(target_os = "none")]
+#[macro_export]
+macro_rules! log {
+    ($($argument:tt)*) => {
+        $crate::console::log(format_args!($($argument)*))
     };
 }
 

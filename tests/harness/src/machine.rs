@@ -123,19 +123,15 @@ impl Machine {
 
     fn machine_type(&self) -> String {
         let virtualization = if self.virtualization { "on" } else { "off" };
-        let seed = if self.deterministic {
-            ",dtb-randomness=off"
-        } else {
-            ""
-        };
         format!(
-            "virt,virtualization={virtualization},gic-version={}{seed}",
+            "virt,virtualization={virtualization},gic-version={}",
             self.gic
         )
     }
 
     fn add_timing(&self, command: &mut Command) {
         if self.deterministic {
+            // The seed is also what the random numbers in the device tree are made from.
             command.args(["-icount", "shift=0,sleep=off", "-seed", "1"]);
             command.args(["-rtc", "base=2026-01-01T00:00:00,clock=vm"]);
         } else if self.cpus > 1 {
@@ -234,7 +230,7 @@ mod tests {
         let mut machine = Machine::qemu_virt("/hv", "/bundle");
         machine.deterministic = true;
         let line = line(&machine);
-        assert!(line.contains("dtb-randomness=off") && line.contains("-icount shift=0"));
+        assert!(line.contains("-seed 1 ") && line.contains("-icount shift=0"));
         assert!(line.contains("-rtc base="));
     }
 }

@@ -393,6 +393,10 @@ impl Hypervisor for Fake {
         self.0.borrow().bundle.get(name).copied()
     }
 
+    fn bundle_names(&self) -> Vec<&'static str> {
+        self.0.borrow().bundle.keys().copied().collect()
+    }
+
     fn random(&mut self, into: &mut [u8]) {
         let mut machine = self.0.borrow_mut();
         machine.random = machine.random.wrapping_add(1);

@@ -135,7 +135,7 @@ impl<H: Hypervisor> Xend<H> {
         match (job, done) {
             (Job::Build(_), Done::Ready) => self.start(key, EventKind::CREATED),
             (Job::Restore(_), Done::Ready) => self.start(key, EventKind::RESTORED),
-            (Job::Save(save), Done::Stored) => self.stored(key, save),
+            (Job::Save(save), Done::Stored) => self.stored(key, *save),
             (_, Done::Gone) => self.gone(key),
             (_, Done::Ready | Done::Stored) => log::error!("a job ended as another one"),
         }

@@ -29,7 +29,7 @@ impl<H: Hypervisor> Xend<H> {
         }
     }
 
-    fn begin_build(
+    pub(in crate::server) fn begin_build(
         &mut self,
         session: SessionId,
         create: Create,

@@ -12,6 +12,7 @@ use crate::restore::{Incoming, Origin, Restore, check};
 use crate::server::Xend;
 use crate::session::Ticket;
 use crate::store::content::Content;
+use alloc::boxed::Box;
 use alloc::format;
 use alloc::rc::Rc;
 use alloc::string::{String, ToString};
@@ -182,7 +183,10 @@ impl<H: Hypervisor> Xend<H> {
         domain.start_paused = wishes.paused;
         domain.guest_domid = manifest.guest_domid;
         let key = self.table.add(domain);
-        self.begin_job(key, Job::Restore(Restore::new(origin, manifest, bytes)));
+        self.begin_job(
+            key,
+            Job::Restore(Box::new(Restore::new(origin, manifest, bytes))),
+        );
         Ok(key)
     }
 

@@ -13,6 +13,7 @@ use crate::save::{Platform, Purpose, Save};
 use crate::server::Xend;
 use crate::session::Ticket;
 use crate::store::snapshots::{LABEL_MAX, Packed};
+use alloc::boxed::Box;
 use alloc::format;
 use alloc::vec::Vec;
 use hv_abi::control::domain::state as info_state;
@@ -123,7 +124,10 @@ impl<H: Hypervisor> Xend<H> {
             return Err(Failure::new(ErrorCode::WRONG_STATE, sentence));
         }
         self.log_line(&format!("domain {} is saved", domid.0));
-        self.begin_job(key, Job::Save(Save::new(purpose, was_paused, host)));
+        self.begin_job(
+            key,
+            Job::Save(Box::new(Save::new(purpose, was_paused, host))),
+        );
         Ok(())
     }
 

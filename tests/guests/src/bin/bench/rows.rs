@@ -1,6 +1,6 @@
 //! The rows.
 
-use guests::{event, gic, hypercall, say, timer, vectors};
+use guests::{event, gic, hypercall, log, marks, timer, vectors};
 use hv_abi::CallNumber;
 use hv_abi::xen::{sched, version};
 
@@ -13,6 +13,7 @@ const LATER: u64 = 6250;
 
 /// Measures and prints everything.
 pub(crate) fn print_all() {
+    marks::begin();
     let empty = Loop { per_mille: 0 };
     let baseline = Loop {
         per_mille: empty.ticks(10_000, || core::hint::black_box(())) * TICK / 10,
@@ -30,6 +31,8 @@ pub(crate) fn print_all() {
     timer_row("vtimer_interrupt", SOON, || ());
     timer_row("vtimer_wfi_wake", LATER, gic::wait);
     event_rows(&baseline);
+    marks::end();
+    log!("BENCH-END");
 }
 
 struct Loop {
@@ -55,7 +58,7 @@ impl Loop {
 
 fn print(name: &str, rounds: u64, instructions: u64) {
     let (whole, tenth) = (instructions / rounds, instructions * 10 / rounds % 10);
-    say!("BENCH {name} iters={rounds} insn/op={whole}.{tenth}");
+    log!("BENCH {name} iters={rounds} insn/op={whole}.{tenth}");
 }
 
 /// From the moment the timer fires to our handler.

@@ -1,0 +1,193 @@
+//! Counting instructions of a deterministic machine, split by who executes them (xtask/plugin/count.c).
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use harness::emulator::Emulator;
+use harness::images::Images;
+use harness::machine::Machine;
+use tempfile::TempDir;
+
+use super::profile::{Profile, symbol};
+use crate::failure::Failure;
+use crate::{Outcome, command};
+
+/// Where QEMU puts an Image that may be anywhere, on the virt board.
+const LOAD_ADDRESS: u64 = 0x4020_0000;
+/// Where Domain-0 is on a board of at most 4 GiB, next to the hypervisor; it has 24 MiB.
+const DOM0: (u64, u64) = (0x4040_0000, 0x4400_0000);
+/// A guest's first instruction: the start of its RAM, where an Image's own start is.
+const GUEST_START: u64 = 0x4000_0000;
+/// The hypervisor with its symbols.
+const HYPERVISOR: &str = "hv-aarch64.elf";
+const POLL: Duration = Duration::from_millis(50);
+
+/// What had been executed when something happened.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Counts {
+    pub(super) hyp: u64,
+    /// The part of it after an exit of Domain-0.
+    pub(super) hyp_dom0: u64,
+    pub(super) dom0: u64,
+    pub(super) guest: u64,
+    pub(super) exits: u64,
+}
+
+impl Counts {
+    pub(super) fn since(self, earlier: Self) -> Self {
+        Self {
+            hyp: self.hyp - earlier.hyp,
+            hyp_dom0: self.hyp_dom0 - earlier.hyp_dom0,
+            dom0: self.dom0 - earlier.dom0,
+            guest: self.guest - earlier.guest,
+            exits: self.exits - earlier.exits,
+        }
+    }
+
+    pub(super) fn total(self) -> u64 {
+        self.hyp + self.dom0 + self.guest
+    }
+}
+
+/// What tells the hypervisor from what it runs.
+pub(super) enum Hypervisor {
+    /// There is none.
+    None,
+    /// Ours: its vectors.
+    Ours,
+    /// It has these virtual addresses to itself.
+    Addresses(u64, u64),
+}
+
+/// A machine whose instructions are counted.
+pub(super) struct Counted {
+    emulator: Emulator,
+    lines: PathBuf,
+    profile: PathBuf,
+    _folder: TempDir,
+}
+
+impl Counted {
+    /// Starts a machine, to be ended after `limit`.
+    pub(super) fn start(
+        mut machine: Machine,
+        hypervisor: &Hypervisor,
+        images: &Images,
+        limit: Duration,
+    ) -> Outcome<Self> {
+        let folder = tempfile::tempdir().map_err(Failure::file(&std::env::temp_dir()))?;
+        let lines = folder.path().join("counts");
+        let mut plugin = plugin(images)?.into_os_string();
+        let profile = folder.path().join("profile");
+        plugin.push(format!(
+            ",out={},profile={},guest={GUEST_START:x}",
+            lines.display(),
+            profile.display()
+        ));
+        match hypervisor {
+            Hypervisor::None => {}
+            Hypervisor::Ours => {
+                let vectors = LOAD_ADDRESS + symbol(&images.folder().join(HYPERVISOR), "vectors")?;
+                let (from, to) = DOM0;
+                plugin.push(format!(",vectors={vectors:x},dom0={from:x}-{to:x}"));
+            }
+            Hypervisor::Addresses(from, to) => plugin.push(format!(",hypva={from:x}-{to:x}")),
+        }
+        machine.deterministic = true;
+        machine.extra.extend(["-plugin".into(), plugin]);
+        let log = folder.path().join("serial.log");
+        let emulator = Emulator::start(&machine, &log, None, limit)
+            .map_err(|error| Failure::new(error.to_string()))?;
+        Ok(Self {
+            emulator,
+            lines,
+            profile,
+            _folder: folder,
+        })
+    }
+
+    /// Where the hypervisor's instructions went up to the last thing that was counted.
+    pub(super) fn profile(&self, images: &Images) -> Outcome<Profile> {
+        let blocks = fs::read_to_string(&self.profile).map_err(Failure::file(&self.profile))?;
+        Profile::new(&blocks, &images.folder().join(HYPERVISOR), LOAD_ADDRESS)
+    }
+
+    /// Waits for a line of the machine's console; all that was said up to then.
+    pub(super) fn said(&self, phrase: &str, limit: Duration) -> Outcome<String> {
+        let seen = self.emulator.serial().expect_line(phrase, limit);
+        seen.map_err(|missing| Failure::new(missing.to_string()))?;
+        Ok(self.emulator.serial().text())
+    }
+
+    /// Waits until something was counted (`name` as the plugin calls it); the last count of that name.
+    pub(super) fn at(&self, name: &str, limit: Duration) -> Outcome<Counts> {
+        let deadline = Instant::now() + limit;
+        loop {
+            let text = fs::read_to_string(&self.lines).unwrap_or_default();
+            if let Some(counts) = text.lines().rev().find_map(|line| counts(line, name)) {
+                return Ok(counts);
+            }
+            if Instant::now() > deadline || !self.emulator.is_running() {
+                return Err(Failure::new(format!(
+                    "the machine did not come to {name:?}; its console:\n{}\ncounted so far:\n{text}",
+                    self.emulator.serial().tail()
+                )));
+            }
+            thread::sleep(POLL);
+        }
+    }
+}
+
+fn counts(line: &str, name: &str) -> Option<Counts> {
+    // A line that is being written has no end yet, and so no last field.
+    let (line, exits) = line
+        .strip_prefix(name)?
+        .strip_prefix(' ')?
+        .rsplit_once(" exits=")?;
+    let field = |key: &str| {
+        let part = line
+            .split(' ')
+            .find_map(|part| part.strip_prefix(key)?.strip_prefix('='));
+        part?.parse().ok()
+    };
+    Some(Counts {
+        hyp: field("hyp")?,
+        hyp_dom0: field("hyp_dom0")?,
+        dom0: field("dom0")?,
+        guest: field("guest")?,
+        exits: exits.parse().ok()?,
+    })
+}
+
+/// The plugin, built if it is older than its source.
+fn plugin(images: &Images) -> Outcome<PathBuf> {
+    const SOURCE: &str = include_str!("../../plugin/count.c");
+    let source = images.folder().join("count.c");
+    let library = images.folder().join("libcount.so");
+    if library.exists() && fs::read_to_string(&source).is_ok_and(|text| text == SOURCE) {
+        return Ok(library);
+    }
+    let mut cc = Command::new("cc");
+    cc.args(["-O2", "-shared", "-fPIC", "-fvisibility=hidden", "-o"]);
+    fs::write(&source, SOURCE).map_err(Failure::file(&source))?;
+    command::run(cc.arg(&library).arg(&source))?;
+    Ok(library)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_of_the_plugin_are_read() {
+        let line = "up hyp=10 hyp_dom0=4 dom0=20 guest=30 exits=2";
+        let read = counts(line, "up").unwrap();
+        assert_eq!((read.total(), read.exits, read.hyp_dom0), (60, 2, 4));
+        assert_eq!(counts(line, "u"), None);
+        assert_eq!(counts("up hyp=10 hyp_dom0=4 dom0=20 gu", "up"), None);
+        assert_eq!(read.since(read), Counts::default());
+    }
+}

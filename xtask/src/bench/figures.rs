@@ -1,0 +1,167 @@
+//! Figures, and what the design allows them to be.
+
+/// What a figure may be.
+struct Budget {
+    /// The figure's name.
+    name: &'static str,
+    most: f64,
+    unit: &'static str,
+    /// Must hold; the others may miss by a quarter, with a reason.
+    hard: bool,
+}
+
+const fn budget(name: &'static str, most: f64, unit: &'static str, hard: bool) -> Budget {
+    Budget {
+        name,
+        most,
+        unit,
+        hard,
+    }
+}
+
+pub(super) const IMAGE: &str = "hypervisor image";
+pub(super) const KEPT: &str = "memory kept, 2 GiB, two of 512 MiB";
+pub(super) const DOM0_MEMORY: &str = "Domain-0, idle, of its 24 MiB";
+pub(super) const ENTRY: &str = "entry to Domain-0's first";
+pub(super) const BUILD: &str = "from there to Linux's first, 256 MiB";
+pub(super) const QUIET_BOOT: &str = "quiet Linux boot, in the hypervisor";
+pub(super) const IDLE_LINUX: &str = "one idle Linux, outside it, a second";
+pub(super) const WORK: &str = "fork, exec, sha256: against native";
+
+/// The rows of the design's table that are measured here.
+const BUDGETS: [Budget; 13] = [
+    budget(IMAGE, 512.0, "KiB", true),
+    budget(KEPT, 6.0, "MiB", true),
+    budget(DOM0_MEMORY, 16.0, "MiB", true),
+    budget(ENTRY, 10.0, "M insn", true),
+    // The budget is for `create` alone; this has Domain-0's own start in it, too.
+    budget(BUILD, 30.0, "M insn", false),
+    budget("null_hypercall", 200.0, "insn", true),
+    budget("gicd_typer_read", 300.0, "insn", true),
+    budget("vtimer_interrupt", 450.0, "insn", false),
+    budget("vtimer_wfi_wake", 1500.0, "insn", false),
+    budget("evtchn_send_upcall", 450.0, "insn", false),
+    budget(QUIET_BOOT, 0.6, "M insn", true),
+    budget(IDLE_LINUX, 0.8, "M insn", false),
+    budget(WORK, 1.0006, "times", false),
+];
+
+/// A figure, and the peer's.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Figure {
+    pub(super) name: String,
+    pub(super) value: f64,
+    pub(super) peer: Option<f64>,
+}
+
+impl Figure {
+    pub(super) fn new(name: &str, value: f64) -> Self {
+        Self {
+            name: name.to_owned(),
+            value,
+            peer: None,
+        }
+    }
+
+    fn line(&self) -> String {
+        let Self { name, value, peer } = self;
+        let budget = BUDGETS.iter().find(|budget| budget.name == name);
+        let allowed = budget.map_or_else(String::new, |budget| {
+            let Budget { most, unit, .. } = budget;
+            format!("{most:>9} {unit:<7} {}", budget.verdict(*value))
+        });
+        let beside = peer.map_or_else(String::new, |peer| {
+            format!("{peer:>12.1} {:>6.2}", value / peer)
+        });
+        format!(
+            "{name:<37} {value:>11.digits$} {beside:<20} {allowed}",
+            digits = digits(*value)
+        )
+        .trim_end()
+        .to_owned()
+    }
+}
+
+/// Ratios near 1 need more digits than counts do.
+fn digits(value: f64) -> usize {
+    if value < 10.0 { 4 } else { 1 }
+}
+
+impl Budget {
+    fn verdict(&self, value: f64) -> &'static str {
+        match (value <= self.most, self.hard) {
+            (true, _) => "ok",
+            (false, true) => "MISSED (hard)",
+            (false, false) if value <= self.most * 1.25 => "missed by less than a quarter",
+            (false, false) => "MISSED",
+        }
+    }
+}
+
+/// Prints the table; the names of hard budgets that were missed.
+pub(super) fn print(figures: &[Figure], peer: Option<&str>) -> Vec<String> {
+    let beside = peer.map_or_else(String::new, |peer| format!("{peer:>12} {:>6}", "ratio"));
+    println!(
+        "{:<37} {:>11} {beside:<20} {:>9}",
+        "figure", "measured", "budget"
+    );
+    figures
+        .iter()
+        .for_each(|figure| println!("{}", figure.line()));
+    let missed = |figure: &&Figure| {
+        let mut hard = BUDGETS.iter().filter(|budget| budget.hard);
+        hard.any(|budget| budget.name == figure.name && figure.value > budget.most)
+    };
+    let missed = figures.iter().filter(missed);
+    missed.map(|figure| figure.name.clone()).collect()
+}
+
+/// A row of the bench guest: `BENCH name iters=N insn/op=X`, anywhere in a line.
+pub(super) fn guest_row(line: &str) -> Option<Figure> {
+    let (_, row) = line.trim_end().split_once("BENCH ")?;
+    let (name, figures) = row.split_once(' ')?;
+    let (_, value) = figures.rsplit_once("insn/op=")?;
+    Some(Figure::new(name, value.parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_rows_of_the_guest_are_read() {
+        let row = guest_row("(HV) [ 1.0] (d1) BENCH null_hypercall iters=2000 insn/op=187.5\r");
+        assert_eq!(row, Some(Figure::new("null_hypercall", 187.5)));
+        assert_eq!(guest_row("ok bench"), None);
+    }
+
+    #[test]
+    fn a_hard_budget_has_no_leeway() {
+        let hard = budget("a", 100.0, "insn", true);
+        let soft = budget("b", 100.0, "insn", false);
+        assert_eq!(hard.verdict(100.0), "ok");
+        assert_eq!(hard.verdict(101.0), "MISSED (hard)");
+        assert_eq!(soft.verdict(125.0), "missed by less than a quarter");
+        assert_eq!(soft.verdict(126.0), "MISSED");
+    }
+
+    #[test]
+    fn a_hard_budget_that_is_missed_is_named() {
+        let figures = [
+            Figure::new("null_hypercall", 201.0),
+            Figure::new(IMAGE, 262.0),
+        ];
+        assert_eq!(print(&figures, None), ["null_hypercall"]);
+    }
+
+    #[test]
+    fn a_line_has_the_peer_and_the_verdict() {
+        let mut figure = Figure::new("null_hypercall", 100.0);
+        figure.peer = Some(400.0);
+        let line = figure.line();
+        assert!(
+            line.contains("400.0   0.25") && line.ends_with("200 insn    ok"),
+            "{line}"
+        );
+    }
+}

@@ -1,0 +1,174 @@
+//! The machines that figures are read from.
+//!
+//! What an operation costs, and where a boot's instructions go, is counted on deterministic machines: nobody talks to
+//! them, because time passes at once where they idle. Their guests come from the boot bundle (`auto/`) and report
+//! through the hypervisor's log. What memory is used for is asked of an ordinary one.
+
+use std::fs;
+use std::time::Duration;
+
+use harness::bundle::Bundle;
+use harness::host::Host;
+use harness::images::Images;
+use harness::machine::Machine;
+use harness::operator::{Operator, Trouble};
+use tempfile::TempDir;
+
+use super::count::{Counted, Counts, Hypervisor};
+use super::figures::{self, Figure, guest_row};
+use super::profile::Profile;
+use crate::failure::Failure;
+use crate::{Outcome, bundle};
+
+/// A machine is ended after this, whatever it does.
+const LIMIT: Duration = Duration::from_secs(600);
+const MILLION: f64 = 1e6;
+const KIB: f64 = 1024.0;
+/// For how long the idle guest idles, in seconds.
+const IDLE_S: f64 = 10.0;
+
+/// What the bench guest says when it is done.
+pub(super) const BENCH_END: &str = "BENCH-END";
+
+fn millions(count: u64) -> f64 {
+    count as f64 / MILLION
+}
+
+/// A bundle in a folder of its own.
+struct Written {
+    file: std::path::PathBuf,
+    _folder: TempDir,
+}
+
+fn write(bundle: &Bundle) -> Outcome<Written> {
+    let folder = tempfile::tempdir().map_err(Failure::file(&std::env::temp_dir()))?;
+    let file = folder.path().join("bundle.cpio");
+    bundle.write(&file)?;
+    Ok(Written {
+        file,
+        _folder: folder,
+    })
+}
+
+/// Instructions per operation, as the bench guest sees them.
+pub(super) fn operations(images: &Images) -> Outcome<(Vec<Figure>, Profile)> {
+    let mut bundle = bundle::with_dom0(images, &[])?;
+    bundle.add("bench", &images.guest("bench"))?;
+    let config = "name = \"bench\"\nmemory = 16\nkernel = \"boot:bench\"\n";
+    bundle.add_bytes("auto/bench.cfg", config.into())?;
+    let written = write(&bundle)?;
+    let machine = Machine::qemu_virt(images.hypervisor(), &written.file);
+    let counted = Counted::start(machine, &Hypervisor::Ours, images, LIMIT)?;
+    let said = counted.said(BENCH_END, LIMIT)?;
+    let figures = said.lines().filter_map(guest_row).collect();
+    Ok((figures, counted.profile(images)?))
+}
+
+/// What Linux does once it is up.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Then {
+    Idle,
+    Work,
+}
+
+impl Then {
+    fn options(self) -> &'static str {
+        match self {
+            Self::Idle => "quiet alcove_then=idle",
+            // Without a random layout of the kernel, which would cost the domain and the bare board differently.
+            Self::Work => "quiet nokaslr alcove_then=work",
+        }
+    }
+}
+
+fn linux(images: &Images, memory_mib: u32, then: Then) -> Outcome<(Counted, Written)> {
+    let mut bundle = bundle::with_dom0(images, &[])?;
+    for name in ["Image", "initrd.gz"] {
+        bundle.add(name, &images.debian().join(name))?;
+    }
+    let config = format!(
+        "name = \"linux\"\nmemory = {memory_mib}\nkernel = \"boot:Image\"\nramdisk = \"boot:initrd.gz\"\n\
+         extra = \"console=hvc0 {}\"\n",
+        then.options()
+    );
+    bundle.add_bytes("auto/linux.cfg", config.into_bytes())?;
+    let written = write(&bundle)?;
+    let machine = Machine::qemu_virt(images.hypervisor(), &written.file);
+    let counted = Counted::start(machine, &Hypervisor::Ours, images, LIMIT)?;
+    Ok((counted, written))
+}
+
+/// From the hypervisor's first instruction through a quiet boot of Linux to an idle one.
+pub(super) fn boot(images: &Images) -> Outcome<(Vec<Figure>, Profile)> {
+    let (counted, _written) = linux(images, 256, Then::Idle)?;
+    let (dom0, guest) = (counted.at("dom0", LIMIT)?, counted.at("guest", LIMIT)?);
+    let up = counted.at("up", LIMIT)?;
+    let (begin, end) = (counted.at("begin", LIMIT)?, counted.at("end", LIMIT)?);
+    let build = guest.since(dom0);
+    let boot = up.since(guest);
+    let idle = end.since(begin);
+    let figures = vec![
+        Figure::new(figures::ENTRY, millions(dom0.hyp)),
+        Figure::new(figures::BUILD, millions(build.hyp + build.dom0)),
+        Figure::new(figures::QUIET_BOOT, millions(boot.hyp)),
+        Figure::new(
+            "  of it after exits of Linux",
+            millions(boot.hyp - boot.hyp_dom0),
+        ),
+        Figure::new("  Domain-0's own share of the boot", millions(boot.dom0)),
+        Figure::new("  Linux's own", millions(boot.guest)),
+        Figure::new("  exits", boot.exits as f64),
+        Figure::new(figures::IDLE_LINUX, millions(idle.hyp + idle.dom0) / IDLE_S),
+    ];
+    Ok((figures, counted.profile(images)?))
+}
+
+/// The same work in a domain and on the bare board.
+pub(super) fn work(images: &Images) -> Outcome<Figure> {
+    let (counted, _written) = linux(images, 512, Then::Work)?;
+    let ours = phase(&counted)?;
+    let debian = images.debian();
+    let mut machine = Machine::native_linux(debian.join("Image"), debian.join("initrd.gz"));
+    machine.options = format!("console=ttyAMA0 {}", Then::Work.options());
+    let native = Counted::start(machine, &Hypervisor::None, images, LIMIT)?;
+    let native = phase(&native)?;
+    let ratio = ours.total() as f64 / native.total() as f64;
+    Ok(Figure::new(figures::WORK, ratio))
+}
+
+pub(super) fn phase(counted: &Counted) -> Outcome<Counts> {
+    let (begin, end) = (counted.at("begin", LIMIT)?, counted.at("end", LIMIT)?);
+    Ok(end.since(begin))
+}
+
+/// What memory is used for, with two domains on a machine of 2 GiB.
+pub(super) fn memory(images: &Images) -> Outcome<Vec<Figure>> {
+    let written = write(&bundle::with_dom0(images, &[])?)?;
+    let mut machine = Machine::qemu_virt(images.hypervisor(), &written.file);
+    machine.memory_mib = 2048;
+    let host = Host::boot(&machine, LIMIT)?;
+    let measured = two_domains(&host, images);
+    if measured.is_err() {
+        host.emulator().keep_log("bench");
+    }
+    measured.map_err(|trouble| Failure::new(trouble.to_string()))
+}
+
+fn two_domains(host: &Host, images: &Images) -> Result<Vec<Figure>, Trouble> {
+    let operator = Operator::new(host);
+    let file = host.folder().join("half.cfg");
+    let kernel = images.guest("ticker");
+    let text = format!("memory = 512\nkernel = \"{}\"\n", kernel.display());
+    fs::write(&file, text).map_err(|error| Trouble(error.to_string()))?;
+    let file = file.to_string_lossy();
+    for name in ["name=first", "name=second"] {
+        operator.run(&["create", "-p", &file, name])?;
+    }
+    let info = operator.json(&["info"])?;
+    let bytes = |key: &str, unit: f64| info[key].as_f64().unwrap_or(f64::NAN) * unit;
+    let used = bytes("dom0_kib", KIB) - bytes("heap_size", 1.0) + bytes("heap_used", 1.0);
+    Ok(vec![
+        Figure::new(figures::KEPT, bytes("hypervisor_kib", 1.0 / KIB)),
+        Figure::new(figures::DOM0_MEMORY, used / (KIB * KIB)),
+    ])
+}
