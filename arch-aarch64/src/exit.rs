@@ -90,6 +90,12 @@ const IS_DESCRIBED: u64 = 1 << 24;
 /// ESR: the instruction has 32 bits.
 const IS_LONG: u64 = 1 << 25;
 
+/// ESR_EL2 of an `HVC` with this immediate, from AArch64.
+#[must_use]
+pub const fn hvc(tag: u16) -> u64 {
+    0x16 << 26 | IS_LONG | tag as u64
+}
+
 impl Syndrome {
     /// What the guest did.
     #[inline]

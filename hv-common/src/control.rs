@@ -13,10 +13,11 @@ pub mod state;
 mod vcpu;
 
 /// Serves a control hypercall.
+#[inline(never)]
 pub fn call<A: Arch>(
     context: &mut CallContext<'_, A>,
     number: CallNumber,
-    args: [u64; 5],
+    args: &[u64; 5],
 ) -> Outcome {
     if !context.domain.is_dom0() {
         return Outcome::Done(Err(Errno::EPERM));

@@ -1,6 +1,6 @@
 //! Hypercalls: decode, authorise, dispatch.
 //!
-//! A handler is `fn(&mut CallContext<A>, args: [u64; 5]) -> Outcome`, one per call family, each in its own module. It
+//! A handler is `fn(&mut CallContext<A>, args: &[u64; 5]) -> Outcome`, one per call family, each in its own module. It
 //! copies its arguments in once, decides on the copy, and copies results out; the context's copies take the domain's
 //! lock, so no handler holds it across them. A handler that has done 64 elements of a batch, or sees
 //! [`CallContext::should_stop`], returns [`Outcome::Again`] with the registers of the call that does the rest.
@@ -172,8 +172,12 @@ impl<'a, A: Arch> CallContext<'a, A> {
     }
 }
 
-/// Serves a hypercall.
-pub fn dispatch<A: Arch>(context: &mut CallContext<'_, A>, number: u64, args: [u64; 5]) -> Outcome {
+/// Serves a hypercall. Families are not inlined here: the frame that the largest needs would be set up for each call.
+pub fn dispatch<A: Arch>(
+    context: &mut CallContext<'_, A>,
+    number: u64,
+    args: &[u64; 5],
+) -> Outcome {
     match CallNumber(number) {
         CallNumber::MEMORY_OP => memory::call(context, args),
         CallNumber::SET_TIMER_OP => sched::set_timer(context, args),

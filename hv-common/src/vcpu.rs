@@ -326,6 +326,7 @@ fn earliest(first: Option<u64>, second: Option<u64>) -> Option<u64> {
 }
 
 impl<A: Arch> Stay<'_, A> {
+    #[inline(never)]
     fn run(&self, registers: &mut A::Vcpu) -> Leave {
         let host = self.hypervisor.host;
         let mut reply = Reply::Resume;
@@ -335,7 +336,11 @@ impl<A: Arch> Stay<'_, A> {
         loop {
             let exit = registers.run(host, &self.domain.platform, reply);
             count(&self.slot.counters.exits);
-            let step = self.serve(registers, exit);
+            // The commonest goes first and straight; the rest is out of its way.
+            let step = match &exit {
+                Exit::Call { number, args } => self.call(registers, *number, args),
+                other => self.serve(registers, other),
+            };
             reply = match step {
                 Step::Go(reply) if !self.cpu.wants_attention() => reply,
                 Step::Go(reply) if self.goes_on() => reply,
@@ -355,10 +360,10 @@ impl<A: Arch> Stay<'_, A> {
         }
     }
 
-    /// The hot path: one match.
-    fn serve(&self, registers: &A::Vcpu, exit: Exit) -> Step {
-        match exit {
-            Exit::Call { number, args } => self.call(registers, number, args),
+    #[inline(never)]
+    fn serve(&self, registers: &A::Vcpu, exit: &Exit) -> Step {
+        match *exit {
+            Exit::Call { number, ref args } => self.call(registers, number, args),
             Exit::Interrupted => {
                 sched::take_interrupts(self.hypervisor, self.cpu);
                 Step::Go(Reply::Resume)
@@ -382,7 +387,8 @@ impl<A: Arch> Stay<'_, A> {
         }
     }
 
-    fn call(&self, registers: &A::Vcpu, number: u64, args: [u64; 5]) -> Step {
+    #[inline(always)]
+    fn call(&self, registers: &A::Vcpu, number: u64, args: &[u64; 5]) -> Step {
         count(&self.slot.counters.hypercalls);
         let mut context = CallContext::new(self.hypervisor, self.domain, self.slot, registers);
         let reply = match hypercall::dispatch(&mut context, number, args) {

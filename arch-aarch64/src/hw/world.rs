@@ -91,6 +91,12 @@ pub(crate) fn enter(context: &mut Context) -> Left {
     }
 }
 
+/// ESR_EL2 of the last synchronous exception.
+#[inline(always)]
+pub(crate) fn exception() -> u64 {
+    ESR_EL2.get()
+}
+
 /// The syndrome of the last synchronous exception.
 #[inline(always)]
 pub(crate) fn syndrome() -> Syndrome {

@@ -4,33 +4,36 @@ use hv_abi::ARM_HYPERCALL_TAG;
 use hv_common::arch::{Exit, Gpa};
 
 use super::{Fault, Pending, Vcpu};
-use crate::exit::{Access, Cause, DataFault, Syndrome};
+use crate::exit::{self, Access, Cause, DataFault, Syndrome};
 use crate::host::ArmHost;
-use crate::hw::world;
+use crate::hw::world::{self, Left};
 use crate::platform::Platform;
 use crate::psci::{self, Answer};
 use crate::vgic::Frame;
 
 impl Vcpu {
-    /// Decides about a synchronous exit. `None`: it is dealt with, the guest goes on.
-    #[inline(always)]
+    /// Decides about a synchronous exit that is no hypercall. `None`: it is dealt with, the guest goes on.
+    #[inline(never)]
     pub(super) fn synchronous(&mut self, host: &ArmHost, platform: &Platform) -> Option<Exit> {
         let syndrome = world::syndrome();
         match syndrome.decode() {
-            Cause::Hvc(ARM_HYPERCALL_TAG) => Some(self.hypercall()),
             Cause::Access(access, address) => self.access(platform, &syndrome, access, address),
             cause => self.rare(host, platform, &syndrome, cause),
         }
     }
 
+    /// The hypercall that the guest was left for, if it was.
     #[inline(always)]
-    fn hypercall(&mut self) -> Exit {
+    pub(super) fn hypercall(&mut self, left: Left) -> Option<Exit> {
+        if left != Left::Synchronous || world::exception() != exit::hvc(ARM_HYPERCALL_TAG) {
+            return None;
+        }
         self.pending = Pending::Call;
         let x = &self.context.x;
-        Exit::Call {
+        Some(Exit::Call {
             number: x[16],
             args: [x[0], x[1], x[2], x[3], x[4]],
-        }
+        })
     }
 
     #[inline(never)]

@@ -17,8 +17,8 @@ const LIST_MAX: u64 = 64;
 const _: () = assert!(BLOB_MAX <= FRAME_SIZE);
 
 /// Serves the call.
-pub(super) fn call<A: Arch>(context: &CallContext<'_, A>, args: [u64; 5]) -> Outcome {
-    let [operation, first, second, third, _] = args;
+pub(super) fn call<A: Arch>(context: &CallContext<'_, A>, args: &[u64; 5]) -> Outcome {
+    let [operation, first, second, third, _] = *args;
     let done = match operation {
         abi::CREATE => make(context, first),
         abi::DESTROY => end(context.hypervisor, first),
@@ -83,14 +83,14 @@ fn end<A: Arch>(hypervisor: &Hypervisor<A>, number: u64) -> Result<u64, Errno> {
 }
 
 /// Holds a domain and answers when no vCPU of it is on a CPU any more; until then the caller makes the call again.
-fn pause<A: Arch>(hypervisor: &Hypervisor<A>, args: [u64; 5]) -> Outcome {
+fn pause<A: Arch>(hypervisor: &Hypervisor<A>, args: &[u64; 5]) -> Outcome {
     let domain = match find_guest(hypervisor, args[1]) {
         Ok(domain) => domain,
         Err(errno) => return Outcome::Done(Err(errno)),
     };
     add_hold(hypervisor, &domain, hold::PAUSED);
     if domain.is_on_cpu() {
-        Outcome::Again(args)
+        Outcome::Again(*args)
     } else {
         Outcome::Done(Ok(0))
     }

@@ -20,8 +20,8 @@ const LOG_MAX: u64 = 16 * 1024;
 ///
 /// # Errors
 /// As the operation says in `hv_abi`.
-pub(super) fn call<A: Arch>(context: &CallContext<'_, A>, args: [u64; 5]) -> Result<u64, Errno> {
-    let [operation, first, second, ..] = args;
+pub(super) fn call<A: Arch>(context: &CallContext<'_, A>, args: &[u64; 5]) -> Result<u64, Errno> {
+    let [operation, first, second, ..] = *args;
     match operation {
         abi::VERSION => Ok(control::VERSION),
         abi::INFO => context

@@ -27,8 +27,8 @@ const LEAVES_AT_ONCE: usize = 256;
 ///
 /// # Errors
 /// As the operation says in `hv_abi`.
-pub(super) fn call<A: Arch>(context: &CallContext<'_, A>, args: [u64; 5]) -> Result<u64, Errno> {
-    let [operation, address, ..] = args;
+pub(super) fn call<A: Arch>(context: &CallContext<'_, A>, args: &[u64; 5]) -> Result<u64, Errno> {
+    let [operation, address, ..] = *args;
     match operation {
         abi::POPULATE => populate(context, address),
         abi::COPY_TO => copy(context, address, Access::Write),

@@ -40,8 +40,8 @@ const _: () = assert!(size_of::<Grants>() <= BODY_MAX);
 const _: () = assert!(BODY_MAX + size_of::<Header>() <= hv_abi::control::state::RECORD_MAX);
 
 /// Serves the call.
-pub fn call<A: Arch>(context: &mut CallContext<'_, A>, args: [u64; 5]) -> Outcome {
-    let [operation, first, second, third, _] = args;
+pub fn call<A: Arch>(context: &mut CallContext<'_, A>, args: &[u64; 5]) -> Outcome {
+    let [operation, first, second, third, _] = *args;
     let result = match operation {
         SAVE => save(context, first),
         RESTORE => restore(context, first, second, third),

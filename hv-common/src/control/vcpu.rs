@@ -16,8 +16,8 @@ use crate::vcpu::{Activity, VcpuSlot};
 ///
 /// # Errors
 /// As the operation says in `hv_abi`.
-pub(super) fn call<A: Arch>(context: &CallContext<'_, A>, args: [u64; 5]) -> Result<u64, Errno> {
-    let [operation, number, vcpu, address, length] = args;
+pub(super) fn call<A: Arch>(context: &CallContext<'_, A>, args: &[u64; 5]) -> Result<u64, Errno> {
+    let [operation, number, vcpu, address, length] = *args;
     let domain = find_guest(context.hypervisor, number)?;
     let index = u32::try_from(vcpu).map_err(|_| Errno::EINVAL)?;
     let slot = domain.vcpu(index).ok_or(Errno::EINVAL)?;

@@ -88,8 +88,9 @@ fn printable(line: &mut [u8]) -> &str {
 }
 
 /// Serves the call.
-pub fn call<A: Arch>(context: &mut CallContext<'_, A>, args: [u64; 5]) -> Outcome {
-    let [command, count, buffer, ..] = args;
+#[inline(never)]
+pub fn call<A: Arch>(context: &mut CallContext<'_, A>, args: &[u64; 5]) -> Outcome {
+    let [command, count, buffer, ..] = *args;
     let result = match command {
         abi::WRITE => write(context, count, buffer),
         abi::READ if context.domain.is_dom0() => Ok(0),

@@ -44,8 +44,9 @@ impl<A: Arch> CallContext<'_, A> {
 }
 
 /// Serves the call.
-pub fn call<A: Arch>(context: &mut CallContext<'_, A>, args: [u64; 5]) -> Outcome {
-    let [command, argument, ..] = args;
+#[inline(never)]
+pub fn call<A: Arch>(context: &mut CallContext<'_, A>, args: &[u64; 5]) -> Outcome {
+    let [command, argument, ..] = *args;
     let result = match command {
         abi::SEND => send(context, argument),
         abi::UNMASK => unmask(context, argument),
@@ -173,8 +174,8 @@ fn status<A: Arch>(context: &CallContext<'_, A>, argument: u64) -> Result<u64, E
     Ok(0)
 }
 
-fn reset<A: Arch>(context: &CallContext<'_, A>, args: [u64; 5]) -> Outcome {
-    let [_, argument, ..] = args;
+fn reset<A: Arch>(context: &CallContext<'_, A>, args: &[u64; 5]) -> Outcome {
+    let [_, argument, ..] = *args;
     let subject = context
         .copy_in(argument)
         .and_then(|abi::Reset { dom }| context.subject(dom));
@@ -183,6 +184,6 @@ fn reset<A: Arch>(context: &CallContext<'_, A>, args: [u64; 5]) -> Outcome {
         Ok(subject) if event::close_some(context.hypervisor, &subject, BATCH as u32) => {
             Outcome::Done(Ok(0))
         }
-        Ok(_) => Outcome::Again(args),
+        Ok(_) => Outcome::Again(*args),
     }
 }

@@ -11,8 +11,9 @@ use crate::arch::Arch;
 use crate::grant;
 
 /// Serves the call.
-pub fn call<A: Arch>(context: &mut CallContext<'_, A>, args: [u64; 5]) -> Outcome {
-    let [command, ..] = args;
+#[inline(never)]
+pub fn call<A: Arch>(context: &mut CallContext<'_, A>, args: &[u64; 5]) -> Outcome {
+    let [command, ..] = *args;
     match command {
         abi::MAP_GRANT_REF => batch(context, args, map),
         abi::UNMAP_GRANT_REF => batch(context, args, unmap),
@@ -27,10 +28,10 @@ pub fn call<A: Arch>(context: &mut CallContext<'_, A>, args: [u64; 5]) -> Outcom
 /// Works off an array, element by element: in, served, out.
 fn batch<A: Arch, T: FromBytes + IntoBytes + Immutable>(
     context: &CallContext<'_, A>,
-    args: [u64; 5],
+    args: &[u64; 5],
     serve: fn(&CallContext<'_, A>, &mut T) -> Result<(), Errno>,
 ) -> Outcome {
-    let [command, mut array, mut count, fourth, fifth] = args;
+    let [command, mut array, mut count, fourth, fifth] = *args;
     for done in 0.. {
         if count == 0 {
             return Outcome::Done(Ok(0));
@@ -143,8 +144,8 @@ fn get_version<A: Arch>(
     Ok(())
 }
 
-fn set_version<A: Arch>(context: &CallContext<'_, A>, args: [u64; 5]) -> Result<u64, Errno> {
-    let [_, argument, count, ..] = args;
+fn set_version<A: Arch>(context: &CallContext<'_, A>, args: &[u64; 5]) -> Result<u64, Errno> {
+    let [_, argument, count, ..] = *args;
     if count != 1 {
         return Err(Errno::EINVAL);
     }

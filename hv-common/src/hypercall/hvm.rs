@@ -14,8 +14,9 @@ use crate::domain::DomainRef;
 use crate::grant;
 
 /// Serves the call.
-pub fn call<A: Arch>(context: &mut CallContext<'_, A>, args: [u64; 5]) -> Outcome {
-    let [command, argument, ..] = args;
+#[inline(never)]
+pub fn call<A: Arch>(context: &mut CallContext<'_, A>, args: &[u64; 5]) -> Outcome {
+    let [command, argument, ..] = *args;
     let result = match command {
         abi::SET_PARAM => set(context, argument),
         abi::GET_PARAM => get(context, argument),

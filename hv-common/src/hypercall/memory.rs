@@ -19,8 +19,9 @@ use crate::memory::stage2::{Leaf, Stage2};
 use crate::{event, grant};
 
 /// Serves the call.
-pub fn call<A: Arch>(context: &mut CallContext<'_, A>, args: [u64; 5]) -> Outcome {
-    let [command, argument, ..] = args;
+#[inline(never)]
+pub fn call<A: Arch>(context: &mut CallContext<'_, A>, args: &[u64; 5]) -> Outcome {
+    let [command, argument, ..] = *args;
     let result = match command & ((1 << COMMAND_BITS) - 1) {
         abi::ADD_TO_PHYSMAP => add_to_physmap(context, argument),
         abi::ADD_TO_PHYSMAP_BATCH => return add_batch(context, args),
@@ -204,11 +205,11 @@ fn remove_from_physmap<A: Arch>(context: &CallContext<'_, A>, argument: u64) -> 
 /// the call is the number of elements done.
 fn elements<A: Arch>(
     context: &CallContext<'_, A>,
-    args: [u64; 5],
+    args: &[u64; 5],
     count: u64,
     mut serve: impl FnMut(u64) -> Result<bool, Errno>,
 ) -> Outcome {
-    let [command, second, third, fourth, fifth] = args;
+    let [command, second, third, fourth, fifth] = *args;
     let start = command >> COMMAND_BITS;
     let mut index = start;
     while index < count {
@@ -232,7 +233,7 @@ fn element(array: u64, index: u64, size: u64) -> Result<u64, Errno> {
     array.checked_add(offset).ok_or(Errno::EFAULT)
 }
 
-fn add_batch<A: Arch>(context: &CallContext<'_, A>, args: [u64; 5]) -> Outcome {
+fn add_batch<A: Arch>(context: &CallContext<'_, A>, args: &[u64; 5]) -> Outcome {
     let prepared = context
         .copy_in(args[1])
         .and_then(|batch: AddToPhysmapBatch| {
@@ -266,7 +267,7 @@ type Change<A> = fn(&Hypervisor<A>, &Domain<A>, Gfn) -> bool;
 
 fn reservation<A: Arch>(
     context: &CallContext<'_, A>,
-    args: [u64; 5],
+    args: &[u64; 5],
     change: Change<A>,
 ) -> Outcome {
     let prepared = context.copy_in(args[1]).and_then(|request: Reservation| {

@@ -15,8 +15,9 @@ use crate::{domain, event, sched, time};
 const POLL_PORTS_MAX: usize = 128;
 
 /// Serves the call.
-pub fn call<A: Arch>(context: &mut CallContext<'_, A>, args: [u64; 5]) -> Outcome {
-    let [command, argument, ..] = args;
+#[inline(never)]
+pub fn call<A: Arch>(context: &mut CallContext<'_, A>, args: &[u64; 5]) -> Outcome {
+    let [command, argument, ..] = *args;
     let result = match command {
         abi::YIELD => {
             context.after = After::Yield;
@@ -104,8 +105,8 @@ fn remote_shutdown<A: Arch>(context: &CallContext<'_, A>, argument: u64) -> Resu
 }
 
 /// `set_timer_op`: `(system time in nanoseconds)`, 0: none.
-pub fn set_timer<A: Arch>(context: &mut CallContext<'_, A>, args: [u64; 5]) -> Outcome {
-    let [at, ..] = args;
+pub fn set_timer<A: Arch>(context: &mut CallContext<'_, A>, args: &[u64; 5]) -> Outcome {
+    let [at, ..] = *args;
     let at = (at != 0).then(|| time::host_time_ns(context.hypervisor, context.domain, at));
     sched::set_singleshot(context.hypervisor, context.domain, context.slot, at);
     Outcome::Done(Ok(0))

@@ -20,12 +20,13 @@ const FUTURE: u32 = 1;
 const ENTRY_TIME: u64 = 8;
 
 /// Serves the call.
-pub fn call<A: Arch>(context: &mut CallContext<'_, A>, args: [u64; 5]) -> Outcome {
+#[inline(never)]
+pub fn call<A: Arch>(context: &mut CallContext<'_, A>, args: &[u64; 5]) -> Outcome {
     Outcome::Done(serve(context, args))
 }
 
-fn serve<A: Arch>(context: &CallContext<'_, A>, args: [u64; 5]) -> Result<u64, Errno> {
-    let [command, vcpu, argument, ..] = args;
+fn serve<A: Arch>(context: &CallContext<'_, A>, args: &[u64; 5]) -> Result<u64, Errno> {
+    let [command, vcpu, argument, ..] = *args;
     let vcpu = u32::try_from(vcpu).map_err(|_| Errno::ENOENT)?;
     let slot = context.domain.vcpu(vcpu).ok_or(Errno::ENOENT)?;
     match command {

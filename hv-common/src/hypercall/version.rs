@@ -13,10 +13,22 @@ const COMPILE_INFO: usize = 64 + 16 + 32 + 32;
 const TEXT: usize = 1024;
 
 /// Serves the call.
-pub fn call<A: Arch>(context: &mut CallContext<'_, A>, args: [u64; 5]) -> Outcome {
-    let [command, argument, ..] = args;
-    let result = match command {
+pub fn call<A: Arch>(context: &mut CallContext<'_, A>, args: &[u64; 5]) -> Outcome {
+    let [command, argument, ..] = *args;
+    // What needs no memory of the guest's is answered without what copying takes.
+    Outcome::Done(match command {
         abi::VERSION => Ok(abi::REPORTED),
+        _ => copied(context, command, argument),
+    })
+}
+
+#[inline(never)]
+fn copied<A: Arch>(
+    context: &CallContext<'_, A>,
+    command: u64,
+    argument: u64,
+) -> Result<u64, Errno> {
+    match command {
         abi::PAGESIZE => Ok(FRAME_SIZE as u64),
         abi::EXTRAVERSION => answer(context, argument, &abi::REPORTED_EXTRA),
         abi::COMPILE_INFO => answer(context, argument, &text::<COMPILE_INFO>("rustc")),
@@ -29,8 +41,7 @@ pub fn call<A: Arch>(context: &mut CallContext<'_, A>, args: [u64; 5]) -> Outcom
         abi::COMMANDLINE => answer(context, argument, &text::<TEXT>("")),
         abi::BUILD_ID => Err(Errno::ENODATA),
         _ => Err(Errno::ENOSYS),
-    };
-    Outcome::Done(result)
+    }
 }
 
 fn answer<A: Arch>(
@@ -72,8 +83,8 @@ fn features<A: Arch>(context: &CallContext<'_, A>, argument: u64) -> Result<u64,
 }
 
 /// `vm_assist`.
-pub fn assist<A: Arch>(context: &mut CallContext<'_, A>, args: [u64; 5]) -> Outcome {
-    let [command, kind, ..] = args;
+pub fn assist<A: Arch>(context: &mut CallContext<'_, A>, args: &[u64; 5]) -> Outcome {
+    let [command, kind, ..] = *args;
     if kind != assist::RUNSTATE_UPDATE_FLAG {
         return Outcome::Done(Err(Errno::EINVAL));
     }

@@ -58,8 +58,6 @@ pub(super) enum Hypervisor {
     None,
     /// Ours: its vectors.
     Ours,
-    /// It has these virtual addresses to itself.
-    Addresses(u64, u64),
 }
 
 /// A machine whose instructions are counted.
@@ -94,7 +92,6 @@ impl Counted {
                 let (from, to) = DOM0;
                 plugin.push(format!(",vectors={vectors:x},dom0={from:x}-{to:x}"));
             }
-            Hypervisor::Addresses(from, to) => plugin.push(format!(",hypva={from:x}-{to:x}")),
         }
         machine.deterministic = true;
         machine.extra.extend(["-plugin".into(), plugin]);

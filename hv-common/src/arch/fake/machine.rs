@@ -178,7 +178,7 @@ impl Machine {
             let (host, platform) = (self.hypervisor.host, &domain.platform);
             registers.load(host, platform, domain.root, domain.vmid);
             let mut context = CallContext::new(self.hypervisor, domain, slot, &registers);
-            let outcome = dispatch(&mut context, number, args);
+            let outcome = dispatch(&mut context, number, &args);
             let after = context.after;
             registers.unload(host, platform);
             match outcome {
