@@ -8,6 +8,7 @@ use hv_common::memory::frames::FrameRun;
 use crate::clock::Clock;
 use crate::features::Features;
 use crate::hw::{console, cpu, frames, interrupts, power, timer, tlb};
+use crate::platform::Controller;
 
 pub use frames::Shared;
 
@@ -22,8 +23,7 @@ pub struct ArmHost {
     pub(crate) clock: Clock,
     pub(crate) facts: HostFacts,
     pub(crate) features: Features,
-    /// Distributor and redistributors.
-    pub(crate) interrupt_controller: (u64, u64),
+    pub(crate) controller: Controller,
     /// INTID of the hypervisor's timer.
     pub(crate) host_timer: u32,
     /// INTID of the maintenance interrupt.
@@ -46,10 +46,6 @@ pub(crate) mod event {
 }
 
 impl ArmHost {
-    pub(crate) fn interrupt_controller(&self) -> (u64, u64) {
-        self.interrupt_controller
-    }
-
     pub(crate) fn requirements(&self) -> hv_abi::record::Platform {
         hv_abi::record::Platform {
             counter_hz: self.clock.hz(),

@@ -17,6 +17,7 @@ pub mod console;
 pub(crate) mod cpu;
 pub mod fault;
 pub mod frames;
+pub(crate) mod gicv2;
 pub(crate) mod identity;
 pub(crate) mod interrupts;
 pub(crate) mod lists;

@@ -19,8 +19,12 @@ use crate::clock::Clock;
 use crate::features::Features;
 use crate::host::{ArmHost, PHYSICAL_TIMER, VIRTUAL_TIMER};
 use crate::hw::power::Conduit;
-use crate::hw::{boot, console, fault, identity, interrupts, lists, mmu, power, timer, world};
+use crate::hw::{
+    boot, console, fault, gicv2, identity, interrupts, lists, mmu, power, timer, world,
+};
+use crate::platform::Controller;
 use crate::stage2;
+use crate::vgic::Version;
 
 const FRAME: u64 = FRAME_SIZE as u64;
 /// INTID of the hypervisor's timer where the tree does not say.
@@ -89,9 +93,62 @@ fn console_base(tree: &Tree<'_>, board: &Board) -> Option<u64> {
 /// What the tree says, as far as we need it.
 struct Found {
     ram: heapless::Vec<Range, RANGES>,
-    interrupt_controller: [Range; 2],
+    interrupt_controller: FoundController,
     host_timer: u32,
+}
+
+/// The interrupt controller that the tree describes.
+#[derive(Clone, Copy, Debug, Default)]
+struct FoundController {
+    /// Registers, in the order of the binding: distributor and redistributors of a GICv3; distributor, CPU interface,
+    /// its hypervisor's view, and the virtual one of a GICv2.
+    registers: [Range; 4],
+    is_v2: bool,
+    /// INTID of the maintenance interrupt.
     maintenance: u32,
+}
+
+impl FoundController {
+    /// Where its parts are.
+    fn places(&self) -> Controller {
+        let [distributor, second, _, virtual_interface] = self.registers;
+        if self.is_v2 {
+            Controller::V2 {
+                distributor: distributor.base,
+                cpu_interface: second.base,
+                virtual_interface: virtual_interface.base,
+            }
+        } else {
+            Controller::V3 {
+                distributor: distributor.base,
+                redistributors: second.base,
+            }
+        }
+    }
+
+    /// What Domain-0 sees of it: distributor, then CPU interface or redistributors.
+    fn seen_by_dom0(&self) -> [Range; 2] {
+        let [distributor, second, ..] = self.registers;
+        [distributor, second]
+    }
+
+    fn start(&self) -> Result<(), interrupts::GicError> {
+        match self.places() {
+            Controller::V2 {
+                distributor,
+                cpu_interface,
+                ..
+            } => interrupts::start_v2(gicv2::Addresses {
+                distributor,
+                cpu_interface,
+                hypervisor_interface: self.registers[2].base,
+            }),
+            Controller::V3 {
+                distributor,
+                redistributors,
+            } => interrupts::start(distributor, redistributors),
+        }
+    }
 }
 
 impl Found {
@@ -102,7 +159,7 @@ impl Found {
             let _kept = ram.push(range(bank));
         });
         ram.sort_unstable_by_key(|bank| bank.base);
-        let (interrupt_controller, maintenance) = interrupt_controller(tree);
+        let interrupt_controller = interrupt_controller(tree);
         let timer = tree.find(&["arm,armv8-timer"], |device| {
             device
                 .interrupts()
@@ -113,7 +170,6 @@ impl Found {
             ram,
             interrupt_controller,
             host_timer: timer.unwrap_or(HOST_TIMER_DEFAULT),
-            maintenance,
         }
     }
 }
@@ -134,21 +190,56 @@ fn intid([kind, number, _]: [u32; 3]) -> Option<u32> {
     }
 }
 
-fn interrupt_controller(tree: &Tree<'_>) -> ([Range; 2], u32) {
-    let found = tree.find(&["arm,gic-v3"], |device| {
-        let registers = device.registers();
-        let pair = [range(*registers.first()?), range(*registers.get(1)?)];
-        let maintenance = device
-            .interrupts()
-            .first()
-            .and_then(|interrupt| intid(interrupt.cells));
-        Some((pair, maintenance.unwrap_or(MAINTENANCE_DEFAULT)))
-    });
-    match found {
+/// Interrupt controllers that are a GICv2 with the virtualization extensions.
+const GICV2: [&str; 3] = ["arm,gic-400", "arm,cortex-a15-gic", "arm,cortex-a7-gic"];
+
+fn interrupt_controller(tree: &Tree<'_>) -> FoundController {
+    let v3 = || tree.find(&["arm,gic-v3"], |device| found_controller(device, 2));
+    let v2 = || tree.find(&GICV2, |device| found_controller(device, 4));
+    match v3().or_else(v2) {
         Some(found) => found,
         None => panic!(
-            "the machine has no GICv3 (on QEMU virt: -M virt,virtualization=on,gic-version=3)"
+            "the machine has no GICv3, nor a GICv2 with virtualization (on QEMU virt: -M \
+             virt,virtualization=on,gic-version=3)"
         ),
+    }
+}
+
+/// A controller with this many register ranges.
+fn found_controller(device: &Device<'_, '_, '_>, count: usize) -> Option<FoundController> {
+    let mut registers = [Range::default(); 4];
+    let ranges = device.registers();
+    for (slot, found) in registers.iter_mut().zip(ranges.get(..count)?) {
+        *slot = range(*found);
+    }
+    let is_v2 = count == 4;
+    if is_v2 {
+        let [_, cpu_interface, _, virtual_interface] = &mut registers;
+        *cpu_interface = both_pages(*cpu_interface);
+        *virtual_interface = both_pages(*virtual_interface);
+    }
+    let maintenance = device
+        .interrupts()
+        .first()
+        .and_then(|interrupt| intid(interrupt.cells));
+    Some(FoundController {
+        registers,
+        is_v2,
+        maintenance: maintenance.unwrap_or(MAINTENANCE_DEFAULT),
+    })
+}
+
+/// Where the two pages of a CPU interface follow each other. Boards that give each page 64 KiB repeat it there (Arm SBSA,
+/// "GICv2m"): the last copy of the first page is in front of the second.
+fn both_pages(interface: Range) -> Range {
+    const REPEATED: u64 = 0x2_0000;
+    const LAST_COPY: u64 = 0xF000;
+    if interface.size < REPEATED {
+        return interface;
+    }
+    Range {
+        base: interface.base + LAST_COPY,
+        size: 2 * FRAME,
     }
 }
 
@@ -158,7 +249,7 @@ fn activate_address_space(found: &Found, console_base: Option<u64>) {
         for bank in &found.ram {
             space.add_ram(bank.base, bank.size)?;
         }
-        for registers in found.interrupt_controller {
+        for registers in found.interrupt_controller.registers {
             space.add_device(registers.base, registers.size.next_multiple_of(FRAME))?;
         }
         if let Some(base) = console_base {
@@ -202,15 +293,18 @@ fn use_firmware(tree: &Tree<'_>, board: &Board) {
 
 /// Sets this CPU up for guests.
 fn start_host(found: &Found) -> &'static ArmHost {
-    let [distributor, redistributors] = found.interrupt_controller;
-    if let Err(error) = interrupts::start(distributor.base, redistributors.base) {
+    let controller = found.interrupt_controller;
+    if let Err(error) = controller.start() {
         panic!("the interrupt controller cannot be used: {error:?}");
     }
     let identity = identity::read();
     let facts = HostFacts {
         cpu_id: identity.midr,
         ipa_bits: stage2::ipa_bits(identity.mmfr0),
-        interrupt_controller_version: 3,
+        interrupt_controller_version: match controller.places().version() {
+            Version::V2 => 2,
+            Version::V3 => 3,
+        },
         cpus: 1,
     };
     let host = HOST.call_once(|| ArmHost {
@@ -220,9 +314,9 @@ fn start_host(found: &Found) -> &'static ArmHost {
             .unwrap_or_else(|| Clock::new(timer::frequency(), timer::now_ticks())),
         facts,
         features: Features::new(identity::identification, identity.constants),
-        interrupt_controller: (distributor.base, redistributors.base),
+        controller: controller.places(),
         host_timer: found.host_timer,
-        maintenance: found.maintenance,
+        maintenance: controller.maintenance,
         lists: lists::count(),
         has_pan: identity.has_pan(),
         mpidr: identity.mpidr,
@@ -230,7 +324,7 @@ fn start_host(found: &Found) -> &'static ArmHost {
     world::start(stage2::vtcr(identity.mmfr0, identity.mmfr1));
     for number in [
         found.host_timer,
-        found.maintenance,
+        controller.maintenance,
         VIRTUAL_TIMER,
         PHYSICAL_TIMER,
         interrupts::KICK,
@@ -289,7 +383,7 @@ fn describe(
         command_line: chosen.bootargs.unwrap_or_default(),
         board: board.name,
         devices: owned_devices(tree, console_base),
-        interrupt_controller: found.interrupt_controller,
+        interrupt_controller: found.interrupt_controller.seen_by_dom0(),
         event_interrupt: EVENT_INTID,
         timer_interrupt: VIRTUAL_TIMER_INTID,
         wall_clock_base_s: 0,
@@ -403,9 +497,8 @@ mod tests {
                 size: 0x1000_0000,
             }])
             .expect("one bank"),
-            interrupt_controller: [Range::default(); 2],
+            interrupt_controller: FoundController::default(),
             host_timer: 26,
-            maintenance: 25,
         }
     }
 

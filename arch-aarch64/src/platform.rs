@@ -2,21 +2,73 @@
 
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use hv_abi::Errno;
 use hv_abi::layout::arm as layout;
 use hv_abi::record::arm::{Distributor, Redistributor};
 use hv_abi::record::{self, Header, Kind};
-use hv_common::arch::{GuestInterrupt, PlatformConfig, RecordSink};
+use hv_abi::{Errno, FRAME_SHIFT};
+use hv_common::arch::{DirectRegisters, Gfn, GuestInterrupt, Mfn, PlatformConfig, RecordSink};
 use spin::mutex::{TicketMutex, TicketMutexGuard};
 use zerocopy::{FromBytes, IntoBytes};
 
 use crate::Aarch64;
 use crate::host::ArmHost;
 use crate::hw::{interrupts, timer};
-use crate::vgic::{Frame, Gic, VCPUS};
+use crate::vgic::{Frame, Gic, VCPUS, Version};
 
 /// Version of our records.
 pub(crate) const RECORD_VERSION: u16 = 1;
+
+/// Where an interrupt controller's registers are, the machine's or a domain's.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Controller {
+    /// A GICv2.
+    V2 {
+        distributor: u64,
+        cpu_interface: u64,
+        /// The machine's virtual CPU interface: what is in the place of a guest's CPU interface.
+        virtual_interface: u64,
+    },
+    /// A GICv3.
+    V3 {
+        distributor: u64,
+        redistributors: u64,
+    },
+}
+
+impl Controller {
+    /// A domain's, on a machine that has this one.
+    fn of_domain(self) -> Self {
+        match self {
+            Self::V2 {
+                virtual_interface, ..
+            } => Self::V2 {
+                distributor: layout::GICD_BASE,
+                cpu_interface: layout::GICC_BASE,
+                virtual_interface,
+            },
+            Self::V3 { .. } => Self::V3 {
+                distributor: layout::GICD_BASE,
+                redistributors: layout::GICR_BASE,
+            },
+        }
+    }
+
+    /// Its version.
+    pub(crate) fn version(self) -> Version {
+        match self {
+            Self::V2 { .. } => Version::V2,
+            Self::V3 { .. } => Version::V3,
+        }
+    }
+
+    /// vCPUs that it serves at most.
+    fn vcpus_max(self) -> u32 {
+        match self {
+            Self::V2 { .. } => layout::GICV2_VCPUS_MAX,
+            Self::V3 { .. } => VCPUS as u32,
+        }
+    }
+}
 
 /// A domain's interrupt controller and time.
 pub struct Platform {
@@ -26,9 +78,12 @@ pub struct Platform {
     attention: [AtomicBool; VCPUS],
     /// Machine counter minus guest counter.
     offset: AtomicU64,
+    controller: Controller,
     distributor: u64,
+    distributor_size: u64,
     redistributors: u64,
-    vcpus: u32,
+    /// Redistributors: none on a GICv2.
+    redistributor_count: u32,
     hypervisor_visible: bool,
 }
 
@@ -36,16 +91,25 @@ pub struct Platform {
 const FRAME: u64 = 0x1_0000;
 
 impl Platform {
-    /// A platform whose controller is at these addresses (distributor, redistributors).
-    pub(crate) fn at(controller: (u64, u64), config: &PlatformConfig, offset: u64) -> Self {
-        let (distributor, redistributors) = controller;
+    /// A platform whose controller is this one.
+    pub(crate) fn at(controller: Controller, config: &PlatformConfig, offset: u64) -> Self {
+        let (distributor, distributor_size, redistributors, redistributor_count) = match controller
+        {
+            Controller::V2 { distributor, .. } => (distributor, layout::GICV2_GICD_SIZE, 0, 0),
+            Controller::V3 {
+                distributor,
+                redistributors,
+            } => (distributor, FRAME, redistributors, config.vcpus),
+        };
         Self {
-            gic: TicketMutex::new(Gic::new(config.vcpus)),
+            gic: TicketMutex::new(Gic::new(controller.version(), config.vcpus)),
             attention: [const { AtomicBool::new(false) }; VCPUS],
             offset: AtomicU64::new(offset),
+            controller,
             distributor,
+            distributor_size,
             redistributors,
-            vcpus: config.vcpus,
+            redistributor_count,
             hypervisor_visible: config.hypervisor_visible,
         }
     }
@@ -85,16 +149,21 @@ impl Platform {
         self.gic.lock()
     }
 
-    /// The register frame at a guest-physical address, and the offset in it.
+    /// The register frame at a guest-physical address, as `vcpu` sees it, and the offset in it.
     #[inline]
-    pub(crate) fn frame_at(&self, address: u64) -> Option<(Frame, u64)> {
+    pub(crate) fn frame_at(&self, address: u64, vcpu: u32) -> Option<(Frame, u64)> {
         let offset = address.wrapping_sub(self.distributor);
-        if offset < FRAME {
-            return Some((Frame::Distributor, offset));
+        if offset < self.distributor_size {
+            let frame = if self.redistributor_count == 0 {
+                Frame::Banked(vcpu)
+            } else {
+                Frame::Distributor
+            };
+            return Some((frame, offset));
         }
         let offset = address.wrapping_sub(self.redistributors);
         let vcpu = u32::try_from(offset / layout::GICR_STRIDE).ok()?;
-        if vcpu >= self.vcpus {
+        if vcpu >= self.redistributor_count {
             return None;
         }
         let within = offset % layout::GICR_STRIDE;
@@ -119,15 +188,31 @@ impl Platform {
 
 impl hv_common::arch::Platform<Aarch64> for Platform {
     fn new(host: &ArmHost, config: &PlatformConfig) -> Result<Self, Errno> {
-        if config.vcpus == 0 || config.vcpus as usize > VCPUS {
+        let controller = if config.hardware {
+            host.controller
+        } else {
+            host.controller.of_domain()
+        };
+        if !(1..=controller.vcpus_max()).contains(&config.vcpus) {
             return Err(Errno::EINVAL);
         }
-        let controller = if config.hardware {
-            host.interrupt_controller()
-        } else {
-            (layout::GICD_BASE, layout::GICR_BASE)
-        };
         Ok(Self::at(controller, config, timer::now_ticks()))
+    }
+
+    fn direct_registers(&self) -> Option<DirectRegisters> {
+        let Controller::V2 {
+            cpu_interface,
+            virtual_interface,
+            ..
+        } = self.controller
+        else {
+            return None;
+        };
+        Some(DirectRegisters {
+            gfn: Gfn(cpu_interface >> FRAME_SHIFT),
+            mfn: Mfn(virtual_interface >> FRAME_SHIFT),
+            count: layout::GICC_SIZE >> FRAME_SHIFT,
+        })
     }
 
     fn raise(&self, interrupt: GuestInterrupt) -> Option<u32> {

@@ -1,6 +1,7 @@
-//! A GICv3 for guests: distributor, redistributors, and what goes into list registers (IHI 0069).
+//! An interrupt controller for guests, a GICv3 (IHI 0069) or a GICv2 (IHI 0048) as the machine has it: distributor,
+//! redistributors, and what goes into list registers.
 //!
-//! The guest sees a GIC with one security state (`GICD_CTLR.DS` = 1) and affinity routing always on, as it would on a
+//! What is here serves both; [`v2`] says what is particular to a GICv2. On a GICv3 the guest sees a GIC with one security state (`GICD_CTLR.DS` = 1) and affinity routing always on, as it would on a
 //! machine without EL3: both groups are its own. All interrupts are in group 1 at reset. There are no LPIs.
 //!
 //! # Who knows what
@@ -19,6 +20,7 @@ mod plan;
 mod record;
 #[cfg(test)]
 mod tests;
+pub(crate) mod v2;
 
 pub use bank::Bank;
 pub use distributor::{Effect, Frame};
@@ -43,9 +45,19 @@ const AFFINITY_ROUTING: u32 = 1 << 4;
 /// GICD_CTLR.DS.
 const SINGLE_SECURITY_STATE: u32 = 1 << 6;
 
+/// Which architecture version a controller has.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Version {
+    /// GICv2.
+    V2,
+    /// GICv3.
+    V3,
+}
+
 /// The state of a domain's interrupt controller.
 #[derive(Clone, Debug)]
 pub struct Gic {
+    version: Version,
     /// Group enables of GICD_CTLR.
     ctlr: u32,
     vcpus: u32,
@@ -54,23 +66,30 @@ pub struct Gic {
     /// GICR_WAKER.ProcessorSleep, a bit for each vCPU.
     asleep: u32,
     shared: [Bank; SHARED],
-    /// GICD_IROUTER.
+    /// GICD_IROUTER; GICD_ITARGETSR of a GICv2.
     router: [u64; SPIS as usize],
+    senders: v2::Senders,
     /// Bit n: shared bank n may have something pending or active.
     busy: u32,
 }
 
 impl Gic {
-    /// A controller with everything off.
+    /// A controller with everything off, for as many vCPUs as it can serve.
     #[must_use]
-    pub fn new(vcpus: u32) -> Self {
+    pub fn new(version: Version, vcpus: u32) -> Self {
+        let group = match version {
+            Version::V2 => 0,
+            Version::V3 => u32::MAX,
+        };
         Self {
+            version,
             ctlr: 0,
             vcpus,
-            private: [Bank::PRIVATE; VCPUS],
+            private: [Bank::private(group); VCPUS],
             asleep: (1 << vcpus.min(31)) - 1,
-            shared: [Bank::SHARED; SHARED],
+            shared: [Bank::shared(group); SHARED],
             router: [0; SPIS as usize],
+            senders: v2::Senders::default(),
             busy: 0,
         }
     }
@@ -125,6 +144,9 @@ impl Gic {
     fn target(&self, spi: usize) -> Option<u32> {
         const ANY: u64 = 1 << 31;
         let route = self.router.get(spi).copied()?;
+        if self.version == Version::V2 {
+            return self.target_v2(route);
+        }
         if route & ANY != 0 {
             return Some(0);
         }

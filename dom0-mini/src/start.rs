@@ -63,7 +63,7 @@ pub(crate) fn run(start: &'static Dom0Start) -> ! {
         virqs,
         wall_clock_base_s(start),
     );
-    let take = move || while interrupts::take(|number| interrupt_numbers.dispatch(number)) {};
+    let take = move || while interrupts.take(|number| interrupt_numbers.dispatch(number)) {};
     executor::run(executor, take, interrupts::wait)
 }
 

@@ -143,6 +143,12 @@ pub trait Platform<A: Arch>: Send + Sync {
     where
         Self: Sized;
 
+    /// Registers of the machine that the guest reaches without an exit, if there are any: mapped when the domain is
+    /// made. They are no frames of the pool, and what the guest does there concerns its own interrupts only.
+    fn direct_registers(&self) -> Option<DirectRegisters> {
+        None
+    }
+
     /// Makes an interrupt pending. Returns the vCPU to wake, if one has to look.
     fn raise(&self, interrupt: GuestInterrupt) -> Option<u32>;
 
@@ -163,6 +169,17 @@ pub trait Platform<A: Arch>: Send + Sync {
     /// # Errors
     /// As [`Vcpu::restore`].
     fn restore(&self, header: &Header, body: &[u8]) -> Result<(), Errno>;
+}
+
+/// See [`Platform::direct_registers`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct DirectRegisters {
+    /// Where the guest finds them.
+    pub gfn: Gfn,
+    /// Where they are.
+    pub mfn: Mfn,
+    /// Frames.
+    pub count: u64,
 }
 
 /// How a domain's platform is laid out.

@@ -53,7 +53,7 @@ pub struct Machine {
     pub board: &'static str,
     /// Devices of Domain-0.
     pub devices: heapless::Vec<Device, { hv_abi::start::DEVICES }>,
-    /// The interrupt controller as Domain-0 sees it.
+    /// The interrupt controller as Domain-0 sees it: distributor, then the rest.
     pub interrupt_controller: [Range; 2],
     /// Number of the event-channel upcall's interrupt.
     pub event_interrupt: u32,

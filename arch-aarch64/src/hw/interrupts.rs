@@ -1,4 +1,4 @@
-//! The machine's GICv3.
+//! The machine's interrupt controller: a GICv3, or a GICv2 ([`super::gicv2`]).
 //!
 //! Priority drop and deactivation are split (`ICC_CTLR_EL1.EOImode` = 1): an interrupt that goes on to a guest is ended
 //! here so that others can come, and stays active until the guest ends it.
@@ -15,6 +15,7 @@ use tock_registers::interfaces::{Readable, Writeable};
 use tock_registers::registers::ReadWrite;
 use tock_registers::{register_bitfields, register_structs};
 
+use super::gicv2;
 use super::registers::{
     ICC_BPR1_EL1, ICC_CTLR_EL1, ICC_DIR_EL1, ICC_EOIR1_EL1, ICC_IAR1_EL1, ICC_IGRPEN1_EL1,
     ICC_PMR_EL1, ICC_SGI1R_EL1, ICC_SRE_EL2,
@@ -62,7 +63,18 @@ pub(crate) enum GicError {
     NotV3,
 }
 
-/// Sets up distributor and this CPU's redistributor and interface. Their registers are mapped.
+/// Sets up a GICv2: distributor and this CPU's interface. Their registers are mapped.
+///
+/// # Errors
+/// What is wrong with the controller.
+pub(crate) fn start_v2(addresses: gicv2::Addresses) -> Result<(), GicError> {
+    gicv2::start(addresses).ok_or(GicError::Description)?;
+    // The registers that activate private interrupts are in the distributor, at the same offsets.
+    PRIVATE.store(addresses.distributor, Ordering::Relaxed);
+    Ok(())
+}
+
+/// Sets up a GICv3: distributor and this CPU's redistributor and interface. Their registers are mapped.
 ///
 /// # Errors
 /// What is wrong with the controller.
@@ -115,6 +127,9 @@ pub(crate) fn enable(number: u32, enabled: bool) {
     if number >= SPECIAL {
         return;
     }
+    if gicv2::is_here() {
+        return gicv2::enable(number, enabled);
+    }
     if let Some(gic) = GIC.lock().as_mut() {
         let _unknown = gic.enable_interrupt(identifier(number), Some(0), enabled);
     }
@@ -122,6 +137,9 @@ pub(crate) fn enable(number: u32, enabled: bool) {
 
 /// Says whether an SPI is an edge, and sends it to this CPU.
 pub(crate) fn configure(number: u32, is_edge: bool) {
+    if gicv2::is_here() {
+        return gicv2::configure(number, is_edge);
+    }
     let trigger = if is_edge {
         Trigger::Edge
     } else {
@@ -147,7 +165,11 @@ fn identifier(number: u32) -> IntId {
 /// Takes the most urgent pending interrupt; it is active then.
 #[inline(always)]
 pub(crate) fn acknowledge() -> Option<u32> {
-    let number = ICC_IAR1_EL1.get() as u32;
+    let number = if gicv2::is_here() {
+        gicv2::acknowledge()
+    } else {
+        ICC_IAR1_EL1.get() as u32
+    };
     barrier();
     (number < SPECIAL).then_some(number)
 }
@@ -155,12 +177,18 @@ pub(crate) fn acknowledge() -> Option<u32> {
 /// Lets others come again; the interrupt stays active.
 #[inline(always)]
 pub(crate) fn drop_priority(number: u32) {
+    if gicv2::is_here() {
+        return gicv2::drop_priority(number);
+    }
     ICC_EOIR1_EL1.set(u64::from(number));
 }
 
 /// Makes an interrupt inactive: it may come again.
 #[inline(always)]
 pub(crate) fn deactivate(number: u32) {
+    if gicv2::is_here() {
+        return gicv2::deactivate(number);
+    }
     ICC_DIR_EL1.set(u64::from(number));
 }
 
@@ -184,6 +212,11 @@ pub(crate) fn set_private_active(number: u32, active: bool) {
 
 /// Kicks a CPU.
 pub(crate) fn kick(mpidr: u64) {
+    if gicv2::is_here() {
+        barrier();
+        // The only CPU there is: this one.
+        return gicv2::send(KICK, gicv2::own_target().max(1));
+    }
     let target = 1_u64 << (mpidr & 0xF);
     let affinity1 = mpidr >> 8 & 0xFF;
     barrier();

@@ -1,7 +1,10 @@
-//! The virtual CPU interface: list registers and their control (`ICH_*_EL2`).
+//! The virtual CPU interface: list registers and their control (`ICH_*_EL2`, or a GICv2's GICH).
+//!
+//! The control register's bits are the same in both.
 
 use tock_registers::interfaces::{Readable, Writeable};
 
+use super::gicv2;
 use super::registers::{
     ICH_AP0R0_EL2, ICH_AP0R1_EL2, ICH_AP0R2_EL2, ICH_AP0R3_EL2, ICH_AP1R0_EL2, ICH_AP1R1_EL2,
     ICH_AP1R2_EL2, ICH_AP1R3_EL2, ICH_HCR_EL2, ICH_LR0_EL2, ICH_LR1_EL2, ICH_LR2_EL2, ICH_LR3_EL2,
@@ -50,6 +53,9 @@ fn list(number: usize) -> Option<&'static dyn ListAccess> {
 /// Reads a list register.
 #[inline]
 pub(crate) fn read(number: usize) -> ListRegister {
+    if gicv2::is_here() {
+        return gicv2::read_list(number);
+    }
     if number == 0 {
         return ListRegister::from_bits(ICH_LR0_EL2.get());
     }
@@ -59,6 +65,9 @@ pub(crate) fn read(number: usize) -> ListRegister {
 /// Writes a list register.
 #[inline]
 pub(crate) fn write(number: usize, value: ListRegister) {
+    if gicv2::is_here() {
+        return gicv2::write_list(number, value);
+    }
     if number == 0 {
         ICH_LR0_EL2.set(value.into_bits());
     } else if let Some(list) = list(number) {
@@ -68,6 +77,9 @@ pub(crate) fn write(number: usize, value: ListRegister) {
 
 /// List registers this CPU has.
 pub(crate) fn count() -> usize {
+    if gicv2::is_here() {
+        return gicv2::lists();
+    }
     (ICH_VTR_EL2.get() as usize & 0x1F) + 1
 }
 
@@ -86,26 +98,37 @@ pub(crate) const NOTIFY_UNLISTED_END: u64 = 1 << 2;
 /// Sets `ICH_HCR_EL2`.
 #[inline(always)]
 pub(crate) fn control(value: u64) {
+    if gicv2::is_here() {
+        return gicv2::control(value as u32);
+    }
     ICH_HCR_EL2.set(value);
 }
 
 /// How many interrupts the guest ended that were in no list register, since [`control`].
 #[inline(always)]
 pub(crate) fn unlisted_ends() -> u32 {
-    (ICH_HCR_EL2.get() >> 27 & 0x1F) as u32
+    let control = if gicv2::is_here() {
+        gicv2::read_control()
+    } else {
+        ICH_HCR_EL2.get() as u32
+    };
+    control >> 27
 }
 
 /// The guest's CPU interface, list registers aside.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Interface {
-    /// ICH_VMCR_EL2.
+    /// ICH_VMCR_EL2, GICH_VMCR.
     pub(crate) vmcr: u64,
-    /// ICH_AP0R<n>_EL2, ICH_AP1R<n>_EL2.
+    /// ICH_AP0R<n>_EL2, ICH_AP1R<n>_EL2; GICH_APR is the first.
     pub(crate) active_priorities: [[u64; 4]; 2],
 }
 
 /// Takes the guest's CPU interface off this CPU.
 pub(crate) fn save() -> Interface {
+    if gicv2::is_here() {
+        return gicv2::save();
+    }
     let mut interface = Interface {
         vmcr: ICH_VMCR_EL2.get(),
         ..Interface::default()
@@ -130,6 +153,10 @@ pub(crate) fn save() -> Interface {
 
 /// Puts a guest's CPU interface on this CPU.
 pub(crate) fn load(interface: &Interface) {
+    if gicv2::is_here() {
+        gicv2::load(interface);
+        return control(ENABLE);
+    }
     let [zero, one] = &interface.active_priorities;
     ICH_VMCR_EL2.set(interface.vmcr);
     ICH_AP0R0_EL2.set(zero[0]);

@@ -100,7 +100,7 @@ impl Vcpu {
         access: Access,
         address: u64,
     ) -> Option<Exit> {
-        if let Some((frame, offset)) = platform.frame_at(address) {
+        if let Some((frame, offset)) = platform.frame_at(address, self.index) {
             return self.controller(platform, syndrome, access, frame, offset);
         }
         let fault = Fault {

@@ -3,7 +3,7 @@
 use hv_abi::record::arm::InterruptBank;
 
 /// State of 32 interrupts, a bit or a byte each.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bank {
     pub(super) group: u32,
     pub(super) enabled: u32,
@@ -27,14 +27,19 @@ const SGIS: u32 = 0xFFFF;
 pub(super) const PRIORITY_MASK: u8 = 0xF8;
 
 impl Bank {
-    /// SGIs and PPIs at reset.
-    pub(super) const PRIVATE: Self = Self::reset(SGIS, SGIS);
-    /// SPIs at reset.
-    pub(super) const SHARED: Self = Self::reset(0, 0);
+    /// SGIs and PPIs at reset, in these groups.
+    pub(super) const fn private(group: u32) -> Self {
+        Self::reset(group, SGIS, SGIS)
+    }
 
-    const fn reset(enabled: u32, edge: u32) -> Self {
+    /// SPIs at reset, in these groups.
+    pub(super) const fn shared(group: u32) -> Self {
+        Self::reset(group, 0, 0)
+    }
+
+    const fn reset(group: u32, enabled: u32, edge: u32) -> Self {
         Self {
-            group: u32::MAX,
+            group,
             enabled,
             pending: 0,
             active: 0,

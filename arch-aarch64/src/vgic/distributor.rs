@@ -13,6 +13,8 @@ use super::{
 pub enum Frame {
     /// The distributor.
     Distributor,
+    /// The distributor of a GICv2, as a vCPU sees it.
+    Banked(u32),
     /// A vCPU's redistributor: control.
     Redistributor(u32),
     /// A vCPU's redistributor: SGIs and PPIs.
@@ -28,6 +30,16 @@ pub struct Effect {
     pub deactivate: (u32, u32),
 }
 
+impl Effect {
+    /// vCPUs have to look, a bit for each.
+    pub(super) fn look_at(look: u32) -> Self {
+        Self {
+            look,
+            ..Self::default()
+        }
+    }
+}
+
 /// A GICv3 by Arm, revision 0.
 const IIDR: u64 = 0x43B;
 /// Architecture revision 3.
@@ -39,7 +51,7 @@ const LAST: u64 = 1 << 4;
 
 /// Registers with a bit for each interrupt.
 #[derive(Clone, Copy)]
-enum BitRegister {
+pub(super) enum BitRegister {
     Group,
     SetEnabled,
     ClearEnabled,
@@ -51,7 +63,7 @@ enum BitRegister {
 
 /// A register of a bank.
 #[derive(Clone, Copy)]
-enum BankRegister {
+pub(super) enum BankRegister {
     Bits(BitRegister),
     /// Priorities from this interrupt on.
     Priority(u32),
@@ -59,10 +71,15 @@ enum BankRegister {
     Configuration(u32),
 }
 
-/// The register at an offset, as bank number and register in it.
+/// The register at an offset, as bank number and register in it, if it can be accessed with this size: words, and
+/// single priorities.
 #[inline]
-fn decode(offset: u64) -> Option<(usize, BankRegister)> {
+pub(super) fn decode(offset: u64, size: u8) -> Option<(usize, BankRegister)> {
     let offset = offset as u32;
+    let by_byte = (0x400..0x800).contains(&offset);
+    if size != 4 && !(by_byte && size < 4) || !offset.is_multiple_of(u32::from(size)) {
+        return None;
+    }
     let bits = |register| Some((((offset & 0x7F) / 4) as usize, BankRegister::Bits(register)));
     match offset {
         0x080..0x100 => bits(BitRegister::Group),
@@ -96,17 +113,18 @@ impl Gic {
             Frame::Distributor => self.read_distributor(offset, size),
             Frame::Private(vcpu) => {
                 let bank = self.private.get(vcpu as usize);
-                match (decode(offset), bank) {
+                match (decode(offset, size), bank) {
                     (Some((0, register)), Some(bank)) => bank.read(register, size),
                     _ => 0,
                 }
             }
+            Frame::Banked(vcpu) => self.read_v2(vcpu, offset, size),
             Frame::Redistributor(vcpu) => self.read_control(vcpu, offset, size),
         }
     }
 
     fn read_distributor(&self, offset: u64, size: u8) -> u64 {
-        if let Some((index, register)) = decode(offset) {
+        if let Some((index, register)) = decode(offset, size) {
             let bank = index
                 .checked_sub(1)
                 .and_then(|index| self.shared.get(index));
@@ -151,7 +169,11 @@ impl Gic {
     pub fn write(&mut self, frame: Frame, offset: u64, size: u8, value: u64) -> Effect {
         match frame {
             Frame::Distributor => self.write_distributor(offset, size, value),
-            Frame::Private(vcpu) => self.write_private(vcpu, offset, size, value),
+            Frame::Banked(vcpu) => self.write_v2(vcpu, offset, size, value),
+            Frame::Private(vcpu) => match decode(offset, size) {
+                Some((0, register)) => self.write_private(vcpu, register, size, value),
+                _ => Effect::default(),
+            },
             Frame::Redistributor(vcpu) => {
                 if offset == 0x0014 && vcpu < self.vcpus {
                     let bit = 1 << vcpu;
@@ -163,10 +185,13 @@ impl Gic {
         }
     }
 
-    fn write_private(&mut self, vcpu: u32, offset: u64, size: u8, value: u64) -> Effect {
-        let Some((0, register)) = decode(offset) else {
-            return Effect::default();
-        };
+    pub(super) fn write_private(
+        &mut self,
+        vcpu: u32,
+        register: BankRegister,
+        size: u8,
+        value: u64,
+    ) -> Effect {
         let Some(bank) = self.private.get_mut(vcpu as usize) else {
             return Effect::default();
         };
@@ -182,35 +207,32 @@ impl Gic {
     }
 
     fn write_distributor(&mut self, offset: u64, size: u8, value: u64) -> Effect {
-        if let Some((index, register)) = decode(offset) {
+        if let Some((index, register)) = decode(offset, size) {
             return match index.checked_sub(1).filter(|index| *index < SHARED) {
                 Some(index) => self.write_shared(index, register, size, value),
                 None => Effect::default(),
             };
         }
         match offset {
-            0x0000 => {
-                self.ctlr = value as u32 & (ENABLE_GROUP0 | ENABLE_GROUP1);
-                Effect {
-                    look: (1 << self.vcpus.min(31)) - 1,
-                    ..Effect::default()
-                }
-            }
+            0x0000 => self.write_control(value as u32 & (ENABLE_GROUP0 | ENABLE_GROUP1)),
             0x6100..0x6900 => {
                 let spi = ((offset - 0x6100) / 8) as usize;
                 if let Some(route) = self.router.get_mut(spi) {
                     *route = merge(*route, offset, size, value) & ROUTE;
                 }
-                Effect {
-                    look: self.targets_of(spi / 32),
-                    ..Effect::default()
-                }
+                Effect::look_at(self.targets_of(spi / 32))
             }
             _ => Effect::default(),
         }
     }
 
-    fn write_shared(
+    /// Sets the groups that are on: everybody has to look.
+    pub(super) fn write_control(&mut self, groups: u32) -> Effect {
+        self.ctlr = groups;
+        Effect::look_at((1 << self.vcpus.min(31)) - 1)
+    }
+
+    pub(super) fn write_shared(
         &mut self,
         index: usize,
         register: BankRegister,
@@ -231,7 +253,7 @@ impl Gic {
     }
 
     /// The vCPUs to which a bank's deliverable interrupts go.
-    fn targets_of(&self, index: usize) -> u32 {
+    pub(super) fn targets_of(&self, index: usize) -> u32 {
         let Some(bank) = self.shared.get(index) else {
             return 0;
         };
@@ -272,7 +294,7 @@ fn merge(old: u64, offset: u64, size: u8, value: u64) -> u64 {
 }
 
 impl Bank {
-    fn read(&self, register: BankRegister, size: u8) -> u64 {
+    pub(super) fn read(&self, register: BankRegister, size: u8) -> u64 {
         match register {
             BankRegister::Bits(register) => u64::from(match register {
                 BitRegister::Group => self.group,

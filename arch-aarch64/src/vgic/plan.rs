@@ -1,7 +1,7 @@
 //! Which interrupts go into list registers.
 
 use super::list::{ListRegister, NOTIFY_END};
-use super::{Bank, FIRST_SPI, Gic};
+use super::{Bank, FIRST_SPI, Gic, Version, v2};
 
 /// List registers at most.
 pub const LISTS_MAX: usize = 16;
@@ -83,6 +83,12 @@ impl Gic {
                 break;
             };
             self.take(vcpu, list);
+            if self.version == Version::V2 && list.number() < v2::SGIS {
+                let list = self.take_sgi(vcpu, list);
+                if let Some(slot) = plan.lists.get_mut(slot) {
+                    *slot = list;
+                }
+            }
         }
         plan
     }
@@ -130,6 +136,9 @@ impl Gic {
     /// Moves the state in a list register back.
     #[inline]
     pub fn fold(&mut self, vcpu: u32, list: ListRegister) {
+        if self.version == Version::V2 && list.number() < v2::SGIS {
+            self.fold_sgi(vcpu, list);
+        }
         let Some((bank, bit)) = self.bank_of(vcpu, list.number()) else {
             return;
         };

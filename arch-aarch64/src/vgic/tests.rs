@@ -9,7 +9,7 @@ const UPCALL: u32 = 31;
 
 /// A controller with groups on, after what Linux does at boot for the boot CPU.
 fn ready(vcpus: u32) -> Gic {
-    let mut gic = Gic::new(vcpus);
+    let mut gic = Gic::new(Version::V3, vcpus);
     let _ = gic.write(DISTRIBUTOR, 0, 4, 0x13);
     for vcpu in 0..vcpus {
         let _ = gic.write(Frame::Private(vcpu), 0x100, 4, u64::from(u32::MAX));
@@ -26,7 +26,7 @@ fn numbers(plan: &Plan) -> std::vec::Vec<u32> {
 
 #[test]
 fn linux_recognises_a_gicv3_without_lpis() {
-    let gic = Gic::new(2);
+    let gic = Gic::new(Version::V3, 2);
     assert_eq!(gic.read(DISTRIBUTOR, 0xFFE8, 4) >> 4 & 0xF, 3);
     let typer = gic.read(DISTRIBUTOR, 4, 4);
     assert_eq!(32 * ((typer & 31) + 1), 288, "INTIDs");
@@ -42,7 +42,7 @@ fn linux_recognises_a_gicv3_without_lpis() {
 
 #[test]
 fn a_redistributor_wakes_when_asked() {
-    let mut gic = Gic::new(1);
+    let mut gic = Gic::new(Version::V3, 1);
     assert_eq!(gic.read(Frame::Redistributor(0), 0x14, 4), 6);
     let _ = gic.write(Frame::Redistributor(0), 0x14, 4, 0);
     assert_eq!(gic.read(Frame::Redistributor(0), 0x14, 4), 0);
@@ -70,7 +70,7 @@ fn an_upcall_is_delivered_ended_and_delivered_again() {
 
 #[test]
 fn what_is_not_enabled_is_kept_until_it_is() {
-    let mut gic = Gic::new(1);
+    let mut gic = Gic::new(Version::V3, 1);
     assert!(!gic.raise_private(0, UPCALL));
     assert!(gic.plan(0, 4).lists().is_empty());
     let _ = gic.write(PRIVATE, 0x100, 4, 1 << UPCALL);
@@ -195,7 +195,7 @@ fn sgis_reach_the_targets_and_not_the_sender() {
 
 #[test]
 fn registers_read_back_what_was_written() {
-    let mut gic = Gic::new(1);
+    let mut gic = Gic::new(Version::V3, 1);
     let _ = gic.write(PRIVATE, 0x41B, 1, 0x5F);
     assert_eq!(gic.read(PRIVATE, 0x418, 4), 0x5800_0000);
     let _ = gic.write(PRIVATE, 0xC04, 4, 0x8000_0000);
@@ -245,7 +245,7 @@ fn records_come_back_and_every_flipped_bit_is_harmless() {
     let _ = gic.raise_shared(40, false);
     assert!(gic.raise_private(1, UPCALL));
     let (distributor, private) = (gic.save_distributor(), gic.save_private(1));
-    let mut other = Gic::new(2);
+    let mut other = Gic::new(Version::V3, 2);
     assert!(other.restore_distributor(&distributor).is_ok());
     assert!(other.restore_private(1, &private).is_ok());
     assert_eq!(numbers(&other.plan(0, 4)), [40]);
@@ -256,7 +256,7 @@ fn records_come_back_and_every_flipped_bit_is_harmless() {
         let mut flipped = bytes.to_vec();
         flipped[bit / 8] ^= 1 << (bit % 8);
         let record = hv_abi::record::arm::Redistributor::read_from_bytes(&flipped);
-        let mut victim = Gic::new(2);
+        let mut victim = Gic::new(Version::V3, 2);
         let _ = record.map(|record| victim.restore_private(1, &record));
         let _ = victim.plan(1, 4);
     }

@@ -7,7 +7,11 @@ use embassy_executor::raw::Executor;
 static PENDED: AtomicBool = AtomicBool::new(true);
 
 /// Runs tasks for ever. `take_interrupts` takes and dispatches everything that is pending, `sleep` waits for more.
-pub(crate) fn run(executor: &'static Executor, take_interrupts: impl Fn(), sleep: impl Fn()) -> ! {
+pub(crate) fn run(
+    executor: &'static Executor,
+    mut take_interrupts: impl FnMut(),
+    sleep: impl Fn(),
+) -> ! {
     loop {
         take_interrupts();
         if PENDED.swap(false, Ordering::Relaxed) {

@@ -5,10 +5,18 @@
 
 /// ARM guests.
 pub mod arm {
-    /// vGICv3 distributor, 64 KiB.
+    /// Distributor of either vGIC.
     pub const GICD_BASE: u64 = 0x0300_1000;
-    /// Size of [`GICD_BASE`]'s region.
+    /// Size of the vGICv3's distributor.
     pub const GICD_SIZE: u64 = 0x1_0000;
+    /// Size of the vGICv2's distributor.
+    pub const GICV2_GICD_SIZE: u64 = 0x1000;
+    /// vGICv2 CPU interface.
+    pub const GICC_BASE: u64 = 0x0300_2000;
+    /// Size of [`GICC_BASE`]'s region.
+    pub const GICC_SIZE: u64 = 0x2000;
+    /// vCPUs that a GICv2 serves at most.
+    pub const GICV2_VCPUS_MAX: u32 = 8;
     /// vGICv3 redistributors, two 64 KiB frames per vCPU.
     pub const GICR_BASE: u64 = 0x0302_0000;
     /// Size of one vCPU's redistributor.

@@ -8,7 +8,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 /// `"ALCOVED0"`, little-endian.
 pub const MAGIC: u64 = u64::from_le_bytes(*b"ALCOVED0");
 /// Version of [`Dom0Start`].
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 /// Entries of [`Dom0Start::devices`].
 pub const DEVICES: usize = 64;
 /// Entries of [`Dom0Start::ram_banks`].
@@ -78,12 +78,16 @@ pub struct Dom0Start {
     pub bundle: Range,
     /// The host's description, read-only: the FDT on ARM; on x86 the RSDP.
     pub host_tables: Range,
-    /// The interrupt controller as Domain-0 sees it: distributor, then redistributors (ARM).
+    /// The interrupt controller as Domain-0 sees it: distributor, then CPU interface (GICv2) or redistributors (GICv3).
     pub interrupt_controller: [Range; 2],
     /// Interrupt of the event-channel upcall (INTID on ARM, vector on x86).
     pub event_interrupt: u32,
     /// Interrupt of the virtual timer (INTID on ARM).
     pub timer_interrupt: u32,
+    /// Version of the interrupt controller: 2 or 3 on ARM, 0 elsewhere.
+    pub interrupt_controller_version: u32,
+    /// Zero.
+    pub reserved: u32,
     /// Ticks per second of the counter Domain-0 reads.
     pub counter_hz: u64,
     /// Wall-clock time at system time 0, seconds since 1970; 0: unknown.

@@ -8,7 +8,7 @@ use spin::mutex::TicketMutex;
 
 use super::table::vmid;
 use super::{Domain, DomainRef, DomainState, NOT_SHUT_DOWN, Vcpus, WEIGHT_DEFAULT, hold};
-use crate::arch::{Arch, Host, Mfn, Platform, PlatformConfig, Pte, Shared, Vcpu};
+use crate::arch::{Arch, Attributes, Host, Mfn, Platform, PlatformConfig, Pte, Shared, Vcpu};
 use crate::hypervisor::Hypervisor;
 use crate::memory::account::Account;
 use crate::memory::frames::{Frame, FrameKind, Frames, Funding, Shortage, run_order_for};
@@ -176,14 +176,44 @@ fn build_on<A: Arch>(
         .account
         .adopt_overhead(overhead + per_vcpu * u64::from(blueprint.vcpus));
     let domain = host.share(run, domain);
-    match hypervisor.domains.insert(domain.clone()) {
+    let inserted = map_direct_registers(hypervisor, &domain).and_then(|()| {
+        let inserted = hypervisor.domains.insert(domain.clone());
+        inserted.map_err(|_twin| Errno::EBUSY)
+    });
+    match inserted {
         Ok(()) => Ok(domain),
-        Err(twin) => {
-            drop(twin);
+        Err(errno) => {
+            unmap_direct_registers(hypervisor, &domain);
             return_domain(hypervisor, domain);
-            Err(Errno::EBUSY)
+            Err(errno)
         }
     }
+}
+
+fn map_direct_registers<A: Arch>(
+    hypervisor: &Hypervisor<A>,
+    domain: &Domain<A>,
+) -> Result<(), Errno> {
+    let Some(registers) = domain.platform.direct_registers() else {
+        return Ok(());
+    };
+    let (gfn, mfn) = (registers.gfn, registers.mfn);
+    let memory = hypervisor.memory(domain);
+    let mut state = domain.lock();
+    memory.map(&mut state, gfn, mfn, registers.count, Attributes::DEVICE)
+}
+
+/// Their tables go back with them.
+fn unmap_direct_registers<A: Arch>(hypervisor: &Hypervisor<A>, domain: &Domain<A>) {
+    let Some(registers) = domain.platform.direct_registers() else {
+        return;
+    };
+    let memory = hypervisor.memory(domain);
+    let mut state = domain.lock();
+    // Whole leaves, or nothing: no table is needed.
+    let _unmapped = state
+        .stage2
+        .unmap_range(&memory, registers.gfn, registers.count);
 }
 
 const fn vcpu_order<A: Arch>() -> u32 {

@@ -172,6 +172,7 @@ fn start_page_for<A: Arch>(
     page.bundle = machine.bundle.0;
     page.host_tables = machine.host_tables;
     page.interrupt_controller = machine.interrupt_controller;
+    page.interrupt_controller_version = hypervisor.facts.interrupt_controller_version;
     page.event_interrupt = machine.event_interrupt;
     page.timer_interrupt = machine.timer_interrupt;
     page.counter_hz = hypervisor.host.counter_hz();

@@ -4,6 +4,7 @@ use hv_common::arch::{PlatformConfig, Vcpu as _};
 use std::vec::Vec;
 
 use super::*;
+use crate::platform::Controller;
 
 struct Sink(Vec<(Kind, Vec<u8>)>);
 
@@ -20,7 +21,11 @@ fn platform() -> Platform {
         hardware: false,
         hypervisor_visible: true,
     };
-    Platform::at((0x0300_1000, 0x0302_0000), &config, 0)
+    let controller = Controller::V3 {
+        distributor: 0x0300_1000,
+        redistributors: 0x0302_0000,
+    };
+    Platform::at(controller, &config, 0)
 }
 
 /// A vCPU as Linux might leave it.
