@@ -3,7 +3,7 @@
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use hv_abi::layout::arm as layout;
-use hv_abi::record::arm::{Distributor, Redistributor};
+use hv_abi::record::arm::{Distributor, Gicv2Distributor, Gicv2Interface, Redistributor};
 use hv_abi::record::{self, Header, Kind};
 use hv_abi::{Errno, FRAME_SHIFT};
 use hv_common::arch::{DirectRegisters, Gfn, GuestInterrupt, Mfn, PlatformConfig, RecordSink};
@@ -249,17 +249,35 @@ impl hv_common::arch::Platform<Aarch64> for Platform {
         if nth != 0 {
             return None;
         }
-        let record = self.gic.lock().save_distributor();
-        out.put(Kind::ARM_DISTRIBUTOR, 0, record.as_bytes())
-            .then_some(())
+        let fitted = match self.controller.version() {
+            Version::V2 => {
+                let record = self.gic.lock().save_distributor_v2();
+                out.put(Kind::ARM_GICV2_DISTRIBUTOR, 0, record.as_bytes())
+            }
+            Version::V3 => {
+                let record = self.gic.lock().save_distributor();
+                out.put(Kind::ARM_DISTRIBUTOR, 0, record.as_bytes())
+            }
+        };
+        fitted.then_some(())
     }
 
     fn restore(&self, header: &Header, body: &[u8]) -> Result<(), Errno> {
-        if header.kind != Kind::ARM_DISTRIBUTOR || header.version != RECORD_VERSION {
+        if header.version != RECORD_VERSION {
             return Err(Errno::EOPNOTSUPP);
         }
-        let record = Distributor::ref_from_bytes(body).map_err(|_| Errno::EINVAL)?;
-        self.gic.lock().restore_distributor(record)
+        match (header.kind, self.controller.version()) {
+            (Kind::ARM_DISTRIBUTOR, Version::V3) => {
+                let record = Distributor::ref_from_bytes(body).map_err(|_| Errno::EINVAL)?;
+                self.gic.lock().restore_distributor(record)
+            }
+            (Kind::ARM_GICV2_DISTRIBUTOR, Version::V2) => {
+                let record = Gicv2Distributor::ref_from_bytes(body).map_err(|_| Errno::EINVAL)?;
+                self.gic.lock().restore_distributor_v2(record)
+            }
+            (Kind::ARM_DISTRIBUTOR | Kind::ARM_GICV2_DISTRIBUTOR, _) => Err(Errno::EXDEV),
+            _ => Err(Errno::EOPNOTSUPP),
+        }
     }
 }
 
@@ -272,6 +290,23 @@ impl Platform {
     /// Loads the vCPU's part of the controller.
     pub(crate) fn restore_private(&self, vcpu: u32, record: &Redistributor) -> Result<(), Errno> {
         self.gic.lock().restore_private(vcpu, record)?;
+        self.call_attention(vcpu);
+        Ok(())
+    }
+
+    /// The version of the controller.
+    pub(crate) fn version(&self) -> Version {
+        self.controller.version()
+    }
+
+    /// The distributor's part of a vCPU's record, on a GICv2.
+    pub(crate) fn save_banked(&self, vcpu: u32) -> Gicv2Interface {
+        self.gic.lock().save_banked(vcpu)
+    }
+
+    /// Loads the distributor's part of a vCPU's record, on a GICv2.
+    pub(crate) fn restore_banked(&self, vcpu: u32, record: &Gicv2Interface) -> Result<(), Errno> {
+        self.gic.lock().restore_banked(vcpu, record)?;
         self.call_attention(vcpu);
         Ok(())
     }

@@ -10,7 +10,7 @@ use harness::operator::{Console, Trouble};
 use crate::stage::{Board, LINUX_BOOT, SOON, Stage, contains, on_machine};
 
 /// The configuration of a domain with Debian from the boot bundle.
-fn bundled(stage: &Stage<'_>, name: &str, memory_mib: u32) -> String {
+pub(crate) fn bundled(stage: &Stage<'_>, name: &str, memory_mib: u32) -> String {
     let more = format!(
         "memory = {memory_mib}\nramdisk = \"boot:initrd.gz\"\nextra = \"console=hvc0 quiet\""
     );
@@ -18,7 +18,7 @@ fn bundled(stage: &Stage<'_>, name: &str, memory_mib: u32) -> String {
 }
 
 /// Creates a domain and waits for its shell.
-fn up(stage: &Stage<'_>, name: &str, file: &str) -> Result<Console, Trouble> {
+pub(crate) fn up(stage: &Stage<'_>, name: &str, file: &str) -> Result<Console, Trouble> {
     stage.operator.run_within(&["create", file], LINUX_BOOT)?;
     let console = stage.operator.console(name)?;
     contains(&console.line("GUEST-UP", LINUX_BOOT)?, &["hypervisor=xen"]);

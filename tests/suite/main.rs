@@ -3,6 +3,7 @@
 
 mod debian;
 mod faults;
+mod gic;
 mod lifecycle;
 mod linux;
 mod stage;

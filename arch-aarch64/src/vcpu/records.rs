@@ -5,7 +5,7 @@
 //! what we emulate.
 
 use hv_abi::Errno;
-use hv_abi::record::arm::{Cpu, FloatingPoint, Redistributor, Timer};
+use hv_abi::record::arm::{Cpu, FloatingPoint, Gicv2Interface, Redistributor, Timer};
 use hv_abi::record::{Header, Kind};
 use hv_common::arch::RecordSink;
 use zerocopy::{FromBytes, IntoBytes};
@@ -14,12 +14,16 @@ use super::{Pending, Vcpu};
 use crate::hw::lists::Interface;
 use crate::platform::{Platform, RECORD_VERSION};
 use crate::psci;
+use crate::vgic::Version;
 
 /// Bits of MDSCR_EL1 that a write leaves.
 pub(super) const MDSCR_BITS: u64 = 0xEC79_FFFF;
 
-/// ICH_VMCR_EL2's fields (IHI 0069), which hold what the guest's ICC registers say.
+/// ICH_VMCR_EL2's fields (IHI 0069), which hold what the guest's ICC registers say. Those of GICH_VMCR (IHI 0048) are
+/// the same, for its GICC registers.
 mod vmcr {
+    /// What GICC_CTLR has at the same place.
+    pub(super) const CONTROL: u32 = 0x21F;
     pub(super) const GROUP0: u64 = 1 << 0;
     pub(super) const GROUP1: u64 = 1 << 1;
     pub(super) const COMMON_BINARY_POINT: u64 = 1 << 4;
@@ -117,6 +121,38 @@ fn interface_record(interface: &Interface, record: Redistributor) -> Redistribut
     }
 }
 
+fn check_interface_v2(record: &Gicv2Interface) -> Result<Interface, Errno> {
+    let fits = record.reserved == 0
+        && record.gicc_ctlr & !vmcr::CONTROL == 0
+        && record.gicc_pmr & !0xF8 == 0
+        && record.gicc_bpr <= 7
+        && record.gicc_abpr <= 7;
+    if !fits {
+        return Err(Errno::EINVAL);
+    }
+    let mut interface = Interface {
+        vmcr: u64::from(record.gicc_ctlr)
+            | u64::from(record.gicc_abpr) << vmcr::BINARY_POINT1
+            | u64::from(record.gicc_bpr) << vmcr::BINARY_POINT0
+            | u64::from(record.gicc_pmr) << vmcr::PRIORITY_MASK,
+        ..Interface::default()
+    };
+    interface.active_priorities[0][0] = u64::from(record.gicc_apr);
+    Ok(interface)
+}
+
+fn interface_record_v2(interface: &Interface, record: Gicv2Interface) -> Gicv2Interface {
+    let vmcr = interface.vmcr as u32;
+    Gicv2Interface {
+        gicc_ctlr: vmcr & vmcr::CONTROL,
+        gicc_pmr: vmcr >> vmcr::PRIORITY_MASK & 0xF8,
+        gicc_bpr: vmcr >> vmcr::BINARY_POINT0 & 7,
+        gicc_abpr: vmcr >> vmcr::BINARY_POINT1 & 7,
+        gicc_apr: interface.active_priorities[0][0] as u32,
+        ..record
+    }
+}
+
 fn body<T: FromBytes>(bytes: &[u8]) -> Result<T, Errno> {
     T::read_from_bytes(bytes).map_err(|_| Errno::EINVAL)
 }
@@ -133,6 +169,11 @@ impl Vcpu {
             0 => put(Kind::ARM_CPU, self.cpu_record().as_bytes()),
             1 => put(Kind::ARM_FLOATING_POINT, self.floating_point.as_bytes()),
             2 => put(Kind::ARM_TIMER, self.timer.as_bytes()),
+            3 if platform.version() == Version::V2 => {
+                let banked = platform.save_banked(self.index);
+                let record = interface_record_v2(&self.interface, banked);
+                put(Kind::ARM_GICV2_INTERFACE, record.as_bytes())
+            }
             3 => {
                 let private = platform.save_private(self.index);
                 let record = interface_record(&self.interface, private);
@@ -166,12 +207,19 @@ impl Vcpu {
                 self.floating_point = check_floating_point(&body(bytes)?)?;
             }
             Kind::ARM_TIMER => self.timer = check_timer(&body(bytes)?)?,
-            Kind::ARM_REDISTRIBUTOR => {
+            Kind::ARM_REDISTRIBUTOR if platform.version() == Version::V3 => {
                 let record: Redistributor = body(bytes)?;
                 let interface = check_interface(&record)?;
                 platform.restore_private(self.index, &record)?;
                 self.interface = interface;
             }
+            Kind::ARM_GICV2_INTERFACE if platform.version() == Version::V2 => {
+                let record: Gicv2Interface = body(bytes)?;
+                let interface = check_interface_v2(&record)?;
+                platform.restore_banked(self.index, &record)?;
+                self.interface = interface;
+            }
+            Kind::ARM_REDISTRIBUTOR | Kind::ARM_GICV2_INTERFACE => return Err(Errno::EXDEV),
             _ => return Err(Errno::EOPNOTSUPP),
         }
         Ok(())

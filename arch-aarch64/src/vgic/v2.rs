@@ -182,6 +182,9 @@ impl Gic {
     }
 
     pub(super) fn write_v2(&mut self, vcpu: u32, offset: u64, size: u8, value: u64) -> Effect {
+        if vcpu >= self.vcpus {
+            return Effect::default();
+        }
         if let Some((index, register)) = decode(offset, size) {
             return match index.checked_sub(1) {
                 None => self.write_private(vcpu, register, size, of_private(register, value)),

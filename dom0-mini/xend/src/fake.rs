@@ -47,6 +47,8 @@ pub(crate) struct Machine {
     pub(crate) bundle: BTreeMap<&'static str, &'static [u8]>,
     pub(crate) stopped: Option<HostStop>,
     pub(crate) counter_hz: u64,
+    /// Version of the interrupt controller.
+    pub(crate) gic: u32,
     /// Wall-clock time at system time 0: seconds and nanoseconds.
     pub(crate) wall_clock: Option<(u64, u32)>,
     random: u8,
@@ -300,6 +302,7 @@ impl Fake {
             bundle: BTreeMap::new(),
             stopped: None,
             counter_hz: 62_500_000,
+            gic: 3,
             wall_clock: None,
             random: 0,
         })))

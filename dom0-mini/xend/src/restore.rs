@@ -94,15 +94,30 @@ pub(crate) fn check(manifest: &Manifest, host: &Platform) -> Result<DomainConfig
     Ok(config)
 }
 
+/// A platform as a snapshot names it, for people.
+fn in_words(platform: &str) -> &str {
+    match platform {
+        "gicv2" => "a GICv2 (interrupt controller)",
+        "gicv3" => "a GICv3 (interrupt controller)",
+        other => other,
+    }
+}
+
 fn check_host(manifest: &Manifest, host: &Platform) -> Result<(), Failure> {
-    for (what, saved, here) in [
-        ("architecture", &manifest.arch, &host.arch),
-        ("platform", &manifest.platform, &host.platform),
-    ] {
-        if saved != here {
-            let sentence = format!("the snapshot's {what} is {saved}, this host's is {here}");
-            return Err(bad(sentence).with_remedy("restore it on a host of its kind"));
-        }
+    if manifest.arch != host.arch {
+        let sentence = format!(
+            "the snapshot's architecture is {}, this host's is {}",
+            manifest.arch, host.arch
+        );
+        return Err(bad(sentence).with_remedy("restore it on a host of its kind"));
+    }
+    if manifest.platform != host.platform {
+        let sentence = format!(
+            "the snapshot needs a host with {}, this one has {}",
+            in_words(&manifest.platform),
+            in_words(&host.platform)
+        );
+        return Err(bad(sentence).with_remedy("restore it on a host of its kind"));
     }
     if manifest.counter_hz != host.counter_hz {
         let sentence = format!(

@@ -25,6 +25,8 @@ impl Kind {
     pub const PLATFORM: Self = Self(4);
     /// [`arm::Distributor`].
     pub const ARM_DISTRIBUTOR: Self = Self(0x0100);
+    /// [`arm::Gicv2Distributor`].
+    pub const ARM_GICV2_DISTRIBUTOR: Self = Self(0x0120);
     /// [`Vcpu`].
     pub const VCPU: Self = Self(0x8001);
     /// [`arm::Cpu`].
@@ -35,6 +37,8 @@ impl Kind {
     pub const ARM_TIMER: Self = Self(0x8102);
     /// [`arm::Redistributor`].
     pub const ARM_REDISTRIBUTOR: Self = Self(0x8103);
+    /// [`arm::Gicv2Interface`].
+    pub const ARM_GICV2_INTERFACE: Self = Self(0x8120);
 
     /// Whether there is one for each vCPU.
     #[must_use]

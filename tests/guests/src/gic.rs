@@ -1,37 +1,68 @@
-//! The interrupt controller: a GICv3 with the two interrupts that guests here use (Arm IHI 0069).
+//! The interrupt controller, a GICv2 or a GICv3 as the machine has it, with the two interrupts that guests here use (Arm
+//! IHI 0048, IHI 0069).
 // UNSAFETY: device registers and system registers.
 #![expect(unsafe_code, reason = "device and system registers")]
 
 use core::arch::asm;
+use core::sync::atomic::{AtomicBool, Ordering};
 
-use hv_abi::layout::arm::{EVENT_INTID, GICD_BASE, GICR_BASE, VIRTUAL_TIMER_INTID};
+use hv_abi::layout::arm::{EVENT_INTID, GICC_BASE, GICD_BASE, GICR_BASE, VIRTUAL_TIMER_INTID};
 
 const GICD_CTLR: u64 = GICD_BASE;
 /// `GICD_TYPER`, for who wants to read something harmless.
 pub const GICD_TYPER: u64 = GICD_BASE + 4;
 const GICR_WAKER: u64 = GICR_BASE + 0x14;
-const PRIVATE: u64 = GICR_BASE + 0x1_0000;
-const GICR_IGROUPR0: u64 = PRIVATE + 0x80;
-const GICR_ISENABLER0: u64 = PRIVATE + 0x100;
-const GICR_ICENABLER0: u64 = PRIVATE + 0x180;
-const GICR_IPRIORITYR: u64 = PRIVATE + 0x400;
+const GICR_PRIVATE: u64 = GICR_BASE + 0x1_0000;
+const IGROUPR: u64 = 0x80;
+const ISENABLER: u64 = 0x100;
+const ICENABLER: u64 = 0x180;
+const IPRIORITYR: u64 = 0x400;
+const GICC_CTLR: u64 = GICC_BASE;
+const GICC_PMR: u64 = GICC_BASE + 4;
+const GICC_IAR: u64 = GICC_BASE + 0xC;
+const GICC_EOIR: u64 = GICC_BASE + 0x10;
 
 /// Affinity routing and group 1.
 const CTLR_ARE_AND_GROUP_1: u32 = 0x12;
+/// Group 0.
+const CTLR_GROUP_0: u32 = 1;
 const WAKER_SLEEP: u32 = 2;
 const WAKER_ASLEEP: u32 = 4;
+const PRIORITY_MASK: u32 = 0xF0;
+
+static IS_V2: AtomicBool = AtomicBool::new(false);
+
+/// Whether the machine has a GICv2.
+#[inline]
+#[must_use]
+pub fn is_v2() -> bool {
+    IS_V2.load(Ordering::Relaxed)
+}
+
+/// Where the registers of SGIs and PPIs are: the redistributor's second frame, or a GICv2's distributor.
+#[must_use]
+pub fn private_frame() -> u64 {
+    if is_v2() { GICD_BASE } else { GICR_PRIVATE }
+}
 
 /// Sets everything up and leaves interrupts masked.
 pub(crate) fn init() {
+    const SYSTEM_REGISTERS: u64 = 0xF << 24;
+    let features: u64;
+    // SAFETY: reading ID_AA64PFR0_EL1 has no effect.
+    unsafe { asm!("mrs {}, id_aa64pfr0_el1", out(reg) features, options(nostack)) };
+    IS_V2.store(features & SYSTEM_REGISTERS == 0, Ordering::Relaxed);
+    if is_v2() {
+        write(GICD_CTLR, CTLR_GROUP_0);
+        init_private(0);
+        write(GICC_PMR, PRIORITY_MASK);
+        write(GICC_CTLR, 1);
+        return;
+    }
     write(GICD_CTLR, CTLR_ARE_AND_GROUP_1);
     write(GICR_WAKER, read(GICR_WAKER) & !WAKER_SLEEP);
     while read(GICR_WAKER) & WAKER_ASLEEP != 0 {}
-    write(GICR_IGROUPR0, u32::MAX);
-    for word in 0..8 {
-        write(GICR_IPRIORITYR + 4 * word, 0xA0A0_A0A0);
-    }
-    write(GICR_ICENABLER0, u32::MAX);
-    write(GICR_ISENABLER0, 1 << VIRTUAL_TIMER_INTID | 1 << EVENT_INTID);
+    init_private(u32::MAX);
     // SAFETY: the CPU interface's registers (ICC_SRE_EL1, ICC_PMR_EL1, ICC_IGRPEN1_EL1); interrupts stay masked.
     unsafe {
         asm!(
@@ -41,16 +72,32 @@ pub(crate) fn init() {
             "msr S3_0_C12_C12_7, {enable}",
             "isb",
             sre = in(reg) 7_u64,
-            priority = in(reg) 0xF0_u64,
+            priority = in(reg) u64::from(PRIORITY_MASK),
             enable = in(reg) 1_u64,
             options(nostack),
         );
     }
 }
 
+fn init_private(groups: u32) {
+    let frame = private_frame();
+    write(frame + IGROUPR, groups);
+    for word in 0..8 {
+        write(frame + IPRIORITYR + 4 * word, 0xA0A0_A0A0);
+    }
+    write(frame + ICENABLER, u32::MAX);
+    write(
+        frame + ISENABLER,
+        1 << VIRTUAL_TIMER_INTID | 1 << EVENT_INTID,
+    );
+}
+
 /// Acknowledges the most urgent pending interrupt.
 #[inline]
 pub(crate) fn acknowledge() -> u32 {
+    if is_v2() {
+        return read(GICC_IAR);
+    }
     let intid: u64;
     // SAFETY: reading ICC_IAR1_EL1 changes the interrupt controller's state only.
     unsafe { asm!("mrs {}, S3_0_C12_C12_0", out(reg) intid, options(nostack)) };
@@ -60,6 +107,9 @@ pub(crate) fn acknowledge() -> u32 {
 /// Ends an acknowledged interrupt.
 #[inline]
 pub(crate) fn end(intid: u32) {
+    if is_v2() {
+        return write(GICC_EOIR, intid);
+    }
     // SAFETY: writing ICC_EOIR1_EL1 changes the interrupt controller's state only.
     unsafe { asm!("msr S3_0_C12_C12_1, {}", "isb", in(reg) u64::from(intid), options(nostack)) };
 }
@@ -95,7 +145,9 @@ pub fn read(address: u64) -> u32 {
     value
 }
 
-fn write(address: u64, value: u32) {
+/// Writes a register.
+#[inline]
+pub fn write(address: u64, value: u32) {
     // SAFETY: callers name registers of the interrupt controller, whose writes have no effect on memory.
     unsafe { asm!("str {:w}, [{}]", in(reg) value, in(reg) address, options(nostack)) };
 }

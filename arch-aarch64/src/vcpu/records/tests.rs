@@ -1,10 +1,13 @@
 //! One vCPU's records, there and back, and with every bit of them wrong.
 
-use hv_common::arch::{PlatformConfig, Vcpu as _};
+use hv_common::arch::{Platform as _, PlatformConfig, Vcpu as _};
 use std::vec::Vec;
 
 use super::*;
 use crate::platform::Controller;
+use crate::vgic::Frame;
+
+const VERSIONS: [Version; 2] = [Version::V2, Version::V3];
 
 struct Sink(Vec<(Kind, Vec<u8>)>);
 
@@ -15,15 +18,22 @@ impl RecordSink for Sink {
     }
 }
 
-fn platform() -> Platform {
+fn platform(version: Version) -> Platform {
     let config = PlatformConfig {
         vcpus: 2,
         hardware: false,
         hypervisor_visible: true,
     };
-    let controller = Controller::V3 {
-        distributor: 0x0300_1000,
-        redistributors: 0x0302_0000,
+    let controller = match version {
+        Version::V2 => Controller::V2 {
+            distributor: 0x0300_1000,
+            cpu_interface: 0x0300_2000,
+            virtual_interface: 0x0804_0000,
+        },
+        Version::V3 => Controller::V3 {
+            distributor: 0x0300_1000,
+            redistributors: 0x0302_0000,
+        },
     };
     Platform::at(controller, &config, 0)
 }
@@ -41,8 +51,15 @@ fn busy(platform: &Platform) -> Vcpu {
     vcpu.timer.cntv_ctl = 1;
     vcpu.timer.cntv_cval = 12345;
     vcpu.interface.vmcr = 0xF04C_0002;
-    vcpu.interface.active_priorities[1][0] = 1 << 20;
-    let _ = platform.gic().raise_private(1, 31);
+    let group = usize::from(platform.version() == Version::V3);
+    vcpu.interface.active_priorities[group][0] = 1 << 20;
+    let mut gic = platform.gic();
+    let _ = gic.raise_private(1, 31);
+    if platform.version() == Version::V2 {
+        // SGI 3 from vCPU 0, to vCPU 1.
+        let _ = gic.write(Frame::Banked(0), 0xF00, 4, 0x2_0003);
+    }
+    drop(gic);
     vcpu
 }
 
@@ -67,25 +84,83 @@ fn restore(vcpu: &mut Vcpu, platform: &Platform, kind: Kind, body: &[u8]) -> Res
 
 #[test]
 fn what_is_saved_is_restored() {
-    let here = platform();
-    let saved = save(&busy(&here), &here);
-    assert_eq!(saved.len(), 4);
-    let there = platform();
-    let mut vcpu = Vcpu::new(1);
-    for (kind, body) in &saved {
-        assert_eq!(restore(&mut vcpu, &there, *kind, body), Ok(()));
+    for version in VERSIONS {
+        let here = platform(version);
+        let saved = save(&busy(&here), &here);
+        assert_eq!(saved.len(), 4);
+        let there = platform(version);
+        let mut vcpu = Vcpu::new(1);
+        for (kind, body) in &saved {
+            assert_eq!(restore(&mut vcpu, &there, *kind, body), Ok(()));
+        }
+        assert_eq!(save(&vcpu, &there), saved);
     }
-    assert_eq!(save(&vcpu, &there), saved);
+}
+
+#[test]
+fn another_interrupt_controllers_records_are_refused() {
+    for (here, other) in [(Version::V2, Version::V3), (Version::V3, Version::V2)] {
+        let (here, other) = (platform(here), platform(other));
+        let mut vcpu = Vcpu::new(1);
+        let saved = save(&busy(&here), &here);
+        let (kind, body) = saved.last().expect("the controller's is the last");
+        assert_eq!(restore(&mut vcpu, &other, *kind, body), Err(Errno::EXDEV));
+        let mut sink = Sink(Vec::new());
+        assert!(here.save(0, &mut sink).is_some());
+        let (kind, body) = &sink.0[0];
+        let header = Header {
+            kind: *kind,
+            version: 1,
+            ..Header::default()
+        };
+        assert_eq!(other.restore(&header, body), Err(Errno::EXDEV));
+        assert_eq!(here.restore(&header, body), Ok(()));
+    }
+}
+
+#[test]
+fn what_no_guest_of_a_gicv2_can_do_is_refused() {
+    let here = platform(Version::V2);
+    let good = {
+        let saved = save(&busy(&here), &here);
+        let (_, body) = saved.last().expect("the controller's is the last");
+        Gicv2Interface::read_from_bytes(body).expect("a record")
+    };
+    assert_eq!((good.sgi_pending[3], good.gicc_pmr), (1, 0xF0));
+    let changes: [fn(&mut Gicv2Interface); 10] = [
+        |record| record.sgi_pending[3] = 0,
+        |record| record.sgi_pending[3] = 4,
+        |record| record.bank.pending &= !(1 << 3),
+        |record| record.sgi_active[0] = 2,
+        |record| record.bank.enabled = 0,
+        |record| record.bank.edge = 0,
+        |record| record.gicc_ctlr |= 1 << 5,
+        |record| record.gicc_pmr |= 1,
+        |record| record.gicc_abpr = 8,
+        |record| record.reserved = 1,
+    ];
+    for (number, change) in changes.into_iter().enumerate() {
+        let mut record = good;
+        change(&mut record);
+        let there = platform(Version::V2);
+        let kind = Kind::ARM_GICV2_INTERFACE;
+        let outcome = restore(&mut Vcpu::new(1), &there, kind, record.as_bytes());
+        assert_eq!(outcome, Err(Errno::EINVAL), "change {number}");
+    }
 }
 
 #[test]
 fn a_flipped_bit_is_refused_or_harmless() {
-    let here = platform();
-    for (kind, body) in save(&busy(&here), &here) {
+    let platforms = VERSIONS.map(platform);
+    let all = platforms.each_ref().map(|here| save(&busy(here), here));
+    let versions = VERSIONS.into_iter().zip(all);
+    let records = versions
+        .flat_map(|(version, records)| records.into_iter().map(move |record| (version, record)));
+    for (version, (kind, body)) in records {
         for bit in 0..8 * body.len() {
             let mut flipped = body.clone();
             flipped[bit / 8] ^= 1 << (bit % 8);
-            let there = platform();
+            let there = platform(version);
             let mut vcpu = Vcpu::new(1);
             if restore(&mut vcpu, &there, kind, &flipped).is_ok() {
                 let mode = vcpu.context.pstate & 0x1F;
@@ -111,7 +186,7 @@ fn a_state_above_the_guest_is_refused() {
 
 #[test]
 fn the_wrong_length_version_or_kind_is_refused() {
-    let here = platform();
+    let here = platform(Version::V3);
     let mut vcpu = Vcpu::new(1);
     let short = restore(&mut vcpu, &here, Kind::ARM_TIMER, &[0; 31]);
     assert_eq!(short, Err(Errno::EINVAL));

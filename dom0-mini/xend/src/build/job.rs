@@ -222,10 +222,14 @@ impl Build {
     ) -> Result<Stage, Failure> {
         let mut seed = [0; 64];
         hypervisor.random(&mut seed);
+        let host = hypervisor
+            .host_info()
+            .map_err(|errno| refused("learn about the host", errno))?;
         let config = &domain.plan.config;
         let guest = Guest {
             command_line: &config.command_line,
             vcpus: config.max_vcpus,
+            gic_version: host.interrupt_controller_version,
             banks: &self.layout.banks,
             ramdisk_length: domain.plan.ramdisk.as_ref().map_or(0, Content::length),
             placement: self.layout.placement,

@@ -9,8 +9,8 @@ use alloc::{format, vec::Vec};
 use dtoolkit::ToPropertyValue;
 use dtoolkit::model::{DeviceTree, DeviceTreeNode, DeviceTreeProperty};
 use hv_abi::layout::arm::{
-    EVENT_INTID, GICD_BASE, GICD_SIZE, GICR_BASE, GICR_STRIDE, GRANT_BASE, GRANT_SIZE,
-    PHYSICAL_TIMER_INTID, VIRTUAL_TIMER_INTID,
+    EVENT_INTID, GICC_BASE, GICC_SIZE, GICD_BASE, GICD_SIZE, GICR_BASE, GICR_STRIDE,
+    GICV2_GICD_SIZE, GRANT_BASE, GRANT_SIZE, PHYSICAL_TIMER_INTID, VIRTUAL_TIMER_INTID,
 };
 
 /// The interrupt controller's phandle.
@@ -29,6 +29,8 @@ pub(crate) struct Guest<'a> {
     pub(crate) command_line: &'a str,
     /// CPUs.
     pub(crate) vcpus: u32,
+    /// Version of the interrupt controller, 2 or 3: the host's.
+    pub(crate) gic_version: u32,
     /// RAM.
     pub(crate) banks: &'a [Run],
     /// Length of the initrd, 0: none.
@@ -57,7 +59,7 @@ pub(crate) fn build(guest: &Guest<'_>) -> Option<Vec<u8>> {
         .banks
         .iter()
         .for_each(|bank| root.add_child(memory(*bank)));
-    root.add_child(interrupt_controller(guest.vcpus));
+    root.add_child(interrupt_controller(guest.gic_version, guest.vcpus));
     root.add_child(timer());
     root.add_child(hypervisor());
     let bytes = tree.to_dtb();
@@ -112,12 +114,21 @@ fn memory(bank: Run) -> DeviceTreeNode {
     node
 }
 
-fn interrupt_controller(vcpus: u32) -> DeviceTreeNode {
+fn interrupt_controller(version: u32, vcpus: u32) -> DeviceTreeNode {
     let name = format!("interrupt-controller@{GICD_BASE:x}");
     let mut node = DeviceTreeNode::new_unchecked(name);
     let redistributors = GICR_STRIDE.saturating_mul(u64::from(vcpus));
-    let frames = [(GICD_BASE, GICD_SIZE), (GICR_BASE, redistributors)];
-    put(&mut node, "compatible", "arm,gic-v3");
+    let (compatible, frames) = match version {
+        2 => (
+            strings(&["arm,gic-400", "arm,cortex-a15-gic"]),
+            [(GICD_BASE, GICV2_GICD_SIZE), (GICC_BASE, GICC_SIZE)],
+        ),
+        _ => (
+            strings(&["arm,gic-v3"]),
+            [(GICD_BASE, GICD_SIZE), (GICR_BASE, redistributors)],
+        ),
+    };
+    put(&mut node, "compatible", compatible);
     put(&mut node, "#interrupt-cells", 3_u32);
     put(&mut node, "#address-cells", 0_u32);
     put(&mut node, "interrupt-controller", [0_u8; 0]);
@@ -186,9 +197,14 @@ mod tests {
     use std::vec::Vec;
 
     fn tree(memory_mib: u64, vcpus: u32, ramdisk_length: u64) -> Vec<u8> {
+        tree_for(3, memory_mib, vcpus, ramdisk_length)
+    }
+
+    fn tree_for(gic_version: u32, memory_mib: u64, vcpus: u32, ramdisk_length: u64) -> Vec<u8> {
         let guest = Guest {
             command_line: "console=hvc0 root=/dev/ram0",
             vcpus,
+            gic_version,
             banks: &banks(memory_mib).unwrap(),
             ramdisk_length,
             placement: Placement {
@@ -231,8 +247,29 @@ mod tests {
     }
 
     #[test]
+    fn the_interrupt_controller_is_of_the_hosts_version() {
+        for (version, compatible, second) in [
+            (
+                2,
+                &b"arm,gic-400\0arm,cortex-a15-gic\0"[..],
+                0x0300_2000_u64,
+            ),
+            (3, &b"arm,gic-v3\0"[..], 0x0302_0000),
+        ] {
+            let bytes = tree_for(version, 128, 2, 0);
+            let fdt = Fdt::new(&bytes).unwrap();
+            let node = fdt.find_node("/interrupt-controller@3001000").unwrap();
+            let property = |name: &str| node.property(name).unwrap().value().to_vec();
+            assert_eq!(property("compatible"), compatible);
+            assert_eq!(property("reg")[16..24], second.to_be_bytes());
+        }
+    }
+
+    #[test]
     fn dtc_has_no_complaint() {
-        for (memory, vcpus, ramdisk) in [(128, 1, 0), (4096, 16, 5_000_000)] {
+        for (gic, memory, vcpus, ramdisk) in
+            [(3, 128, 1, 0), (3, 4096, 16, 5_000_000), (2, 4096, 8, 0)]
+        {
             let compiler = Command::new("dtc")
                 .args(["-I", "dtb", "-O", "dts", "-o", "/dev/null", "-"])
                 .stdin(Stdio::piped())
@@ -245,7 +282,9 @@ mod tests {
             // The binding names Xen's node without an address, and Linux looks for exactly that name.
             let expected = "unit_address_vs_reg): /hypervisor: node";
             let mut input = compiler.stdin.take().unwrap();
-            input.write_all(&tree(memory, vcpus, ramdisk)).unwrap();
+            input
+                .write_all(&tree_for(gic, memory, vcpus, ramdisk))
+                .unwrap();
             drop(input);
             let output = compiler.wait_with_output().unwrap();
             assert!(output.status.success());

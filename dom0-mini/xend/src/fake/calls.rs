@@ -31,7 +31,7 @@ impl Hypervisor for Fake {
             free_kib: machine.free * 4,
             store_kib: machine.claimed * 4,
             domains: machine.domains.len() as u32 + 1,
-            interrupt_controller_version: 3,
+            interrupt_controller_version: machine.gic,
             counter_hz: machine.counter_hz,
             ..HostInfo::default()
         })

@@ -310,6 +310,18 @@ fn what_is_wrong_with_a_configuration_is_said() {
 }
 
 #[test]
+fn a_gicv2_serves_eight_vcpus_and_the_refusal_says_so() {
+    let mut world = World::new();
+    world.machine().gic = 2;
+    let with = |vcpus: u32| config("guest") + &format!("vcpus = {vcpus}\n");
+    let failure = world.create(with(9)).unwrap_err();
+    assert_eq!(failure.code, ErrorCode::REFUSED, "{failure}");
+    assert!(failure.message.contains("at most 8 vCPUs"), "{failure}");
+    assert!(failure.message.contains("GICv2"), "{failure}");
+    assert!(world.create(with(8)).is_ok());
+}
+
+#[test]
 fn kernels_can_come_from_the_boot_bundle() {
     let mut world = World::new();
     let image: &'static [u8] = Vec::leak(super::world::kernel());

@@ -362,7 +362,10 @@ fn snapshots_of_other_hosts_are_refused_with_the_reason() {
         world.assert_clean(word);
     };
     refused(&|manifest| manifest.arch = "x86_64".into(), "x86_64");
-    refused(&|manifest| manifest.platform = "gicv2".into(), "gicv2");
+    refused(
+        &|manifest| manifest.platform = "gicv2".into(),
+        "a GICv2 (interrupt",
+    );
     refused(&|manifest| manifest.counter_hz = 1, "1 Hz");
     refused(&|manifest| manifest.format = 2, "format 2");
     refused(&|manifest| manifest.vcpus = 3, "vCPUs");

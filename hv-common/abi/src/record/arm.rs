@@ -1,4 +1,4 @@
-//! Bodies of ARM records: EL1 and EL0 state as the Arm ARM (DDI 0487) names it, and the vGICv3's registers.
+//! Bodies of ARM records: EL1 and EL0 state as the Arm ARM (DDI 0487) names it, and the vGIC's registers.
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -96,7 +96,7 @@ pub struct InterruptBank {
     pub priority: [u8; 32],
 }
 
-/// The distributor: SPIs only.
+/// The distributor of a GICv3: SPIs only.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
 pub struct Distributor {
@@ -132,4 +132,44 @@ pub struct Redistributor {
     pub icc_igrpen: [u64; 2],
     /// Active priorities, ICC_AP0R<n>_EL1 then ICC_AP1R<n>_EL1.
     pub icc_apr: [[u64; 4]; 2],
+}
+
+/// The distributor of a GICv2: SPIs only.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
+pub struct Gicv2Distributor {
+    /// GICD_CTLR.
+    pub ctlr: u32,
+    /// SPIs in use by this record (a multiple of 32).
+    pub spis: u32,
+    /// INTIDs 32 to 287.
+    pub banks: [InterruptBank; 8],
+    /// GICD_ITARGETSR byte of each.
+    pub targets: [u8; 256],
+}
+
+/// What a vCPU of a GICv2 has for itself: SGIs and PPIs, with list registers folded back in, and its CPU interface.
+#[repr(C)]
+#[derive(
+    Clone, Copy, Default, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable,
+)]
+pub struct Gicv2Interface {
+    /// INTIDs 0 to 31.
+    pub bank: InterruptBank,
+    /// GICD_SPENDSGIR bytes: which vCPUs a pending SGI came from.
+    pub sgi_pending: [u8; 16],
+    /// The vCPU that an active SGI came from.
+    pub sgi_active: [u8; 16],
+    /// GICC_CTLR.
+    pub gicc_ctlr: u32,
+    /// GICC_PMR.
+    pub gicc_pmr: u32,
+    /// GICC_BPR.
+    pub gicc_bpr: u32,
+    /// GICC_ABPR.
+    pub gicc_abpr: u32,
+    /// GICC_APR0.
+    pub gicc_apr: u32,
+    /// Reserved.
+    pub reserved: u32,
 }

@@ -15,6 +15,7 @@ use alloc::rc::Rc;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use hv_abi::control::domain::VCPUS_MAX;
+use hv_abi::layout::arm::GICV2_VCPUS_MAX;
 use mgmt_proto::config::{ConfigFile, DomainConfig, ImageSource};
 use mgmt_proto::messages::{Create, DomainKind, ErrorCode, Failure, MAX_CONFIG};
 
@@ -86,11 +87,20 @@ impl<H: Hypervisor> Xend<H> {
             .hypervisor
             .host_info()
             .map_or(0, |host| host.interrupt_controller_version);
-        if gic != 3 {
-            let sentence = format!("domains on hosts with a GICv{gic} are not there yet");
-            return refuse(sentence, "use a host with a GICv3");
+        match gic {
+            2 if config.max_vcpus > GICV2_VCPUS_MAX => {
+                let sentence = format!(
+                    "a domain has at most {GICV2_VCPUS_MAX} vCPUs on this host: its interrupt \
+                     controller is a GICv2"
+                );
+                refuse(sentence, "ask for fewer, or use a host with a GICv3")
+            }
+            2 | 3 => Ok(()),
+            _ => {
+                let sentence = format!("domains on hosts with a GICv{gic} are not there yet");
+                refuse(sentence, "use a host with a GICv2 or a GICv3")
+            }
         }
-        Ok(())
     }
 
     /// Finds a kernel or ramdisk.
