@@ -25,7 +25,7 @@ pub mod vgic;
 
 use hv_abi::xen::shared_info::{self, SharedInfoLayout};
 
-/// ARMv8-A with EL2 and a GICv3.
+/// ARMv8-A with EL2 and a GICv3, or a GICv2 with the virtualization extensions.
 #[derive(Debug)]
 pub struct Aarch64;
 

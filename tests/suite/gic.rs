@@ -1,6 +1,5 @@
 //! Both interrupt controllers: a machine with a GICv2 beside the usual one with a GICv3.
 
-use std::fs;
 use std::path::Path;
 
 use crate::linux::{bundled, up};
@@ -91,5 +90,4 @@ fn a_domain_saved_on_one_controller_is_refused_on_the_other() {
     refused_elsewhere(&GICV2, &QEMU_VIRT, &v2, &words);
     let words = ["needs a host with a GICv3", "this one has a GICv2"];
     refused_elsewhere(&QEMU_VIRT, &GICV2, &v3, &words);
-    assert_ne!(fs::read(v2).ok(), fs::read(v3).ok());
 }
