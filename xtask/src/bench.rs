@@ -6,15 +6,18 @@
 mod count;
 mod figures;
 mod machines;
+mod peer;
 mod profile;
 
 use std::fs;
 use std::path::Path;
 
 use argh::FromArgs;
+use harness::images::Images;
 use harness::machine::check_emulated;
 
 use self::figures::Figure;
+use self::peer::Xen;
 use crate::failure::Failure;
 use crate::{Outcome, build, guest, packages};
 
@@ -26,6 +29,10 @@ pub(crate) struct Bench {
     #[argh(option, default = "\"qemu-virt\".to_owned()", arg_name = "NAME")]
     board: String,
 
+    /// measure this beside it: xen, as Debian has it
+    #[argh(option, arg_name = "NAME")]
+    peer: Option<String>,
+
     /// show where the hypervisor's instructions went
     #[argh(switch)]
     profile: bool,
@@ -34,6 +41,11 @@ pub(crate) struct Bench {
 impl Bench {
     pub(crate) fn run(self) -> Outcome {
         check_emulated(&self.board).map_err(Failure::new)?;
+        if let Some(peer) = self.peer.as_deref().filter(|peer| *peer != "xen") {
+            return Err(Failure::new(format!(
+                "there is no peer {peer}; there is xen"
+            )));
+        }
         packages::need(&[&packages::QEMU_ARM, &packages::CC])?;
         let images = build::build()?;
         guest::fetch()?;
@@ -49,13 +61,30 @@ impl Bench {
             by_operations.print("the bench guest's machine");
             by_boot.print("the machine that boots Linux and idles");
         }
-        let missed = figures::print(&figures, None);
+        let peer = match self.peer {
+            Some(_) => Some(beside(&mut figures, &images)?),
+            None => None,
+        };
+        let missed = figures::print(&figures, peer.as_deref());
         if missed.is_empty() {
             return Ok(());
         }
         let names = missed.join(", ");
         Err(Failure::new(format!("hard budgets are missed: {names}")))
     }
+}
+
+/// Measures Xen, and puts its figures beside ours; what it is called.
+fn beside(figures: &mut [Figure], images: &Images) -> Outcome<String> {
+    let xen = Xen::fetch(images)?;
+    println!("{}", xen.version);
+    for theirs in xen.figures(images)? {
+        let ours = figures.iter_mut().find(|ours| ours.name == theirs.name);
+        if let Some(ours) = ours {
+            ours.peer = Some(theirs.value);
+        }
+    }
+    Ok("Xen".to_owned())
 }
 
 fn size(file: &Path) -> Outcome<u64> {

@@ -4,6 +4,7 @@
 //! images need ([`toolchain`]) and install what they miss ([`packages`]).
 #![forbid(unsafe_code)]
 
+mod apt;
 mod bench;
 mod build;
 mod bundle;

@@ -58,6 +58,8 @@ pub(super) enum Hypervisor {
     None,
     /// Ours: its vectors.
     Ours,
+    /// It has these virtual addresses to itself.
+    Addresses(u64, u64),
 }
 
 /// A machine whose instructions are counted.
@@ -87,6 +89,7 @@ impl Counted {
         ));
         match hypervisor {
             Hypervisor::None => {}
+            Hypervisor::Addresses(from, to) => plugin.push(format!(",hypva={from:x}-{to:x}")),
             Hypervisor::Ours => {
                 let vectors = LOAD_ADDRESS + symbol(&images.folder().join(HYPERVISOR), "vectors")?;
                 let (from, to) = DOM0;

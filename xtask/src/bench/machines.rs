@@ -30,7 +30,7 @@ const IDLE_S: f64 = 10.0;
 /// What the bench guest says when it is done.
 pub(super) const BENCH_END: &str = "BENCH-END";
 
-fn millions(count: u64) -> f64 {
+pub(super) fn millions(count: u64) -> f64 {
     count as f64 / MILLION
 }
 
@@ -75,8 +75,8 @@ impl Then {
     fn options(self) -> &'static str {
         match self {
             Self::Idle => "quiet alcove_then=idle",
-            // Without a random layout of the kernel, which would cost the domain and the bare board differently.
-            Self::Work => "quiet nokaslr alcove_then=work",
+            // Without random layouts, which would cost the domain and the bare board differently.
+            Self::Work => "quiet nokaslr norandmaps alcove_then=work",
         }
     }
 }
