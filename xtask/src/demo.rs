@@ -184,9 +184,9 @@ impl Stage<'_> {
         self.show(&["reboot", DOMAIN])?;
         println!("{}", console.line("GUEST-UP", BOOT)?);
         let after = Inside::look(&mut console)?;
-        match after.uptime_s < before.uptime_s {
-            true => Ok(()),
-            false => Err(Trouble("Linux is as old as it was before".into())),
+        match after.boot == before.boot {
+            false => Ok(()),
+            true => Err(Trouble("Linux is the one that ran before".into())),
         }
     }
 
@@ -199,6 +199,8 @@ impl Stage<'_> {
 
 /// What Linux says about itself.
 struct Inside {
+    /// Another one after each boot.
+    boot: String,
     counter: u64,
     date_s: u64,
     uptime_s: u64,
@@ -207,6 +209,7 @@ struct Inside {
 impl Inside {
     fn look(console: &mut Console) -> Result<Self, Trouble> {
         let inside = Self {
+            boot: console.ask("cat /proc/sys/kernel/random/boot_id")?,
             counter: typed(console, "counter")?,
             date_s: typed(console, "date +%s")?,
             uptime_s: typed(console, "cut -d. -f1 /proc/uptime")?,
@@ -220,6 +223,9 @@ impl Inside {
             let by = to.checked_sub(from);
             by.ok_or_else(|| Trouble(format!("{name} went back from {from} to {to}")))
         };
+        if self.boot != later.boot {
+            return Err(Trouble("Linux was booted meanwhile".into()));
+        }
         let counted = went("the counter", self.counter, later.counter)?;
         let guest_s = went("the uptime", self.uptime_s, later.uptime_s)?;
         let date_s = went("the date", self.date_s, later.date_s)?;
@@ -242,32 +248,34 @@ fn typed(console: &mut Console, command: &str) -> Result<u64, Trouble> {
 mod tests {
     use super::*;
 
-    const BEFORE: Inside = Inside {
-        counter: 5,
-        date_s: 1000,
-        uptime_s: 10,
-    };
+    fn inside(counter: u64, date_s: u64, uptime_s: u64) -> Inside {
+        Inside {
+            boot: "a".to_owned(),
+            counter,
+            date_s,
+            uptime_s,
+        }
+    }
 
     #[test]
     fn a_clock_that_ran_on_while_the_domain_was_a_file_is_found() {
-        let later = |date_s| Inside {
-            counter: 7,
-            date_s,
-            uptime_s: 12,
-        };
-        assert!(BEFORE.carried_on(&later(1003)).is_ok());
-        assert!(BEFORE.carried_on(&later(1004)).is_err());
+        let before = inside(5, 1000, 10);
+        assert!(before.carried_on(&inside(7, 1003, 12)).is_ok());
+        assert!(before.carried_on(&inside(7, 1004, 12)).is_err());
     }
 
     #[test]
     fn a_counter_that_began_anew_is_found() {
-        let later = Inside {
-            counter: 1,
-            date_s: 1001,
-            uptime_s: 11,
-        };
-        let trouble = BEFORE.carried_on(&later).unwrap_err();
-        assert!(trouble.to_string().contains("counter went back"));
+        let trouble = inside(5, 1000, 10).carried_on(&inside(1, 1001, 11));
+        let trouble = trouble.unwrap_err().to_string();
+        assert!(trouble.contains("counter went back"), "{trouble}");
+    }
+
+    #[test]
+    fn a_linux_that_was_booted_meanwhile_is_found() {
+        let mut later = inside(6, 1001, 11);
+        later.boot = "b".to_owned();
+        assert!(inside(5, 1000, 10).carried_on(&later).is_err());
     }
 
     #[test]
