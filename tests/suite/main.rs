@@ -4,6 +4,7 @@
 mod debian;
 mod faults;
 mod gic;
+mod hostile;
 mod lifecycle;
 mod linux;
 mod stage;

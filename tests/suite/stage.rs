@@ -136,6 +136,23 @@ impl<'a> Stage<'a> {
         self.operator.run(&["create", &file]).map(drop)
     }
 
+    /// Creates a domain of one of our own guests; its number.
+    pub(crate) fn create(
+        &self,
+        name: &str,
+        guest: &str,
+        memory_mib: u32,
+        more: &str,
+    ) -> Result<u64, Trouble> {
+        let kernel = Images::of_workspace().guest(guest);
+        let more = format!("memory = {memory_mib}\n{more}");
+        let file = self.configuration(name, &kernel, &more);
+        let created = self.operator.json(&["create", &file])?;
+        created["domid"]
+            .as_u64()
+            .ok_or_else(|| Trouble(format!("no domid in {created}")))
+    }
+
     pub(crate) fn do_to(&self, verb: &str, name: &str) -> Result<(), Trouble> {
         self.operator.run(&[verb, name]).map(drop)
     }

@@ -8,7 +8,7 @@
 use core::arch::global_asm;
 use core::panic::PanicInfo;
 
-use crate::{console, gic, mmu, power, vectors};
+use crate::{console, gic, mmu, power, tree, vectors};
 
 global_asm!(
     r#"
@@ -24,6 +24,7 @@ _start:
     .ascii  "ARM\x64"
     .long   0
 10: msr     daifset, #15
+    mov     x21, x0
     adrp    x20, __image_start
     adrp    x0, __rela_start
     add     x0, x0, :lo12:__rela_start
@@ -51,6 +52,7 @@ _start:
     mov     sp, x0
     mov     x29, xzr
     mov     x30, xzr
+    mov     x0, x21
     bl      guest_entry
     b       .
 "#
@@ -67,9 +69,10 @@ fn name() -> &'static str {
     unsafe { GUEST_NAME }
 }
 
-/// Called once by the code above, on its stack.
+/// Called once by the code above, on its stack, with the address of the device tree.
 #[unsafe(no_mangle)]
-extern "C" fn guest_entry() -> ! {
+extern "C" fn guest_entry(tree_at: u64) -> ! {
+    tree::found_at(tree_at);
     vectors::install();
     mmu::enable();
     gic::init();

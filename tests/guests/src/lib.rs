@@ -17,6 +17,8 @@ pub mod event;
 #[cfg(target_os = "none")]
 pub mod gic;
 #[cfg(target_os = "none")]
+pub mod hostile;
+#[cfg(target_os = "none")]
 pub mod hypercall;
 #[cfg(target_os = "none")]
 pub mod marks;
@@ -26,6 +28,8 @@ mod mmu;
 pub mod power;
 #[cfg(target_os = "none")]
 pub mod timer;
+#[cfg(target_os = "none")]
+pub mod tree;
 #[cfg(target_os = "none")]
 pub mod vectors;
 
