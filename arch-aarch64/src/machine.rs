@@ -73,6 +73,7 @@ pub fn run(address: u64) -> ! {
 
 /// Starts the CPUs other than this one, one after the other; returns how many run then.
 fn start_further_cpus(found: &Found) -> u32 {
+    hv_common::lock::give_way_by(cpu::give_way);
     cpu::go_online();
     let mut running = 1;
     for mpidr in &found.further_cpus {

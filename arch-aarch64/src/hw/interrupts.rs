@@ -9,8 +9,8 @@ use core::sync::atomic::Ordering;
 use arm_gic::gicv3::GicV3;
 use arm_gic::gicv3::registers::{Gicd, GicrSgi};
 use arm_gic::{IntId, Trigger};
+use hv_common::lock::Lock;
 use safe_mmio::UniqueMmioPointer;
-use spin::mutex::TicketMutex;
 use tock_registers::interfaces::{Readable, Writeable};
 use tock_registers::registers::ReadWrite;
 use tock_registers::{register_bitfields, register_structs};
@@ -52,7 +52,7 @@ pub(crate) const KICK: u32 = 0;
 /// The software interrupt that stops another CPU for good.
 pub(crate) const STOP: u32 = 1;
 
-static GIC: TicketMutex<Option<GicV3<'static>>> = TicketMutex::new(None);
+static GIC: Lock<Option<GicV3<'static>>> = Lock::new(None);
 
 /// Why the interrupt controller cannot be used.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
