@@ -6,4 +6,5 @@ mod faults;
 mod gic;
 mod lifecycle;
 mod linux;
+mod smp;
 mod stage;
