@@ -7,7 +7,7 @@ use hv_common::memory::frames::FrameRun;
 
 use crate::clock::Clock;
 use crate::features::Features;
-use crate::hw::{console, cpu, frames, interrupts, power, timer, tlb};
+use crate::hw::{console, cpu, fault, frames, interrupts, power, timer, tlb};
 use crate::platform::Controller;
 
 pub use frames::Shared;
@@ -30,9 +30,10 @@ pub struct ArmHost {
     pub(crate) maintenance: u32,
     /// List registers.
     pub(crate) lists: usize,
+    /// Redistributors there are.
+    pub(crate) redistributors: usize,
     /// Guests have PSTATE.PAN.
     pub(crate) has_pan: bool,
-    pub(crate) mpidr: u64,
 }
 
 /// Events of the loaded vCPU that came while the host ran.
@@ -81,6 +82,10 @@ impl ArmHost {
             finish(number);
             return Some(HostInterrupt::Kick);
         }
+        if number == interrupts::STOP {
+            finish(number);
+            fault::stop();
+        }
         if number < 32 {
             finish(number);
             return None;
@@ -125,8 +130,8 @@ impl hv_common::arch::Host for ArmHost {
     }
 
     fn kick(&self, cpu: usize) {
-        if cpu == self.cpu() {
-            interrupts::kick(self.mpidr);
+        if let Some(cpu) = cpu::online(cpu) {
+            interrupts::send(interrupts::KICK, cpu);
         }
     }
 

@@ -10,6 +10,7 @@ use hv_abi::layout::arm::{EVENT_INTID, VIRTUAL_TIMER_INTID};
 use hv_abi::start::{Device as OwnedDevice, DeviceKind, Range};
 use hv_common::arch::{HostFacts, Mfn};
 use hv_common::fdt::{self, Device, Tree};
+use hv_common::hypervisor::Hypervisor;
 use hv_common::options::{OnPanic, Options};
 use hv_common::start::{Machine, RANGES, Reserved};
 use spin::Once;
@@ -17,10 +18,10 @@ use spin::Once;
 use crate::Aarch64;
 use crate::clock::Clock;
 use crate::features::Features;
-use crate::host::{ArmHost, PHYSICAL_TIMER, VIRTUAL_TIMER};
+use crate::host::{ArmHost, PHYSICAL_TIMER, Shared, VIRTUAL_TIMER};
 use crate::hw::power::Conduit;
 use crate::hw::{
-    boot, console, fault, gicv2, identity, interrupts, lists, mmu, power, timer, world,
+    boot, console, cpu, fault, gicv2, identity, interrupts, lists, mmu, power, timer, world,
 };
 use crate::platform::Controller;
 use crate::stage2;
@@ -35,6 +36,8 @@ const MAINTENANCE_DEFAULT: u32 = 25;
 const HOST_TIMER_INDEX: usize = 3;
 
 static HOST: Once<ArmHost> = Once::new();
+/// What the other CPUs wait for.
+static HYPERVISOR: Once<Shared<Hypervisor<Aarch64>>> = Once::new();
 static CLOCK: Once<Clock> = Once::new();
 
 /// Runs the hypervisor on the machine that the device tree at `address` describes.
@@ -60,8 +63,70 @@ pub fn run(address: u64) -> ! {
     use_firmware(&tree, board);
     let host = start_host(&found);
     configure_interrupts(&tree);
-    let machine = describe(&tree, board, &found, console_base, blob);
-    hv_common::start::start::<Aarch64>(host, &machine)
+    let cpus = start_further_cpus(&found);
+    let machine = describe(&tree, board, &found, cpus, console_base, blob);
+    hv_common::start::start::<Aarch64>(host, &machine, |hypervisor| {
+        HYPERVISOR.call_once(|| hypervisor.clone());
+        cpu::send_event();
+    })
+}
+
+/// Starts the CPUs other than this one, one after the other; returns how many run then.
+fn start_further_cpus(found: &Found) -> u32 {
+    hv_common::lock::give_way_by(cpu::give_way);
+    cpu::go_online();
+    let mut running = 1;
+    for mpidr in &found.further_cpus {
+        if !boot::start_cpu(running, *mpidr) {
+            log::error!("CPU {mpidr:#x} does not start; it and the following are not used");
+            break;
+        }
+        running += 1;
+    }
+    if running > 1 {
+        log::info!("{running} CPUs");
+    }
+    running as u32
+}
+
+/// What further CPUs run: they set themselves up for guests and wait until there are some.
+pub fn join(number: usize) -> ! {
+    let Some(host) = HOST.get() else {
+        panic!("CPU {number} started before there is a machine");
+    };
+    let started = match host.controller {
+        Controller::V2 { distributor, .. } => interrupts::start_further_v2(distributor),
+        Controller::V3 { redistributors, .. } => {
+            interrupts::start_further(redistributors, host.redistributors)
+        }
+    };
+    if let Err(error) = started {
+        panic!("CPU {number} cannot use the interrupt controller: {error:?}");
+    }
+    prepare_for_guests(host);
+    cpu::go_online();
+    loop {
+        if let Some(hypervisor) = HYPERVISOR.get() {
+            hv_common::sched::cpu_loop(hypervisor);
+        }
+        cpu::wait_for_event();
+    }
+}
+
+/// Sets this CPU up for guests.
+fn prepare_for_guests(host: &ArmHost) {
+    let identity = identity::read();
+    world::start(stage2::vtcr(identity.mmfr0, identity.mmfr1));
+    for number in [
+        host.host_timer,
+        host.maintenance,
+        VIRTUAL_TIMER,
+        PHYSICAL_TIMER,
+        interrupts::KICK,
+        interrupts::STOP,
+    ] {
+        interrupts::enable_private(number);
+    }
 }
 
 /// The first board that matches the tree.
@@ -95,6 +160,8 @@ struct Found {
     ram: heapless::Vec<Range, RANGES>,
     interrupt_controller: FoundController,
     host_timer: u32,
+    /// Affinities of the CPUs other than this one, as many as we can use.
+    further_cpus: heapless::Vec<u64, { cpu::CPUS_MAX - 1 }>,
 }
 
 /// The interrupt controller that the tree describes.
@@ -132,7 +199,7 @@ impl FoundController {
         [distributor, second]
     }
 
-    fn start(&self) -> Result<(), interrupts::GicError> {
+    fn start(&self, cpus: usize) -> Result<(), interrupts::GicError> {
         match self.places() {
             Controller::V2 {
                 distributor,
@@ -146,7 +213,7 @@ impl FoundController {
             Controller::V3 {
                 distributor,
                 redistributors,
-            } => interrupts::start(distributor, redistributors),
+            } => interrupts::start(distributor, redistributors, cpus),
         }
     }
 }
@@ -170,8 +237,26 @@ impl Found {
             ram,
             interrupt_controller,
             host_timer: timer.unwrap_or(HOST_TIMER_DEFAULT),
+            further_cpus: further_cpus(tree),
         }
     }
+
+    fn cpus(&self) -> usize {
+        1 + self.further_cpus.len()
+    }
+}
+
+fn further_cpus(tree: &Tree<'_>) -> heapless::Vec<u64, { cpu::CPUS_MAX - 1 }> {
+    const AFFINITY: u64 = 0xFF_00FF_FFFF;
+    let here = identity::read().mpidr & AFFINITY;
+    let mut further = heapless::Vec::new();
+    tree.cpus(|mpidr, _| {
+        if mpidr != here {
+            // More than fit are not used.
+            let _kept = further.push(mpidr);
+        }
+    });
+    further
 }
 
 fn range(range: fdt::Range) -> Range {
@@ -255,7 +340,7 @@ fn activate_address_space(found: &Found, console_base: Option<u64>) {
         if let Some(base) = console_base {
             space.add_device(base, FRAME)?;
         }
-        space.add_image()
+        space.add_image(found.cpus())
     };
     if let Err(error) = map() {
         panic!("the machine's memory cannot be mapped: {error}");
@@ -294,7 +379,7 @@ fn use_firmware(tree: &Tree<'_>, board: &Board) {
 /// Sets this CPU up for guests.
 fn start_host(found: &Found) -> &'static ArmHost {
     let controller = found.interrupt_controller;
-    if let Err(error) = controller.start() {
+    if let Err(error) = controller.start(found.cpus()) {
         panic!("the interrupt controller cannot be used: {error:?}");
     }
     let identity = identity::read();
@@ -305,7 +390,7 @@ fn start_host(found: &Found) -> &'static ArmHost {
             Version::V2 => 2,
             Version::V3 => 3,
         },
-        cpus: 1,
+        cpus: 0,
     };
     let host = HOST.call_once(|| ArmHost {
         clock: CLOCK
@@ -318,19 +403,10 @@ fn start_host(found: &Found) -> &'static ArmHost {
         host_timer: found.host_timer,
         maintenance: controller.maintenance,
         lists: lists::count(),
+        redistributors: found.cpus(),
         has_pan: identity.has_pan(),
-        mpidr: identity.mpidr,
     });
-    world::start(stage2::vtcr(identity.mmfr0, identity.mmfr1));
-    for number in [
-        found.host_timer,
-        controller.maintenance,
-        VIRTUAL_TIMER,
-        PHYSICAL_TIMER,
-        interrupts::KICK,
-    ] {
-        interrupts::enable_private(number);
-    }
+    prepare_for_guests(host);
     host
 }
 
@@ -339,6 +415,7 @@ fn describe(
     tree: &Tree<'static>,
     board: &'static Board,
     found: &Found,
+    cpus: u32,
     console_base: Option<u64>,
     blob: &'static [u8],
 ) -> Machine {
@@ -352,7 +429,7 @@ fn describe(
         base: blob.as_ptr().addr() as u64,
         size: tree.blob().len() as u64,
     };
-    let (start, end) = boot::image_range();
+    let (start, end) = boot::image_range(found.cpus());
     let mut reserved = heapless::Vec::new();
     let image = Range {
         base: start,
@@ -387,7 +464,7 @@ fn describe(
         event_interrupt: EVENT_INTID,
         timer_interrupt: VIRTUAL_TIMER_INTID,
         wall_clock_base_s: 0,
-        cpus: 1,
+        cpus,
     }
 }
 
@@ -499,6 +576,7 @@ mod tests {
             .expect("one bank"),
             interrupt_controller: FoundController::default(),
             host_timer: 26,
+            further_cpus: heapless::Vec::new(),
         }
     }
 

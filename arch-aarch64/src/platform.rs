@@ -1,17 +1,18 @@
 //! What a domain has beyond CPUs and RAM: its interrupt controller and its time.
 
-use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 
 use hv_abi::layout::arm as layout;
 use hv_abi::record::arm::{Distributor, Gicv2Distributor, Gicv2Interface, Redistributor};
 use hv_abi::record::{self, Header, Kind};
 use hv_abi::{Errno, FRAME_SHIFT};
 use hv_common::arch::{DirectRegisters, Gfn, GuestInterrupt, Mfn, PlatformConfig, RecordSink};
-use spin::mutex::{TicketMutex, TicketMutexGuard};
+use hv_common::lock::{Guard, Lock};
 use zerocopy::{FromBytes, IntoBytes};
 
 use crate::Aarch64;
 use crate::host::ArmHost;
+use crate::hw::cpu::CPUS_MAX;
 use crate::hw::{interrupts, timer};
 use crate::vgic::{Frame, Gic, VCPUS, Version};
 
@@ -72,10 +73,12 @@ impl Controller {
 
 /// A domain's interrupt controller and time.
 pub struct Platform {
-    gic: TicketMutex<Gic>,
+    gic: Lock<Gic>,
     /// Bit for bit: the vCPU has to look at the controller before it enters the guest. Set after the controller has
     /// changed, cleared before it is looked at.
     attention: [AtomicBool; VCPUS],
+    /// The vCPU that ran last on each CPU, plus 1.
+    last_ran: [AtomicU8; CPUS_MAX],
     /// Machine counter minus guest counter.
     offset: AtomicU64,
     controller: Controller,
@@ -102,8 +105,9 @@ impl Platform {
             } => (distributor, FRAME, redistributors, config.vcpus),
         };
         Self {
-            gic: TicketMutex::new(Gic::new(controller.version(), config.vcpus)),
+            gic: Lock::new(Gic::new(controller.version(), config.vcpus)),
             attention: [const { AtomicBool::new(false) }; VCPUS],
+            last_ran: [const { AtomicU8::new(0) }; CPUS_MAX],
             offset: AtomicU64::new(offset),
             controller,
             distributor,
@@ -143,9 +147,23 @@ impl Platform {
         }
     }
 
+    /// A vCPU gets a CPU. Returns whether another vCPU of the domain was the last there: what that CPU has cached of
+    /// translations may be the other's, as all of them have the domain's tag.
+    #[inline]
+    pub(crate) fn changes_vcpu(&self, cpu: usize, vcpu: u32) -> bool {
+        let Some(last) = self.last_ran.get(cpu) else {
+            return true;
+        };
+        let this = vcpu as u8 + 1;
+        // Only this CPU writes its entry.
+        let before = last.load(Ordering::Relaxed);
+        last.store(this, Ordering::Relaxed);
+        before != 0 && before != this
+    }
+
     /// The controller.
     #[inline]
-    pub(crate) fn gic(&self) -> TicketMutexGuard<'_, Gic> {
+    pub(crate) fn gic(&self) -> Guard<'_, Gic> {
         self.gic.lock()
     }
 

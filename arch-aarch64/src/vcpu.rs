@@ -24,7 +24,7 @@ use crate::exit;
 use crate::host::{self, ArmHost};
 use crate::hw::lists::Interface;
 use crate::hw::world::{Context, Left};
-use crate::hw::{cpu, interrupts, lists, world};
+use crate::hw::{cpu, interrupts, lists, tlb, world};
 use crate::platform::Platform;
 use crate::psci::{self, Question};
 use crate::stage2;
@@ -226,6 +226,9 @@ impl hv_common::arch::Vcpu<Aarch64> for Vcpu {
     fn load(&mut self, host: &ArmHost, platform: &Platform, stage2: Mfn, vmid: u16) {
         let offset = platform.offset();
         world::load_domain(stage2::vttbr(stage2, vmid), offset);
+        if platform.changes_vcpu(cpu::this().number, self.index) {
+            tlb::invalidate_stage1();
+        }
         world::load_system(&self.system);
         world::load_floating_point(&self.floating_point);
         lists::load(&self.interface);

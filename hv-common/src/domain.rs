@@ -7,10 +7,10 @@
 
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
+use crate::lock::{Guard, Lock};
 use hv_abi::DomId;
 use hv_abi::control::domain::{DomainKind, ShutdownReason, VCPUS_MAX};
 use hv_abi::xen::{event::virq, hvm::param};
-use spin::mutex::{TicketMutex, TicketMutexGuard};
 
 use crate::arch::{Arch, Gfn, GuestInterrupt, Host, MachinePower, Mfn, Platform, Refusal, Shared};
 use crate::event::{self, EventTable};
@@ -77,7 +77,7 @@ pub struct Domain<A: Arch> {
     hold: AtomicU32,
     shutdown: AtomicU32,
     /// Everything else.
-    pub state: TicketMutex<DomainState<A>>,
+    pub state: Lock<DomainState<A>>,
 }
 
 /// What a domain has that changes, under its lock.
@@ -135,7 +135,7 @@ impl<A: Arch> Domain<A> {
     }
 
     /// Its lock.
-    pub fn lock(&self) -> TicketMutexGuard<'_, DomainState<A>> {
+    pub fn lock(&self) -> Guard<'_, DomainState<A>> {
         self.state.lock()
     }
 

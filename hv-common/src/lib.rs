@@ -22,6 +22,7 @@ pub mod fdt;
 pub mod grant;
 pub mod hypercall;
 pub mod hypervisor;
+pub mod lock;
 pub mod log;
 pub mod memory;
 pub mod options;

@@ -8,9 +8,9 @@
 use core::fmt::Write;
 use core::sync::atomic::{AtomicBool, Ordering};
 
+use crate::lock::Lock;
 use log::{LevelFilter, Log, Metadata, Record};
 use spin::Once;
-use spin::mutex::TicketMutex;
 
 /// Bytes kept.
 pub const RING_SIZE: usize = 64 * 1024;
@@ -94,13 +94,13 @@ impl Write for Line<'_> {
 
 /// The `log` sink.
 struct Sink {
-    ring: TicketMutex<Ring>,
+    ring: Lock<Ring>,
     surroundings: Once<Surroundings>,
     news: AtomicBool,
 }
 
 static SINK: Sink = Sink {
-    ring: TicketMutex::new(Ring::new()),
+    ring: Lock::new(Ring::new()),
     surroundings: Once::new(),
     news: AtomicBool::new(false),
 };

@@ -11,9 +11,9 @@
 
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use crate::lock::Lock;
 use hv_abi::DomId;
 use hv_abi::xen::event::virq;
-use spin::mutex::TicketMutex;
 
 use crate::arch::{Arch, GuestInterrupt, Host, HostInterrupt, Platform};
 use crate::domain::{Domain, DomainRef, WEIGHT_DEFAULT, destroy};
@@ -42,7 +42,7 @@ pub struct Cpu {
     attention: AtomicBool,
     armed_ns: AtomicU64,
     idle_ns: AtomicU64,
-    queue: TicketMutex<Queue>,
+    queue: Lock<Queue>,
 }
 
 impl Cpu {
@@ -54,7 +54,7 @@ impl Cpu {
             attention: AtomicBool::new(true),
             armed_ns: AtomicU64::new(NEVER),
             idle_ns: AtomicU64::new(0),
-            queue: TicketMutex::new(Queue::default()),
+            queue: Lock::new(Queue::default()),
         }
     }
 

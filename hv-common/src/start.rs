@@ -9,7 +9,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use hv_abi::DomId;
 use hv_abi::start::{Device, Range};
 
-use crate::arch::{Arch, Host, Mfn};
+use crate::arch::{Arch, Host, HostFacts, Mfn, Shared};
 use crate::domain::table::DomainTable;
 use crate::hypervisor::{CPUS_MAX, Hypervisor};
 use crate::memory::frames::{Frame, FrameKind, Frames, run_order_for};
@@ -65,8 +65,12 @@ pub struct Machine {
     pub cpus: u32,
 }
 
-/// Runs the machine. Panics only if the machine cannot run at all (no memory, no Domain-0): then there is nobody to tell.
-pub fn start<A: Arch>(host: &'static A::Host, machine: &Machine) -> ! {
+/// Runs the machine; `ready` is called when the other CPUs may join in. Panics only if the machine cannot run at all (no memory, no Domain-0): then there is nobody to tell.
+pub fn start<A: Arch>(
+    host: &'static A::Host,
+    machine: &Machine,
+    ready: impl FnOnce(&Shared<A, Hypervisor<A>>),
+) -> ! {
     let options = Options::parse(machine.command_line, |word| {
         log::warn!("boot option {word:?} is not known and ignored");
     });
@@ -88,6 +92,7 @@ pub fn start<A: Arch>(host: &'static A::Host, machine: &Machine) -> ! {
         .dom0_started_ns
         .store(hypervisor.now_ns(), Ordering::Relaxed);
     log::info!("Domain-0 starts");
+    ready(&hypervisor);
     sched::cpu_loop(&hypervisor)
 }
 
@@ -163,7 +168,10 @@ fn assemble<A: Arch>(
         cpus,
         options,
         wall_clock,
-        facts: host.facts(),
+        facts: HostFacts {
+            cpus: machine.cpus,
+            ..host.facts()
+        },
         dom0_started_ns: AtomicU64::new(0),
     };
     host.share(run, hypervisor)

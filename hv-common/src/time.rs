@@ -6,8 +6,8 @@
 
 use core::sync::atomic::{Ordering, fence};
 
+use crate::lock::Lock;
 use hv_abi::xen::shared_info::SharedInfoLayout;
-use spin::mutex::TicketMutex;
 
 use crate::arch::{Arch, Host, Mfn, Platform};
 use crate::domain::Domain;
@@ -39,7 +39,7 @@ fn scale(value: u64, numerator: u64, denominator: u64) -> u64 {
 /// Wall-clock time at the host's time 0, in nanoseconds since 1970; 0: unknown.
 #[derive(Debug, Default)]
 pub struct WallClock {
-    base_ns: TicketMutex<u64>,
+    base_ns: Lock<u64>,
 }
 
 impl WallClock {

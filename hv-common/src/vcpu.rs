@@ -10,11 +10,11 @@
 
 use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 
+use crate::lock::{Guard, Lock};
 use hv_abi::Errno;
 use hv_abi::control::domain::ShutdownReason;
 use hv_abi::control::vcpu::StartContext;
 use hv_abi::xen::vcpu::runstate;
-use spin::mutex::{TicketMutex, TicketMutexGuard};
 
 use crate::arch::{Arch, Exit, Power, Refusal, Reply, Vcpu, cpu_on};
 use crate::domain::{self, DomainRef};
@@ -48,7 +48,7 @@ const NO_CPU: u32 = u32::MAX;
 pub struct VcpuSlot<A: Arch> {
     /// Its number in its domain.
     pub index: u32,
-    registers: TicketMutex<A::Vcpu>,
+    registers: Lock<A::Vcpu>,
     activity: AtomicU8,
     running_on: AtomicU32,
     home: AtomicU32,
@@ -151,7 +151,7 @@ impl<A: Arch> VcpuSlot<A> {
     pub fn new(index: u32, registers: A::Vcpu, home: u32, now_ns: u64) -> Self {
         Self {
             index,
-            registers: TicketMutex::new(registers),
+            registers: Lock::new(registers),
             activity: AtomicU8::new(Activity::Off as u8),
             running_on: AtomicU32::new(NO_CPU),
             home: AtomicU32::new(home),
@@ -170,7 +170,7 @@ impl<A: Arch> VcpuSlot<A> {
     }
 
     /// Its registers, if nothing runs it and nobody else looks at them.
-    pub fn registers(&self) -> Option<TicketMutexGuard<'_, A::Vcpu>> {
+    pub fn registers(&self) -> Option<Guard<'_, A::Vcpu>> {
         self.registers.try_lock()
     }
 

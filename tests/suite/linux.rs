@@ -14,8 +14,13 @@ const BOOT_ID: &str = "cat /proc/sys/kernel/random/boot_id";
 
 /// The configuration of a domain with Debian from the boot bundle.
 pub(crate) fn bundled(stage: &Stage<'_>, name: &str, memory_mib: u32) -> String {
+    bundled_with(stage, name, memory_mib, "")
+}
+
+/// The same with further lines.
+pub(crate) fn bundled_with(stage: &Stage<'_>, name: &str, memory_mib: u32, lines: &str) -> String {
     let more = format!(
-        "memory = {memory_mib}\nramdisk = \"boot:initrd.gz\"\nextra = \"console=hvc0 quiet\""
+        "{lines}\nmemory = {memory_mib}\nramdisk = \"boot:initrd.gz\"\nextra = \"console=hvc0 quiet\""
     );
     stage.configuration(name, Path::new("boot:Image"), &more)
 }

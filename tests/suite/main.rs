@@ -7,4 +7,5 @@ mod gic;
 mod hostile;
 mod lifecycle;
 mod linux;
+mod smp;
 mod stage;

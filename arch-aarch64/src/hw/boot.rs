@@ -1,12 +1,15 @@
-//! From the first instruction to `main`: the image's extent, its stack, the boot loader's device tree.
+//! From the first instruction to `main`: the image's extent, stacks, further CPUs, the boot loader's device tree.
 
-use core::sync::atomic::AtomicU64;
+use core::sync::atomic::{AtomicU64, Ordering};
 
-#[cfg(target_os = "none")]
 use super::cpu;
 
 #[cfg(target_os = "none")]
-core::arch::global_asm!(include_str!("entry.S"), rust_entry = sym rust_entry);
+core::arch::global_asm!(
+    include_str!("entry.S"),
+    rust_entry = sym rust_entry,
+    rust_further_entry = sym rust_further_entry,
+);
 
 #[cfg(target_os = "none")]
 unsafe extern "C" {
@@ -16,6 +19,7 @@ unsafe extern "C" {
     static __guard: u8;
     static __stack_bottom: u8;
     static __stack_top: u8;
+    static __stacks: u8;
     static __image_end: u8;
 }
 
@@ -28,6 +32,7 @@ pub(crate) struct Parts {
     pub(crate) guard: u64,
     pub(crate) stack_bottom: u64,
     pub(crate) stack_top: u64,
+    pub(crate) stacks: u64,
     pub(crate) end: u64,
 }
 
@@ -40,6 +45,7 @@ pub(crate) fn parts() -> Parts {
         guard: (&raw const __guard).addr() as u64,
         stack_bottom: (&raw const __stack_bottom).addr() as u64,
         stack_top: (&raw const __stack_top).addr() as u64,
+        stacks: (&raw const __stacks).addr() as u64,
         end: (&raw const __image_end).addr() as u64,
     }
 }
@@ -49,17 +55,35 @@ pub(crate) fn parts() -> Parts {
     Parts::default()
 }
 
-/// First byte of the image in memory, and the one after its last (BSS and stack included).
-#[must_use]
-pub fn image_range() -> (u64, u64) {
+/// Bytes of a guard page.
+const GUARD: u64 = 0x1000;
+/// Distance of the stacks of further CPUs: a guard page and a stack.
+const STACK_STRIDE: u64 = 0x1_1000;
+
+/// The stack of a CPU: its guard page, its bottom, its top.
+pub(crate) fn stack_of(number: usize) -> (u64, u64, u64) {
     let parts = parts();
-    (parts.start, parts.end)
+    match number.checked_sub(1) {
+        None => (parts.guard, parts.stack_bottom, parts.stack_top),
+        Some(further) => {
+            let guard = parts.stacks + STACK_STRIDE * further as u64;
+            (guard, guard + GUARD, guard + STACK_STRIDE)
+        }
+    }
 }
 
-/// Two words of the boot stack, if they are on it.
-pub(crate) fn stack_words(address: u64) -> Option<[u64; 2]> {
+/// First byte of the image in memory, and the one after its last (BSS and the stacks of that many CPUs included).
+#[must_use]
+pub fn image_range(cpus: usize) -> (u64, u64) {
     let parts = parts();
-    let inside = address >= parts.stack_bottom && address.checked_add(16)? <= parts.stack_top;
+    let further = cpus.saturating_sub(1) as u64;
+    (parts.start, parts.stacks + STACK_STRIDE * further)
+}
+
+/// Two words of this CPU's stack, if they are on it.
+pub(crate) fn stack_words(address: u64) -> Option<[u64; 2]> {
+    let (_, bottom, top) = stack_of(cpu::this().number);
+    let inside = address >= bottom && address.checked_add(16)? <= top;
     if !inside || !address.is_multiple_of(8) {
         return None;
     }
@@ -115,6 +139,73 @@ pub(crate) fn zeroed_words(base: u64, count: u64) -> &'static [AtomicU64] {
     unsafe { core::slice::from_raw_parts(words.cast::<AtomicU64>(), count as usize) }
 }
 
+/// What a further CPU is told when it starts.
+#[repr(C, align(64))]
+struct Start {
+    stack: AtomicU64,
+    number: AtomicU64,
+    root: AtomicU64,
+}
+
+static START: Start = Start {
+    stack: AtomicU64::new(0),
+    number: AtomicU64::new(0),
+    root: AtomicU64::new(0),
+};
+
+/// Starts CPU `number`, which has this affinity, in this CPU's address space, and waits until it runs Rust. Returns
+/// whether it does; one that does not in time must not be asked for again, nor any other.
+pub(crate) fn start_cpu(number: usize, mpidr: u64) -> bool {
+    let (_, _, top) = stack_of(number);
+    START.stack.store(top, Ordering::Relaxed);
+    START.number.store(number as u64, Ordering::Relaxed);
+    START.root.store(super::mmu::root(), Ordering::Relaxed);
+    clean_start();
+    if !super::power::start_cpu(mpidr, further_entry(), &raw const START as u64) {
+        return false;
+    }
+    let end = super::timer::now_ticks().saturating_add(super::timer::frequency());
+    while !cpu::is_online(number) {
+        if super::timer::now_ticks() > end {
+            return false;
+        }
+        cpu::wait_for_event();
+    }
+    true
+}
+
+/// Puts [`START`] where a CPU without caches sees it.
+fn clean_start() {
+    #[cfg(target_arch = "aarch64")]
+    // SAFETY: cleaning the line of a static does not change what memory holds.
+    unsafe {
+        core::arch::asm!("dc cvac, {}", "dsb sy", in(reg) &raw const START, options(nostack));
+    }
+}
+
+#[cfg(target_os = "none")]
+fn further_entry() -> u64 {
+    unsafe extern "C" {
+        safe fn further_entry();
+    }
+    further_entry as *const () as u64
+}
+
+#[cfg(not(target_os = "none"))]
+fn further_entry() -> u64 {
+    0
+}
+
+/// Entered by entry.S on a further CPU: MMU on, on its own stack.
+#[cfg(target_os = "none")]
+extern "C" fn rust_further_entry(number: usize) -> ! {
+    unsafe extern "Rust" {
+        safe fn hypervisor_further(number: usize) -> !;
+    }
+    cpu::adopt(number);
+    hypervisor_further(number)
+}
+
 /// Entered by entry.S: MMU on with the boot map, on the boot stack.
 #[cfg(target_os = "none")]
 extern "C" fn rust_entry(device_tree_address: u64) -> ! {
@@ -125,15 +216,21 @@ extern "C" fn rust_entry(device_tree_address: u64) -> ! {
     hypervisor_main(device_tree_address)
 }
 
-/// Makes a function what runs once the machine is able to run Rust; it gets the device tree's address.
+/// Makes functions what runs once the machine is able to run Rust: on the first CPU, with the device tree's address, and
+/// on further CPUs, with their numbers.
 #[macro_export]
 macro_rules! entry {
-    ($main:path) => {
+    ($main:path, $further:path) => {
         #[cfg(target_os = "none")]
         mod entry_point {
             #[unsafe(no_mangle)]
             extern "Rust" fn hypervisor_main(device_tree_address: u64) -> ! {
                 $main(device_tree_address)
+            }
+
+            #[unsafe(no_mangle)]
+            extern "Rust" fn hypervisor_further(number: usize) -> ! {
+                $further(number)
             }
         }
     };

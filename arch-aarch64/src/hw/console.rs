@@ -3,12 +3,12 @@
 use core::fmt;
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use spin::mutex::TicketMutex;
+use hv_common::lock::Lock;
 
 /// Where the console is; 0: there is none (yet).
 static BASE: AtomicU64 = AtomicU64::new(0);
 /// Held while a text is written, so that texts do not mix.
-static TURN: TicketMutex<()> = TicketMutex::new(());
+static TURN: Lock<()> = Lock::new(());
 
 /// Uses the PL011 at `base` from now on. It is mapped as device memory (`super::mmu`).
 pub fn use_pl011(base: u64) {

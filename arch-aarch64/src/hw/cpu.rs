@@ -1,12 +1,12 @@
 //! Data of one CPU, at its TPIDR_EL2.
 
 use core::cell::UnsafeCell;
-use core::sync::atomic::AtomicU32;
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use super::fault::CrashFrame;
 
-/// CPUs at most.
-pub(crate) const CPUS_MAX: usize = 1;
+/// CPUs at most. link.ld has stacks for them.
+pub(crate) const CPUS_MAX: usize = 8;
 
 /// Bytes of the stack on which a crash is reported.
 const EMERGENCY_STACK: usize = 8192;
@@ -22,6 +22,16 @@ pub(crate) struct Cpu {
     pub(crate) acknowledged: AtomicU32,
     /// What came for the loaded vCPU while the host ran ([`crate::host::event`]).
     pub(crate) events: AtomicU32,
+    /// Affinity, as MPIDR_EL1 has it.
+    pub(crate) mpidr: AtomicU64,
+    /// Its bit in target lists of a GICv2.
+    pub(crate) target: AtomicU32,
+    /// Which redistributor is its own.
+    pub(crate) redistributor: AtomicU32,
+    /// Where that redistributor's private frame is.
+    pub(crate) private_frame: AtomicU64,
+    /// It runs, and takes kicks.
+    online: AtomicBool,
 }
 
 /// Offset of the crash frame, for vectors.S.
@@ -40,10 +50,76 @@ const fn cpu(number: usize) -> Cpu {
         number,
         acknowledged: AtomicU32::new(0),
         events: AtomicU32::new(0),
+        mpidr: AtomicU64::new(0),
+        target: AtomicU32::new(0),
+        redistributor: AtomicU32::new(0),
+        private_frame: AtomicU64::new(0),
+        online: AtomicBool::new(false),
     }
 }
 
-static CPUS: [Cpu; CPUS_MAX] = [cpu(0)];
+static CPUS: [Cpu; CPUS_MAX] = [
+    cpu(0),
+    cpu(1),
+    cpu(2),
+    cpu(3),
+    cpu(4),
+    cpu(5),
+    cpu(6),
+    cpu(7),
+];
+
+/// A CPU that runs.
+pub(crate) fn online(number: usize) -> Option<&'static Cpu> {
+    let cpu = CPUS.get(number)?;
+    cpu.online.load(Ordering::Acquire).then_some(cpu)
+}
+
+/// All CPUs that run, but this one.
+pub(crate) fn others() -> impl Iterator<Item = &'static Cpu> {
+    let here = this().number;
+    (0..CPUS_MAX)
+        .filter(move |number| *number != here)
+        .filter_map(online)
+}
+
+/// Whether a CPU runs.
+pub(crate) fn is_online(number: usize) -> bool {
+    online(number).is_some()
+}
+
+/// Says that this CPU runs.
+pub(crate) fn go_online() {
+    this().online.store(true, Ordering::Release);
+    send_event();
+}
+
+/// Waits for [`send_event`] of another CPU, or less.
+pub(crate) fn wait_for_event() {
+    #[cfg(target_arch = "aarch64")]
+    // SAFETY: waits.
+    unsafe {
+        core::arch::asm!("wfe", options(nostack));
+    }
+}
+
+/// Lets another CPU go on, where CPUs share something (an emulator's thread).
+pub(crate) fn give_way() {
+    #[cfg(target_arch = "aarch64")]
+    // SAFETY: a hint.
+    unsafe {
+        core::arch::asm!("yield", options(nomem, nostack));
+    }
+}
+
+/// Ends the waiting of other CPUs.
+pub(crate) fn send_event() {
+    #[cfg(target_arch = "aarch64")]
+    // SAFETY: makes what was written visible, then signals.
+    unsafe {
+        core::arch::asm!("dsb ish", "sev", options(nostack));
+    }
+}
 
 /// Makes CPU `number`'s data this CPU's.
 pub(crate) fn adopt(number: usize) {

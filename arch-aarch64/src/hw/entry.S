@@ -48,7 +48,7 @@ entry:
     msr     sctlr_el2, x1
     isb
 
-    drop_lines __bss_start, __image_end
+    drop_lines __bss_start, __bss_end
 
     // Relocate: every entry of .rela.dyn is R_AARCH64_RELATIVE.
     adrp    x0, __image_start
@@ -68,7 +68,7 @@ entry:
 3:
     adrp    x1, __bss_start
     add     x1, x1, :lo12:__bss_start
-    adrp    x2, __image_end
+    adrp    x2, __bss_end
 4:  stp     xzr, xzr, [x1], #16
     cmp     x1, x2
     b.lo    4b
@@ -104,7 +104,7 @@ entry:
     b.eq    6f
     bl      boot_ram
 6:
-    drop_lines __relocated_start, __image_end
+    drop_lines __relocated_start, __bss_end
     adrp    x0, boot_root
     bl      enable_mmu
 
@@ -120,6 +120,33 @@ entry:
     bl      {rust_entry}
 park:
     wfi
+    b       park
+
+// A further CPU's first instructions, by PSCI CPU_ON: MMU off, x0 is its `Start` (hw/boot.rs), which is in memory and
+// not in caches only.
+.global further_entry
+further_entry:
+    mrs     x1, CurrentEL
+    cmp     x1, #(2 << 2)
+    b.ne    park
+    msr     daifset, #0xf
+    mov     x1, #(1 << 31)              // as above
+    msr     hcr_el2, x1
+    mov     x1, #0x0830
+    movk    x1, #0x30c5, lsl #16
+    msr     sctlr_el2, x1
+    isb
+    ldp     x19, x20, [x0]              // stack, number
+    ldr     x0, [x0, #16]               // root table
+    bl      enable_mmu
+    mov     sp, x19
+    adrp    x1, vectors
+    add     x1, x1, :lo12:vectors
+    msr     vbar_el2, x1
+    mov     x29, #0
+    mov     x30, #0
+    mov     x0, x20
+    bl      {rust_further_entry}
     b       park
 
 // x7: an address whose GiB is RAM; x6: attributes; x2: table. Clobbers x8, x9.

@@ -1,11 +1,14 @@
 //! The hypervisor's own faults and panics: a readable report, then a restart.
 
 use core::fmt::Write as _;
-use core::sync::atomic::{AtomicBool, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use super::console::LastWords;
-use super::{boot, power, timer};
+use super::{boot, cpu, interrupts, power, timer};
 use crate::syndrome;
+
+/// CPUs that stopped because another one reports.
+static STOPPED: AtomicUsize = AtomicUsize::new(0);
 
 /// Registers at a fault, as vectors.S stores them.
 #[repr(C)]
@@ -32,11 +35,14 @@ impl CrashFrame {
 
 /// Stop after a panic instead of restarting.
 static HALT: AtomicBool = AtomicBool::new(false);
-/// A report is being written: a fault in it ends at once.
-static REPORTING: AtomicBool = AtomicBool::new(false);
+/// The CPU that writes a report.
+static REPORTER: AtomicUsize = AtomicUsize::new(NOBODY);
+const NOBODY: usize = usize::MAX;
 
 /// Seconds between the report and the restart.
 const RESTART_AFTER_S: u64 = 10;
+/// Other CPUs have this part of a second to stop.
+const STOP_WITHIN: u64 = 5;
 /// Frames of a backtrace at most.
 const BACKTRACE_MAX: usize = 24;
 
@@ -49,10 +55,11 @@ pub fn halt_on_panic(halt: bool) {
 pub(crate) extern "C" fn rust_host_fault(frame: &CrashFrame, vector: u64) -> ! {
     begin();
     let mut out = LastWords;
-    let (base, _) = boot::image_range();
+    let (base, _) = boot::image_range(1);
     let _ = writeln!(
         out,
-        "\n*** hypervisor fault: {} ({}), vector {vector}",
+        "\n*** hypervisor fault on CPU {}: {} ({}), vector {vector}",
+        cpu::this().number,
         syndrome::class_name(frame.esr),
         syndrome::fault_name(frame.esr).unwrap_or("-"),
     );
@@ -79,14 +86,44 @@ pub(crate) extern "C" fn rust_host_fault(frame: &CrashFrame, vector: u64) -> ! {
 /// Reports a panic: what `#[panic_handler]` does.
 pub fn panicked(info: &core::panic::PanicInfo<'_>) -> ! {
     begin();
-    let _ = writeln!(LastWords, "\n*** hypervisor panic: {info}");
+    let _ = writeln!(
+        LastWords,
+        "\n*** hypervisor panic on CPU {}: {info}",
+        cpu::this().number
+    );
     backtrace(frame_pointer(), None);
     end()
 }
 
+/// What a CPU does that another one has stopped.
+pub(crate) fn stop() -> ! {
+    STOPPED.fetch_add(1, Ordering::Release);
+    loop {
+        timer::wait_for_interrupt();
+    }
+}
+
+/// Stops the other CPUs. Two that fail at once: the first reports, the other stops. A fault in a report ends at once.
 fn begin() {
-    if REPORTING.swap(true, Ordering::Relaxed) {
-        power::restart();
+    let here = cpu::this().number;
+    match REPORTER.compare_exchange(NOBODY, here, Ordering::SeqCst, Ordering::SeqCst) {
+        Ok(_) => stop_others(),
+        Err(reporter) if reporter == here => power::restart(),
+        Err(_) => stop(),
+    }
+}
+
+/// Asks the other CPUs to stop and gives them a moment. One that is stuck in the hypervisor with interrupts masked does
+/// not hear it; the report does not wait for it.
+fn stop_others() {
+    let mut asked = 0;
+    for other in cpu::others() {
+        interrupts::send(interrupts::STOP, other);
+        asked += 1;
+    }
+    let end = timer::now_ticks().saturating_add(timer::frequency() / STOP_WITHIN);
+    while STOPPED.load(Ordering::Acquire) < asked && timer::now_ticks() < end {
+        cpu::give_way();
     }
 }
 
@@ -105,7 +142,7 @@ fn end() -> ! {
 /// Return addresses relative to the image, by the chain of frame pointers, as long as it stays on the stack.
 fn backtrace(mut frame: u64, link: Option<u64>) {
     let mut out = LastWords;
-    let (base, end) = boot::image_range();
+    let (base, end) = boot::image_range(1);
     let show = |out: &mut LastWords, address: u64| {
         if (base..end).contains(&address) {
             let _ = write!(out, " {:#x}", address.wrapping_sub(base).wrapping_sub(4));

@@ -4,13 +4,13 @@
 //! here so that others can come, and stays active until the guest ends it.
 
 use core::ptr::NonNull;
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::Ordering;
 
 use arm_gic::gicv3::GicV3;
 use arm_gic::gicv3::registers::{Gicd, GicrSgi};
 use arm_gic::{IntId, Trigger};
+use hv_common::lock::Lock;
 use safe_mmio::UniqueMmioPointer;
-use spin::mutex::TicketMutex;
 use tock_registers::interfaces::{Readable, Writeable};
 use tock_registers::registers::ReadWrite;
 use tock_registers::{register_bitfields, register_structs};
@@ -49,10 +49,10 @@ const SPECIAL: u32 = 1020;
 const PRIVATE_OFFSET: u64 = 0x1_0000;
 /// The software interrupt that kicks another CPU.
 pub(crate) const KICK: u32 = 0;
+/// The software interrupt that stops another CPU for good.
+pub(crate) const STOP: u32 = 1;
 
-static GIC: TicketMutex<Option<GicV3<'static>>> = TicketMutex::new(None);
-/// Where this CPU's private frame is.
-static PRIVATE: AtomicU64 = AtomicU64::new(0);
+static GIC: Lock<Option<GicV3<'static>>> = Lock::new(None);
 
 /// Why the interrupt controller cannot be used.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -61,6 +61,8 @@ pub(crate) enum GicError {
     Description,
     /// It does not answer as a GICv3.
     NotV3,
+    /// No redistributor is this CPU's.
+    NoRedistributor,
 }
 
 /// Sets up a GICv2: distributor and this CPU's interface. Their registers are mapped.
@@ -69,39 +71,107 @@ pub(crate) enum GicError {
 /// What is wrong with the controller.
 pub(crate) fn start_v2(addresses: gicv2::Addresses) -> Result<(), GicError> {
     gicv2::start(addresses).ok_or(GicError::Description)?;
-    // The registers that activate private interrupts are in the distributor, at the same offsets.
-    PRIVATE.store(addresses.distributor, Ordering::Relaxed);
+    adopt_v2(addresses.distributor);
     Ok(())
 }
 
-/// Sets up a GICv3: distributor and this CPU's redistributor and interface. Their registers are mapped.
+/// Sets up this further CPU's interface of a GICv2.
 ///
 /// # Errors
 /// What is wrong with the controller.
-pub(crate) fn start(distributor: u64, redistributors: u64) -> Result<(), GicError> {
+pub(crate) fn start_further_v2(distributor: u64) -> Result<(), GicError> {
+    gicv2::start_cpu().ok_or(GicError::Description)?;
+    adopt_v2(distributor);
+    Ok(())
+}
+
+/// The registers that activate private interrupts are in the distributor, at the same offsets as in a private frame; it
+/// shows each CPU its own.
+fn adopt_v2(distributor: u64) {
+    let this = super::cpu::this();
+    let target = u32::from(gicv2::own_target().max(1));
+    this.target.store(target, Ordering::Relaxed);
+    this.private_frame.store(distributor, Ordering::Relaxed);
+}
+
+/// Sets up a GICv3: the distributor, the redistributors of that many CPUs, and this CPU's interface. Their registers are
+/// mapped.
+///
+/// # Errors
+/// What is wrong with the controller.
+pub(crate) fn start(distributor: u64, redistributors: u64, cpus: usize) -> Result<(), GicError> {
     let gicd = NonNull::new(distributor as *mut Gicd).ok_or(GicError::Description)?;
     let gicr = NonNull::new(redistributors as *mut GicrSgi).ok_or(GicError::Description)?;
     // SAFETY: the caller found the distributor in the device tree and mapped it; nothing else uses it.
     let gicd = unsafe { UniqueMmioPointer::new(gicd) };
-    // SAFETY: as above, for the redistributors; `PRIVATE` is used for registers that the driver does not touch then.
-    let gic = unsafe { GicV3::new(gicd, gicr, super::cpu::CPUS_MAX) };
+    // SAFETY: as above, for the redistributors; private frames are used for registers that
+    // the driver does not touch then.
+    let gic = unsafe { GicV3::new(gicd, gicr, cpus) };
     let mut gic = gic.map_err(|_| GicError::NotV3)?;
-    set_up(&mut gic);
-    PRIVATE.store(redistributors + PRIVATE_OFFSET, Ordering::Relaxed);
+    let index = adopt_redistributor(&mut gic, redistributors, cpus)?;
+    set_up(&mut gic, index);
     *GIC.lock() = Some(gic);
     start_interface();
     Ok(())
 }
 
+/// Sets up this further CPU's interface.
+///
+/// # Errors
+/// What is wrong with the controller.
+pub(crate) fn start_further(redistributors: u64, cpus: usize) -> Result<(), GicError> {
+    let mut gic = GIC.lock();
+    let gic = gic.as_mut().ok_or(GicError::NotV3)?;
+    let index = adopt_redistributor(gic, redistributors, cpus)?;
+    wake_up(gic, index);
+    start_interface();
+    Ok(())
+}
+
+/// Finds this CPU's redistributor by its affinity.
+fn adopt_redistributor(
+    gic: &mut GicV3<'_>,
+    redistributors: u64,
+    cpus: usize,
+) -> Result<usize, GicError> {
+    const AFFINITY: u64 = 0xFF_00FF_FFFF;
+    let mpidr = aarch64_cpu::registers::MPIDR_EL1.get() & AFFINITY;
+    let has_it = |index: &usize| {
+        gic.gicr_typer(*index)
+            .is_ok_and(|typer| typer.core_mpidr() == mpidr)
+    };
+    let index = (0..cpus).find(has_it).ok_or(GicError::NoRedistributor)?;
+    let has_virtual_lpis = gic
+        .gicr_typer(index)
+        .is_ok_and(|typer| typer.virtual_lpis_supported());
+    let frames = if has_virtual_lpis { 4 } else { 2 };
+    let base = redistributors + index as u64 * frames * PRIVATE_OFFSET;
+    let this = super::cpu::this();
+    this.mpidr.store(mpidr, Ordering::Relaxed);
+    this.redistributor.store(index as u32, Ordering::Relaxed);
+    this.private_frame
+        .store(base + PRIVATE_OFFSET, Ordering::Relaxed);
+    Ok(index)
+}
+
 #[cfg(target_arch = "aarch64")]
-fn set_up(gic: &mut GicV3<'_>) {
+fn set_up(gic: &mut GicV3<'_>, index: usize) {
     ICC_SRE_EL2.set((IccSre::SRE::SET + IccSre::DFB::SET + IccSre::DIB::SET).value);
     gic.enable_all_interrupts(false);
-    gic.setup(0);
+    gic.setup(index);
+}
+
+#[cfg(target_arch = "aarch64")]
+fn wake_up(gic: &mut GicV3<'_>, index: usize) {
+    ICC_SRE_EL2.set((IccSre::SRE::SET + IccSre::DFB::SET + IccSre::DIB::SET).value);
+    gic.init_cpu(index);
 }
 
 #[cfg(not(target_arch = "aarch64"))]
-fn set_up(_: &mut GicV3<'_>) {
+fn wake_up(_: &mut GicV3<'_>, _: usize) {}
+
+#[cfg(not(target_arch = "aarch64"))]
+fn set_up(_: &mut GicV3<'_>, _: usize) {
     let _ = (
         ICC_SRE_EL2,
         IccSre::SRE::SET,
@@ -131,7 +201,8 @@ pub(crate) fn enable(number: u32, enabled: bool) {
         return gicv2::enable(number, enabled);
     }
     if let Some(gic) = GIC.lock().as_mut() {
-        let _unknown = gic.enable_interrupt(identifier(number), Some(0), enabled);
+        let here = super::cpu::this().redistributor.load(Ordering::Relaxed) as usize;
+        let _unknown = gic.enable_interrupt(identifier(number), Some(here), enabled);
     }
 }
 
@@ -195,7 +266,7 @@ pub(crate) fn deactivate(number: u32) {
 /// Makes a PPI of this CPU active, or not, without it having come.
 #[inline]
 pub(crate) fn set_private_active(number: u32, active: bool) {
-    let frame = PRIVATE.load(Ordering::Relaxed) as *const PrivateFrame;
+    let frame = super::cpu::this().private_frame.load(Ordering::Relaxed) as *const PrivateFrame;
     if frame.is_null() {
         return;
     }
@@ -210,17 +281,20 @@ pub(crate) fn set_private_active(number: u32, active: bool) {
     barrier();
 }
 
-/// Kicks a CPU.
-pub(crate) fn kick(mpidr: u64) {
+/// Sends a software interrupt to another CPU, or to this one.
+pub(crate) fn send(number: u32, to: &super::cpu::Cpu) {
     if gicv2::is_here() {
         barrier();
-        // The only CPU there is: this one.
-        return gicv2::send(KICK, gicv2::own_target().max(1));
+        return gicv2::send(number, to.target.load(Ordering::Relaxed) as u8);
     }
+    let mpidr = to.mpidr.load(Ordering::Relaxed);
     let target = 1_u64 << (mpidr & 0xF);
     let affinity1 = mpidr >> 8 & 0xFF;
     barrier();
-    ICC_SGI1R_EL1.set(u64::from(KICK) << 24 | affinity1 << 16 | target);
+    let affinity2 = mpidr >> 16 & 0xFF;
+    let affinity3 = mpidr >> 32 & 0xFF;
+    let value = affinity3 << 48 | affinity2 << 32 | affinity1 << 16 | target;
+    ICC_SGI1R_EL1.set(u64::from(number) << 24 | value);
 }
 
 #[inline(always)]

@@ -59,6 +59,13 @@ const DEVICE: El23Attributes = ACCESSED
     .union(El23Attributes::XN);
 const NOTHING: El23Attributes = El23Attributes::empty();
 
+/// Root table of the address space that is active.
+pub(crate) fn root() -> u64 {
+    use aarch64_cpu::registers::TTBR0_EL2;
+    use tock_registers::interfaces::Readable;
+    TTBR0_EL2.get()
+}
+
 /// An address space in the making.
 pub(crate) struct AddressSpace {
     root: RootTable<El2, Pool>,
@@ -95,16 +102,21 @@ impl AddressSpace {
         self.map(base, base.saturating_add(size), DEVICE)
     }
 
-    /// Maps the image with the rights its parts need, over what RAM there is, and leaves the stack's guard page out.
+    /// Maps the image with the rights its parts need, over what RAM there is, and leaves the guard pages of the stacks of
+    /// that many CPUs out.
     ///
     /// # Errors
     /// The image is not within 48 bits.
-    pub(crate) fn add_image(&mut self) -> Result<(), MapError> {
+    pub(crate) fn add_image(&mut self, cpus: usize) -> Result<(), MapError> {
         let parts = boot::parts();
         self.map(parts.start, parts.text_end, TEXT)?;
         self.map(parts.text_end, parts.rodata_end, CONSTANTS)?;
         self.map(parts.rodata_end, parts.end, DATA)?;
-        self.map(parts.guard, parts.stack_bottom, NOTHING)
+        for number in 0..cpus {
+            let (guard, bottom, _) = boot::stack_of(number);
+            self.map(guard, bottom, NOTHING)?;
+        }
+        Ok(())
     }
 
     fn map(&mut self, start: u64, end: u64, attributes: El23Attributes) -> Result<(), MapError> {

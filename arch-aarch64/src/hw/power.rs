@@ -25,6 +25,22 @@ pub(crate) fn use_conduit(conduit: Conduit) {
     CONDUIT.store(value, Ordering::Relaxed);
 }
 
+/// Starts the CPU with that affinity at an address with the MMU off; `argument` is in its x0. Returns whether firmware
+/// agreed.
+pub(crate) fn start_cpu(mpidr: u64, entry: u64, argument: u64) -> bool {
+    #[cfg(target_arch = "aarch64")]
+    return match CONDUIT.load(Ordering::Relaxed) {
+        SMC => smccc::psci::cpu_on::<smccc::Smc>(mpidr, entry, argument).is_ok(),
+        HVC => smccc::psci::cpu_on::<smccc::Hvc>(mpidr, entry, argument).is_ok(),
+        _ => false,
+    };
+    #[cfg(not(target_arch = "aarch64"))]
+    {
+        let _ = (mpidr, entry, argument);
+        false
+    }
+}
+
 /// Restarts the machine, or stops if firmware cannot.
 pub(crate) fn restart() -> ! {
     #[cfg(target_arch = "aarch64")]

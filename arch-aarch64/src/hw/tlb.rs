@@ -15,6 +15,17 @@ pub(crate) fn publish_stage2() {
     }
 }
 
+/// Drops what this CPU has cached of the loaded domain's stage 1: another of its vCPUs ran here, whose tables may be
+/// others under the same identifiers.
+#[inline]
+pub(crate) fn invalidate_stage1() {
+    #[cfg(target_arch = "aarch64")]
+    // SAFETY: invalidation makes walkers look at tables again; EL2 itself does not use stage 1 of EL1.
+    unsafe {
+        core::arch::asm!("isb", "tlbi vmalle1", "dsb nsh", "isb", options(nostack));
+    }
+}
+
 /// Drops what any CPU has cached of a domain's stage 2, and of walks through it.
 pub(crate) fn invalidate_stage2(root: Mfn, vmid: u16, range: Option<(Gfn, u64)>) {
     #[cfg(target_arch = "aarch64")]

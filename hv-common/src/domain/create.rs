@@ -2,9 +2,9 @@
 
 use core::sync::atomic::{AtomicU32, AtomicU64};
 
+use crate::lock::Lock;
 use hv_abi::control::domain::{CreateDomain, DomainKind, VCPUS_MAX};
 use hv_abi::{DomId, Errno};
-use spin::mutex::TicketMutex;
 
 use super::table::vmid;
 use super::{Domain, DomainRef, DomainState, NOT_SHUT_DOWN, Vcpus, WEIGHT_DEFAULT, hold};
@@ -170,7 +170,7 @@ fn build_on<A: Arch>(
         refusals: AtomicU64::new(0),
         hold: AtomicU32::new(hold::PAUSED),
         shutdown: AtomicU32::new(NOT_SHUT_DOWN),
-        state: TicketMutex::new(DomainState::new(root)),
+        state: Lock::new(DomainState::new(root)),
     };
     domain
         .account

@@ -5,8 +5,8 @@
 
 use core::sync::atomic::AtomicU32;
 
+use crate::lock::Lock;
 use hv_abi::DomId;
-use spin::mutex::TicketMutex;
 
 use super::DomainRef;
 use crate::arch::Arch;
@@ -16,8 +16,8 @@ pub const SLOTS: usize = 64;
 
 /// The table.
 pub struct DomainTable<A: Arch> {
-    slots: [TicketMutex<Option<DomainRef<A>>>; SLOTS],
-    last: TicketMutex<u16>,
+    slots: [Lock<Option<DomainRef<A>>>; SLOTS],
+    last: Lock<u16>,
     /// Domains that are being destroyed.
     pub(crate) dying: AtomicU32,
 }
@@ -25,8 +25,8 @@ pub struct DomainTable<A: Arch> {
 impl<A: Arch> Default for DomainTable<A> {
     fn default() -> Self {
         Self {
-            slots: core::array::from_fn(|_| TicketMutex::new(None)),
-            last: TicketMutex::new(0),
+            slots: core::array::from_fn(|_| Lock::new(None)),
+            last: Lock::new(0),
             dying: AtomicU32::new(0),
         }
     }
@@ -39,7 +39,7 @@ pub const fn vmid(id: DomId) -> u16 {
 }
 
 impl<A: Arch> DomainTable<A> {
-    fn slot(&self, id: DomId) -> Option<&TicketMutex<Option<DomainRef<A>>>> {
+    fn slot(&self, id: DomId) -> Option<&Lock<Option<DomainRef<A>>>> {
         self.slots.get(usize::from(id.0) % SLOTS)
     }
 
@@ -90,7 +90,7 @@ impl<A: Arch> DomainTable<A> {
     /// The domain with the lowest number from `first` on.
     #[must_use]
     pub fn next_from(&self, first: DomId) -> Option<DomainRef<A>> {
-        let id_in = |slot: &TicketMutex<Option<DomainRef<A>>>| {
+        let id_in = |slot: &Lock<Option<DomainRef<A>>>| {
             let id = slot.lock().as_ref().map(|domain| domain.id);
             id.filter(|id| *id >= first)
         };

@@ -1,8 +1,8 @@
 //! Making and ending ports.
 
+use crate::lock::Guard;
 use hv_abi::xen::event::{PORTS, virq};
 use hv_abi::{DomId, Errno};
-use spin::mutex::TicketMutexGuard;
 
 use super::{
     ENTRIES_PER_PAGE, Entry, EventTable, Use, clear_pending, deliver, ensure_shared_info,
@@ -122,10 +122,7 @@ fn set_virq(events: &mut EventTable, virq: u32, vcpu: u32, port: u32) {
 }
 
 /// The states of two domains, locked; the second is `None` for one domain with itself.
-pub(crate) type Pair<'a, A> = (
-    TicketMutexGuard<'a, DomainState<A>>,
-    Option<TicketMutexGuard<'a, DomainState<A>>>,
-);
+pub(crate) type Pair<'a, A> = (Guard<'a, DomainState<A>>, Option<Guard<'a, DomainState<A>>>);
 
 /// Takes the locks of two domains, the lower number's first.
 pub(crate) fn lock_both<'a, A: Arch>(first: &'a Domain<A>, second: &'a Domain<A>) -> Pair<'a, A> {

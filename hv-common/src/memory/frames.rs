@@ -11,8 +11,8 @@
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
+use crate::lock::Lock;
 use hv_abi::DomId;
-use spin::mutex::TicketMutex;
 
 use crate::arch::Mfn;
 
@@ -285,7 +285,7 @@ struct Pool {
 pub struct Frames {
     first: u64,
     words: &'static [AtomicU64],
-    pool: TicketMutex<Pool>,
+    pool: Lock<Pool>,
 }
 
 impl Frames {
@@ -295,7 +295,7 @@ impl Frames {
         Self {
             first: first.0,
             words: words.get(..FRAMES_MAX).unwrap_or(words),
-            pool: TicketMutex::new(Pool {
+            pool: Lock::new(Pool {
                 heads: [None; ORDERS],
                 usage: Usage::default(),
             }),

@@ -1,0 +1,113 @@
+//! Machines with several CPUs, and domains with several vCPUs.
+
+use harness::operator::{Console, Trouble};
+
+use crate::linux::{bundled_with, up};
+use crate::stage::{Board, LINUX_BOOT, SOON, Stage, contains};
+
+static TWO: Board = Board::new(|machine| machine.cpus = 2);
+static FOUR: Board = Board::new(|machine| machine.cpus = 4);
+static EIGHT: Board = Board::new(|machine| machine.cpus = 8);
+
+/// Debian with that many vCPUs.
+fn debian(stage: &Stage<'_>, name: &str, vcpus: u32) -> Result<Console, Trouble> {
+    let lines = format!("vcpus = {vcpus}");
+    let mut console = up(stage, name, &bundled_with(stage, name, 128, &lines))?;
+    assert_eq!(online(&mut console)?, u64::from(vcpus));
+    Ok(console)
+}
+
+/// vCPUs that Linux uses.
+fn online(console: &mut Console) -> Result<u64, Trouble> {
+    console.ask_number("grep -c ^processor /proc/cpuinfo")
+}
+
+/// Keeps a vCPU busy in the background.
+fn load(console: &mut Console) -> Result<(), Trouble> {
+    console.send("while :; do sha256sum /bin/busybox >/dev/null; done &\n")?;
+    console.ask_number("echo $!").map(drop)
+}
+
+/// Linux found nothing to complain about.
+fn is_calm(console: &mut Console) -> Result<(), Trouble> {
+    let complaints = console.ask_number(
+        "dmesg | grep -c -e 'rcu.*stall' -e 'soft lockup' -e 'WARNING' -e 'Oops' -e 'BUG:'",
+    )?;
+    assert_eq!(complaints, 0, "{}", console.ask("dmesg | tail -3")?);
+    Ok(())
+}
+
+/// Saves a domain and restores it while others work.
+fn save_and_restore(stage: &Stage<'_>, name: &str, vcpus: u64) -> Result<(), Trouble> {
+    let mut console = stage.operator.console(name)?;
+    let before = console.ask_number("counter")?;
+    let saved = stage.file(&format!("{name}.save"));
+    let saved = saved.to_string_lossy();
+    let save = ["save", name, &saved];
+    stage.operator.run_within(&save, LINUX_BOOT)?;
+    stage
+        .operator
+        .run_within(&["restore", &saved], LINUX_BOOT)?;
+    let mut console = stage.operator.console(name)?;
+    assert_eq!(online(&mut console)?, vcpus);
+    assert!(console.ask_number("counter")? >= before);
+    is_calm(&mut console)
+}
+
+#[test]
+fn linuxes_with_one_and_two_vcpus_live_together_on_two_cpus() {
+    TWO.run(|stage| {
+        let mut one = debian(stage, "one", 1)?;
+        let mut two = debian(stage, "two", 2)?;
+        load(&mut one)?;
+        load(&mut two)?;
+        save_and_restore(stage, "two", 2)?;
+        is_calm(&mut one)?;
+        stage.do_to("destroy", "one")?;
+        stage.do_to("destroy", "two")
+    });
+}
+
+#[test]
+fn linuxes_with_one_two_and_four_vcpus_live_together_on_four_cpus() {
+    FOUR.run(|stage| {
+        let mut one = debian(stage, "one", 1)?;
+        let mut two = debian(stage, "two", 2)?;
+        drop(debian(stage, "four", 4)?);
+        load(&mut one)?;
+        load(&mut two)?;
+        save_and_restore(stage, "four", 4)?;
+        stage.operator.run(&["reboot", "two"])?;
+        two.line("GUEST-UP", LINUX_BOOT)?;
+        assert_eq!(online(&mut two)?, 2);
+        is_calm(&mut two)?;
+        is_calm(&mut one)?;
+        for name in ["one", "two", "four"] {
+            stage.do_to("destroy", name)?;
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn eight_cpus_run() {
+    EIGHT.run(|stage| {
+        assert_eq!(stage.operator.info("cpus")?, 8);
+        let mut names = Vec::new();
+        for number in 1..=8 {
+            let name = format!("on{number}");
+            stage.create_small(&name, "ticker", "")?;
+            names.push(name);
+        }
+        for name in &names {
+            stage.ticks_go_on(name)?;
+        }
+        for name in &names {
+            stage.do_to("destroy", name)?;
+        }
+        stage.create_small("last", "hello", "")?;
+        stage.operator.gone("last", SOON)?;
+        contains(&stage.operator.said("last")?, &["ok hello"]);
+        Ok(())
+    });
+}
