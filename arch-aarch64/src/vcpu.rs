@@ -28,6 +28,7 @@ use crate::hw::{cpu, interrupts, lists, tlb, world};
 use crate::platform::Platform;
 use crate::psci::{self, Question};
 use crate::stage2;
+use crate::vgic::Plan;
 
 /// A guest CPU.
 #[repr(C)]
@@ -37,6 +38,8 @@ pub struct Vcpu {
     index: u32,
     /// List registers in use.
     lists: usize,
+    /// What was last decided to be in them.
+    plan: Plan,
     /// What `ICH_HCR_EL2` says.
     list_control: u64,
     is_loaded: bool,
@@ -87,6 +90,7 @@ impl Vcpu {
             pending: Pending::Nothing,
             index,
             lists: 0,
+            plan: Plan::default(),
             list_control: lists::ENABLE,
             is_loaded: false,
             has_pan: false,
@@ -116,7 +120,8 @@ impl Vcpu {
         if unlisted != 0 {
             gic.end_unlisted(self.index, unlisted);
         }
-        let plan = gic.plan(self.index, host.lists);
+        let plan = &mut self.plan;
+        gic.plan_into(self.index, host.lists, plan);
         for (number, list) in plan.lists().iter().enumerate() {
             lists::write(number, *list);
         }

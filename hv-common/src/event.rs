@@ -20,7 +20,7 @@ use hv_abi::{DomId, Errno};
 use crate::arch::{Arch, Host, Mfn};
 use crate::domain::{Domain, DomainState, notify_upcall, wake};
 use crate::hypervisor::Hypervisor;
-use crate::vcpu::{NO_ADDRESS, NOT_POLLING, POLLING_ANY};
+use crate::vcpu::{NO_ADDRESS, NOT_POLLING, POLLING_ANY, VcpuSlot};
 
 mod bind;
 mod entry;
@@ -188,6 +188,7 @@ fn select<A: Arch>(
 }
 
 /// Tells whom a delivery concerns. No lock is held.
+#[inline]
 fn deliver<A: Arch>(hypervisor: &Hypervisor<A>, domain: &Domain<A>, delivery: Delivery) {
     if !delivery.fresh {
         return;
@@ -196,16 +197,29 @@ fn deliver<A: Arch>(hypervisor: &Hypervisor<A>, domain: &Domain<A>, delivery: De
         notify_upcall(hypervisor, domain, vcpu);
     }
     for slot in &domain.vcpus {
-        let polls = slot.polling.load(Ordering::SeqCst);
-        if polls == NOT_POLLING || (polls != delivery.port && polls != POLLING_ANY) {
-            continue;
+        if slot.polling.load(Ordering::SeqCst) != NOT_POLLING {
+            end_poll(hypervisor, domain, slot, delivery.port);
         }
-        let over =
-            slot.polling
-                .compare_exchange(polls, POLL_OVER, Ordering::SeqCst, Ordering::SeqCst);
-        if over.is_ok() {
-            wake(hypervisor, domain, slot.index);
-        }
+    }
+}
+
+/// Ends a vCPU's poll if it is for this port.
+#[inline(never)]
+fn end_poll<A: Arch>(
+    hypervisor: &Hypervisor<A>,
+    domain: &Domain<A>,
+    slot: &VcpuSlot<A>,
+    port: u32,
+) {
+    let polls = slot.polling.load(Ordering::SeqCst);
+    if polls != port && polls != POLLING_ANY {
+        return;
+    }
+    let over = slot
+        .polling
+        .compare_exchange(polls, POLL_OVER, Ordering::SeqCst, Ordering::SeqCst);
+    if over.is_ok() {
+        wake(hypervisor, domain, slot.index);
     }
 }
 
@@ -221,33 +235,30 @@ pub fn send<A: Arch>(
     let host = hypervisor.host;
     let state = domain.lock();
     let entry = state.events.get(host, port).ok_or(Errno::EINVAL)?;
-    match entry.what {
-        Use::Ipi => {
-            let delivery = set_pending(host, domain, &state, port, entry.vcpu);
-            drop(state);
-            deliver(hypervisor, domain, delivery);
-            Ok(())
-        }
+    let (port, vcpu) = match entry.what {
+        Use::Ipi => (port, entry.vcpu),
         Use::Interdomain { remote, port: far } if remote == domain.id => {
             let Some(entry) = state.events.get(host, far) else {
                 return Ok(());
             };
-            let delivery = set_pending(host, domain, &state, far, entry.vcpu);
-            drop(state);
-            deliver(hypervisor, domain, delivery);
-            Ok(())
+            (far, entry.vcpu)
         }
         Use::Interdomain { remote, port: far } => {
             drop(state);
             send_remote(hypervisor, domain.id, port, remote, far);
-            Ok(())
+            return Ok(());
         }
         // Whoever was there is gone: what is sent now is lost.
-        Use::Unbound { .. } => Ok(()),
-        Use::Virq { .. } => Err(Errno::EINVAL),
-    }
+        Use::Unbound { .. } => return Ok(()),
+        Use::Virq { .. } => return Err(Errno::EINVAL),
+    };
+    let delivery = set_pending(host, domain, &state, port, vcpu);
+    drop(state);
+    deliver(hypervisor, domain, delivery);
+    Ok(())
 }
 
+#[inline(never)]
 fn send_remote<A: Arch>(
     hypervisor: &Hypervisor<A>,
     from: DomId,

@@ -119,7 +119,15 @@ impl<'a, A: Arch> CallContext<'a, A> {
     /// `EFAULT`.
     pub fn copy_in<T: FromBytes + IntoBytes>(&self, va: u64) -> Result<T, Errno> {
         let mut value = T::new_zeroed();
-        self.read_bytes(va, value.as_mut_bytes())?;
+        let bytes = value.as_mut_bytes();
+        if bytes.len() > left_in_page(va) {
+            self.read_bytes(va, bytes)?;
+            return Ok(value);
+        }
+        let gpa = self.translate(va, Access::Read)?;
+        self.hypervisor
+            .memory(self.domain)
+            .read_in_page(gpa, bytes)?;
         Ok(value)
     }
 

@@ -109,8 +109,7 @@ impl Cpu {
         self.attention.store(false, Ordering::SeqCst);
         destroy::work(hypervisor);
         let now = hypervisor.now_ns();
-        let ran = now.saturating_sub(slice_end_ns.saturating_sub(SLICE_NS));
-        let paid = slot.virtual_ns.load(Ordering::Relaxed) + weighted(domain, ran);
+        let paid = paid_by(domain, slot, now, slice_end_ns);
         let queue = self.queue.lock();
         let replaced = queue.best().is_some_and(|best| {
             best.urgent
@@ -126,12 +125,34 @@ impl Cpu {
         true
     }
 
+    /// Whether the vCPU that runs would be picked again if it gave way: nobody waits who has paid less.
+    pub(crate) fn would_pick<A: Arch>(
+        &self,
+        hypervisor: &Hypervisor<A>,
+        domain: &Domain<A>,
+        slot: &VcpuSlot<A>,
+        slice_end_ns: u64,
+    ) -> bool {
+        let paid = paid_by(domain, slot, hypervisor.now_ns(), slice_end_ns);
+        let queue = self.queue.lock();
+        queue
+            .best()
+            .is_none_or(|best| !best.urgent && paid < best.virtual_ns)
+    }
+
     /// Makes a vCPU pay for the time it ran.
     pub(crate) fn charge<A: Arch>(&self, domain: &Domain<A>, slot: &VcpuSlot<A>, ran_ns: u64) {
         let paid = slot.virtual_ns.load(Ordering::Relaxed);
         let paid = paid.saturating_add(weighted(domain, ran_ns));
         slot.virtual_ns.store(paid, Ordering::Relaxed);
     }
+}
+
+/// What a running vCPU will have paid if it leaves now; it was picked `SLICE_NS` before `slice_end_ns`.
+fn paid_by<A: Arch>(domain: &Domain<A>, slot: &VcpuSlot<A>, now_ns: u64, slice_end_ns: u64) -> u64 {
+    let ran = now_ns.saturating_sub(slice_end_ns.saturating_sub(SLICE_NS));
+    let paid = slot.virtual_ns.load(Ordering::Relaxed);
+    paid.saturating_add(weighted(domain, ran))
 }
 
 fn weighted<A: Arch>(domain: &Domain<A>, ns: u64) -> u64 {

@@ -344,6 +344,7 @@ impl<A: Arch> Stay<'_, A> {
             reply = match step {
                 Step::Go(reply) if !self.cpu.wants_attention() => reply,
                 Step::Go(reply) if self.goes_on() => reply,
+                Step::Yield(reply) if self.would_come_back() => reply,
                 Step::Go(reply) | Step::Yield(reply) => {
                     finish(registers, reply);
                     return Leave::Ready;
@@ -487,6 +488,16 @@ impl<A: Arch> Stay<'_, A> {
             && self
                 .cpu
                 .keeps(self.hypervisor, self.domain, self.slot, self.slice_end_ns)
+    }
+
+    /// Whether giving way would only bring it back: it does not leave the CPU for that.
+    fn would_come_back(&self) -> bool {
+        !self.cpu.wants_attention()
+            && self.domain.held() == 0
+            && self.slot.is_online()
+            && self
+                .cpu
+                .would_pick(self.hypervisor, self.domain, self.slot, self.slice_end_ns)
     }
 
     /// Publishes that it waits, and looks again. `None`: it goes on.

@@ -53,8 +53,16 @@ fn hypervisor(images: &Images) -> Outcome {
 }
 
 fn dom0(images: &Images) -> Outcome {
-    let elf = only(bare_metal(&["-p", "dom0-mini", "--bin", "dom0-mini"])?)?;
-    replace(&read(&elf)?, &images.dom0())
+    let elf = read(&only(bare_metal(&[
+        "-p",
+        "dom0-mini",
+        "--bin",
+        "dom0-mini",
+    ])?)?)?;
+    replace(&elf, &images.folder().join("dom0-aarch64.elf"))?;
+    // What a debugger wants would stay in memory with the boot bundle.
+    let stripped = image::strip(elf).map_err(|why| Failure::new(format!("dom0-mini: {why}")))?;
+    replace(&stripped, &images.dom0())
 }
 
 fn guests(images: &Images) -> Outcome {

@@ -1,11 +1,15 @@
 //! Flat images from ELF files: what boot loaders take.
 
+use std::ops::Range;
+
 use elf::ElfBytes;
 use elf::abi::PT_LOAD;
 use elf::endian::LittleEndian;
 
 /// Offset and value of the magic number in a Linux Image's header (Documentation/arch/arm64/booting.rst).
 const ARM64_MAGIC: (usize, &[u8]) = (0x38, b"ARM\x64");
+/// Where an ELF64 header says where the section headers are, how many, and which has their names.
+const SECTION_FIELDS: [Range<usize>; 2] = [40..48, 60..64];
 /// No image of ours comes near this; a wrong address in a linker script does.
 const SIZE_LIMIT: u64 = 64 << 20;
 
@@ -37,6 +41,28 @@ pub(crate) fn flatten(file: &[u8]) -> Result<Vec<u8>, String> {
         place(&mut image, offset as usize, content);
     }
     Ok(image)
+}
+
+/// An ELF file without what no loader needs: it ends where its last loadable segment does, and has no sections.
+pub(crate) fn strip(mut file: Vec<u8>) -> Result<Vec<u8>, String> {
+    let elf = ElfBytes::<LittleEndian>::minimal_parse(&file).map_err(|error| error.to_string())?;
+    let segments = elf
+        .segments()
+        .ok_or("the ELF file has no program headers")?;
+    let headers = elf.ehdr.e_phoff + u64::from(elf.ehdr.e_phnum) * u64::from(elf.ehdr.e_phentsize);
+    let ends = segments
+        .iter()
+        .filter(|segment| segment.p_type == PT_LOAD)
+        .map(|segment| segment.p_offset.saturating_add(segment.p_filesz));
+    let end = usize::try_from(ends.fold(headers, u64::max)).unwrap_or(usize::MAX);
+    if end > file.len() {
+        return Err("a segment lies outside the ELF file".to_owned());
+    }
+    file.truncate(end);
+    for field in SECTION_FIELDS {
+        file[field].fill(0);
+    }
+    Ok(file)
 }
 
 fn place(image: &mut Vec<u8>, offset: usize, content: &[u8]) {
@@ -97,6 +123,20 @@ mod tests {
     fn a_segment_far_away_is_an_error_and_not_a_huge_file() {
         let file = elf_file(&[(0x4000_0000, b"here"), (0xffff_0000_4000_0000, b"there")]);
         assert!(flatten(&file).unwrap_err().contains("far from"));
+    }
+
+    #[test]
+    fn a_stripped_file_loads_the_same_and_ends_with_its_segments() {
+        let file = elf_file(&[(0x4000_0000, b"lower"), (0x4000_0010, b"higher")]);
+        let mut whole = file.clone();
+        whole[60] = 1; // a section
+        whole[40..48].copy_from_slice(&(file.len() as u64).to_le_bytes());
+        whole.resize(file.len() + 64, 0);
+        let stripped = strip(whole).unwrap();
+        assert_eq!(stripped, file);
+        assert_eq!(flatten(&stripped), flatten(&file));
+        assert!(strip(b"MZ".to_vec()).is_err());
+        assert!(strip(file[..file.len() - 1].to_vec()).is_err());
     }
 
     #[test]

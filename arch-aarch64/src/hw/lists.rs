@@ -59,6 +59,12 @@ pub(crate) fn read(number: usize) -> ListRegister {
     if number == 0 {
         return ListRegister::from_bits(ICH_LR0_EL2.get());
     }
+    read_other(number)
+}
+
+/// Most of the time there is one interrupt at most: the choice between sixteen registers is kept away from that.
+#[inline(never)]
+fn read_other(number: usize) -> ListRegister {
     ListRegister::from_bits(list(number).map_or(0, ListAccess::read))
 }
 
@@ -70,7 +76,14 @@ pub(crate) fn write(number: usize, value: ListRegister) {
     }
     if number == 0 {
         ICH_LR0_EL2.set(value.into_bits());
-    } else if let Some(list) = list(number) {
+    } else {
+        write_other(number, value);
+    }
+}
+
+#[inline(never)]
+fn write_other(number: usize, value: ListRegister) {
+    if let Some(list) = list(number) {
         list.write(value.into_bits());
     }
 }

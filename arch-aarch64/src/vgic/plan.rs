@@ -36,6 +36,14 @@ impl Plan {
         self.lists.get(..self.used).unwrap_or(&[])
     }
 
+    /// Makes it empty. What the list registers beyond those in use hold does not matter.
+    #[inline]
+    fn clear(&mut self) {
+        self.used = 0;
+        self.overflow = false;
+        self.active_left_out = false;
+    }
+
     /// Adds an interrupt, or puts it in the place of a less urgent one.
     #[inline]
     fn add(&mut self, list: ListRegister, capacity: usize) {
@@ -68,15 +76,16 @@ fn urgency(list: &ListRegister) -> (bool, u8) {
 
 impl Gic {
     /// Decides what goes into the `capacity` list registers of a vCPU, all of which were folded back before, and marks
-    /// it as listed.
-    pub fn plan(&mut self, vcpu: u32, capacity: usize) -> Plan {
-        let mut plan = Plan::default();
+    /// it as listed. `plan` is an old one: to make and move one would cost more than the decision.
+    #[inline]
+    pub fn plan_into(&mut self, vcpu: u32, capacity: usize, plan: &mut Plan) {
+        plan.clear();
         if let Some(bank) = self.private.get(vcpu as usize) {
             let candidates = self.unlisted(bank) | bank.active & !bank.listed;
-            add_all(&mut plan, bank, candidates, 0, capacity);
+            add_all(plan, bank, candidates, 0, capacity);
         }
         if self.busy != 0 {
-            self.plan_shared(&mut plan, vcpu, capacity);
+            self.plan_shared(plan, vcpu, capacity);
         }
         for slot in 0..plan.used {
             let Some(list) = plan.lists.get(slot).copied() else {
@@ -90,6 +99,13 @@ impl Gic {
                 }
             }
         }
+    }
+
+    /// The same as a value.
+    #[cfg(test)]
+    pub(crate) fn plan(&mut self, vcpu: u32, capacity: usize) -> Plan {
+        let mut plan = Plan::default();
+        self.plan_into(vcpu, capacity, &mut plan);
         plan
     }
 

@@ -66,6 +66,7 @@ impl<A: Arch> DomainMemory<'_, A> {
         Ok(())
     }
 
+    #[inline]
     pub(crate) fn read_in_page(&self, gpa: Gpa, out: &mut [u8]) -> Result<(), Errno> {
         let state = self.domain.state.lock();
         let frame = self

@@ -1,7 +1,9 @@
 use std::vec::Vec;
 
+use hv_abi::CallNumber;
 use hv_abi::control::domain::ShutdownReason;
 use hv_abi::control::vcpu::StartContext;
+use hv_abi::xen::sched as abi;
 
 use super::*;
 use crate::arch::fake::machine::Machine;
@@ -108,6 +110,32 @@ fn a_vcpu_alone_has_no_tick() {
     let look = || assert_eq!(host.deadline(0), None);
     script.exit_after(look, Exit::Interrupted);
     turn(machine.hypervisor);
+}
+
+#[test]
+fn who_yields_stays_unless_one_waits_that_has_paid_less() {
+    let machine = machine();
+    let host = machine.hypervisor.host;
+    let yields = Exit::Call {
+        number: CallNumber::SCHED_OP.0,
+        args: [abi::YIELD, 0, 0, 0, 0],
+    };
+    let first = running(&machine, 1);
+    let script = first.platform.script(0);
+    script.exit(yields);
+    script.exit(yields);
+    turn(machine.hypervisor);
+    assert_eq!(script.left(), 0, "alone, it stayed");
+    assert_eq!(activity(&first, 0), Activity::Blocked);
+
+    let [first, second] = [running(&machine, 1), running(&machine, 1)];
+    let script = first.platform.script(0);
+    script.exit_after(|| host.advance(1_000), yields);
+    script.exit(Exit::Idle);
+    turn(machine.hypervisor);
+    assert_eq!(script.left(), 1, "it left");
+    turn(machine.hypervisor);
+    assert_eq!(second.platform.script(0).take_replies().len(), 1);
 }
 
 #[test]
