@@ -6,7 +6,7 @@ use crate::hw::{heap, hypercall};
 use crate::random::Random;
 use alloc::vec::Vec;
 use hv_abi::control::domain::{self, CreateDomain, DomainInfo, ShutdownReason};
-use hv_abi::control::host::{self, HostInfo, LogWindow};
+use hv_abi::control::host::{self, HostInfo, LogWindow, Sample};
 use hv_abi::control::memory::{self, Copy, Extent};
 use hv_abi::control::state::{self, StateWindow};
 use hv_abi::control::vcpu::{self, StartContext, VcpuInfo};
@@ -14,7 +14,7 @@ use hv_abi::xen::event::{self, AllocUnbound, BindInterdomain, Port};
 use hv_abi::xen::{hvm, sched};
 use hv_abi::{CallNumber, DomId, Errno};
 use xend::hypervisor::{
-    Answer, HeapUse, HostStop, Hypervisor, LocalPort, LogPiece, RecordPiece, Run,
+    Answer, HeapUse, HostStop, Hypervisor, LocalPort, LogPiece, RecordPiece, Run, SamplePiece,
 };
 use zerocopy::{FromZeros, IntoBytes};
 
@@ -56,6 +56,22 @@ impl Hypervisor for Calls {
         let mut info = HostInfo::new_zeroed();
         call_with(CallNumber::CONTROL_HOST, host::INFO, &mut info)?;
         Ok(info)
+    }
+
+    fn sample(&mut self, cursor: u64, into: &mut [DomainInfo]) -> Answer<SamplePiece> {
+        let mut sample = Sample {
+            cursor,
+            buffer: into.as_mut_ptr() as u64,
+            capacity: into.len() as u64,
+            ..Sample::default()
+        };
+        let more = call_with(CallNumber::CONTROL_HOST, host::SAMPLE, &mut sample)?;
+        Ok(SamplePiece {
+            next: sample.cursor,
+            count: length(sample.count),
+            last: more == 0,
+            host: sample.host,
+        })
     }
 
     fn log_read(&mut self, cursor: u64, into: &mut [u8]) -> Answer<LogPiece> {

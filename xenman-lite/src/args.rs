@@ -45,12 +45,14 @@ pub(crate) enum Verb {
     Domname(Domname),
     Serve(Serve),
     Config(Config),
+    Top(Top),
 }
 
 /// The verbs, for suggestions.
-const VERBS: [&str; 19] = [
-    "info", "list", "dmesg", "log", "create", "destroy", "shutdown", "reboot", "pause", "unpause",
-    "rename", "console", "save", "restore", "snapshot", "domid", "domname", "serve", "config",
+const VERBS: [&str; 20] = [
+    "top", "info", "list", "dmesg", "log", "create", "destroy", "shutdown", "reboot", "pause",
+    "unpause", "rename", "console", "save", "restore", "snapshot", "domid", "domname", "serve",
+    "config",
 ];
 
 /// Show the host: its memory, processors, versions and start.
@@ -299,6 +301,21 @@ pub(crate) struct ConfigCheck {
     /// settings that count more than the file's
     #[argh(positional, arg_name = "key=value")]
     pub(crate) overrides: Vec<String>,
+}
+
+/// The dashboard: the host and its domains as they run. Also what xenman does at a terminal without a verb.
+///
+/// CPU% is of one CPU: a domain with two busy vCPUs has 200. Keys are shown at the bottom of the screen. Colours are left out where
+/// NO_COLOR is set.
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "top")]
+pub(crate) struct Top {
+    /// print one sample and leave; rates are over one interval
+    #[argh(switch)]
+    pub(crate) once: bool,
+    /// seconds between samples (default 1)
+    #[argh(option, arg_name = "seconds")]
+    pub(crate) interval: Option<f64>,
 }
 
 /// What the command line asks for.

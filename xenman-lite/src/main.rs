@@ -16,6 +16,7 @@ mod problem;
 mod restore;
 mod save;
 mod signals;
+mod top;
 mod upload;
 
 use args::{Asked, ConfigVerb, Verb};
@@ -77,6 +78,10 @@ fn run(asked: Asked) -> Result<(), Problem> {
             let client = Arc::new(connect(arguments.host)?);
             create::create(&client, output, &create, prepared)
         }
+        Verb::Top(top) => {
+            top::check(&top, output)?;
+            with_client(&Arc::new(connect(arguments.host)?), output, Verb::Top(top))
+        }
         Verb::Restore(restore) => restore::restore(|| connect(arguments.host), output, &restore),
         verb => with_client(&Arc::new(connect(arguments.host)?), output, verb),
     }
@@ -97,6 +102,7 @@ fn with_client(client: &Arc<Client>, output: Output, verb: Verb) -> Result<(), P
         Verb::Console(console) => console::console(client, output, &console),
         Verb::Save(save) => save::save(client, output, &save),
         Verb::Snapshot(snapshot) => host::snapshot(client, output, snapshot.verb),
+        Verb::Top(top) => top::once(client, output, &top),
         Verb::Domid(domid) => domains::domid(client, output, &domid.name),
         Verb::Domname(domname) => domains::domname(client, output, domname.domid),
         Verb::Config(_) | Verb::Serve(_) | Verb::Create(_) | Verb::Restore(_) => Ok(()),

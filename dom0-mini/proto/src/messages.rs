@@ -22,6 +22,7 @@ mod failure;
 mod host;
 mod reply;
 mod request;
+mod stats;
 
 use alloc::string::String;
 use minicbor::{Decode, Encode};
@@ -42,6 +43,7 @@ pub use request::{
     RestoreBegin, RestoreCommit, RestoreFromStore, RestoreManifest, RestorePut, SaveCommit,
     SaveManifest, SaveRead, SaveToStore, Shutdown,
 };
+pub use stats::{DomainStats, HostStats, Stats};
 
 /// The version of these messages. A change that an older peer would misread raises it.
 pub const PROTOCOL_VERSION: u16 = 1;

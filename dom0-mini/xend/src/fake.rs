@@ -214,6 +214,7 @@ impl FakeDomain {
             state: bits,
             shutdown_reason: self.shutdown.unwrap_or_default(),
             vcpus: self.create.vcpus,
+            vcpus_online: self.create.vcpus,
             uuid: self.create.uuid,
             frames: self.frames.len() as u64,
             frames_max: self.create.frames_max,

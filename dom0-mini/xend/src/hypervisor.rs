@@ -43,6 +43,19 @@ pub struct RecordPiece {
     pub last: bool,
 }
 
+/// What [`Hypervisor::sample`] wrote.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SamplePiece {
+    /// The cursor to ask with next time.
+    pub next: u64,
+    /// Domains written.
+    pub count: usize,
+    /// Whether these were the last ones.
+    pub last: bool,
+    /// The host.
+    pub host: HostInfo,
+}
+
 /// A run of populated guest frames.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Run {
@@ -79,6 +92,8 @@ pub trait Hypervisor {
 
     /// Facts of the host.
     fn host_info(&mut self) -> Answer<HostInfo>;
+    /// The host and its domains at one moment, those from `cursor` (0 at first) on, in no particular order.
+    fn sample(&mut self, cursor: u64, into: &mut [DomainInfo]) -> Answer<SamplePiece>;
     /// The hypervisor's log from `cursor` on.
     fn log_read(&mut self, cursor: u64, into: &mut [u8]) -> Answer<LogPiece>;
     /// Sets the wall clock: the time at system time 0.

@@ -6,4 +6,5 @@ mod clock;
 mod lifecycle;
 mod robustness;
 mod snapshots;
+mod stats;
 mod world;

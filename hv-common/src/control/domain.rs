@@ -127,15 +127,16 @@ fn list<A: Arch>(
         };
         let offset = written * size_of::<DomainInfo>() as u64;
         let at = to.checked_add(offset).ok_or(Errno::EFAULT)?;
-        context.copy_out(at, &describe(context.hypervisor, &domain))?;
+        let now_ns = context.hypervisor.now_ns();
+        context.copy_out(at, &describe(&domain, now_ns))?;
         written += 1;
         next = domain.id.0.saturating_add(1);
     }
     Ok(written)
 }
 
-fn describe<A: Arch>(hypervisor: &Hypervisor<A>, domain: &Domain<A>) -> DomainInfo {
-    let now = hypervisor.now_ns();
+/// A domain as it is at that moment.
+pub(super) fn describe<A: Arch>(domain: &Domain<A>, now_ns: u64) -> DomainInfo {
     let account = &domain.account;
     let slots = || domain.vcpus.iter();
     DomainInfo {
@@ -151,7 +152,7 @@ fn describe<A: Arch>(hypervisor: &Hypervisor<A>, domain: &Domain<A>) -> DomainIn
         frames_max: account.frames_max(),
         frames_uncleared: account.uncleared(),
         overhead_frames: account.overhead(),
-        cpu_ns: slots().map(|slot| slot.cpu_ns(now)).sum(),
+        cpu_ns: slots().map(|slot| slot.cpu_ns(now_ns)).sum(),
         exits: slots()
             .map(|slot| slot.counters.exits.load(Ordering::Relaxed))
             .sum(),

@@ -1,8 +1,10 @@
 //! Facts of the host, its log, its wall clock, and frames for Domain-0's store.
 
-use hv_abi::control::host::{self as abi, HostInfo, LogWindow};
+use hv_abi::control::domain::DomainInfo;
+use hv_abi::control::host::{self as abi, HostInfo, LogWindow, SAMPLE_VCPUS, Sample};
 use hv_abi::{DomId, Errno, control};
 
+use super::domain::describe;
 use crate::arch::{Arch, Attributes, Gfn, Host, Mfn};
 use crate::hypercall::CallContext;
 use crate::hypervisor::Hypervisor;
@@ -25,17 +27,21 @@ pub(super) fn call<A: Arch>(context: &CallContext<'_, A>, args: &[u64; 5]) -> Re
     match operation {
         abi::VERSION => Ok(control::VERSION),
         abi::INFO => context
-            .copy_out(first, &info(context.hypervisor))
+            .copy_out(
+                first,
+                &info(context.hypervisor, context.hypervisor.now_ns()),
+            )
             .map(|()| 0),
         abi::LOG_READ => read_log(context, first),
         abi::SET_WALL_CLOCK => set_wall_clock(context.hypervisor, first, second),
         abi::CLAIM => claim(context, first),
         abi::RELEASE => release(context, Mfn(first), second),
+        abi::SAMPLE => sample(context, first),
         _ => Err(Errno::ENOSYS),
     }
 }
 
-fn info<A: Arch>(hypervisor: &Hypervisor<A>) -> HostInfo {
+fn info<A: Arch>(hypervisor: &Hypervisor<A>, now_ns: u64) -> HostInfo {
     let usage = hypervisor.frames.usage();
     let kib = |frames: u64| frames << 2;
     HostInfo {
@@ -48,7 +54,7 @@ fn info<A: Arch>(hypervisor: &Hypervisor<A>) -> HostInfo {
         domains_kib: kib(usage.domains),
         cpus: hypervisor.facts.cpus,
         domains: u32::try_from(hypervisor.domains.iter().count()).unwrap_or(u32::MAX),
-        now_ns: hypervisor.now_ns(),
+        now_ns,
         dom0_started_ns: hypervisor
             .dom0_started_ns
             .load(core::sync::atomic::Ordering::Relaxed),
@@ -58,6 +64,32 @@ fn info<A: Arch>(hypervisor: &Hypervisor<A>) -> HostInfo {
         idle_ns: hypervisor.cpus.iter().map(|cpu| cpu.idle_ns()).sum(),
         cpu_id: hypervisor.facts.cpu_id,
     }
+}
+
+/// Goes through the table of domains once: its order is nobody's business, and a search for the next higher number each
+/// time would cost the most.
+fn sample<A: Arch>(context: &CallContext<'_, A>, address: u64) -> Result<u64, Errno> {
+    let hypervisor = context.hypervisor;
+    let mut sample: Sample = context.copy_in(address)?;
+    let now_ns = hypervisor.now_ns();
+    let seen = usize::try_from(sample.cursor).unwrap_or(usize::MAX);
+    let mut slots = hypervisor.domains.from_slot(seen).peekable();
+    let mut vcpus = 0;
+    sample.count = 0;
+    while sample.count < sample.capacity && vcpus < SAMPLE_VCPUS {
+        let Some((slot, domain)) = slots.next() else {
+            break;
+        };
+        let offset = sample.count * size_of::<DomainInfo>() as u64;
+        let at = sample.buffer.checked_add(offset).ok_or(Errno::EFAULT)?;
+        context.copy_out(at, &describe(&domain, now_ns))?;
+        vcpus += domain.vcpus.len();
+        sample.count += 1;
+        sample.cursor = slot as u64 + 1;
+    }
+    sample.host = info(hypervisor, now_ns);
+    context.copy_out(address, &sample)?;
+    Ok(u64::from(slots.peek().is_some()))
 }
 
 fn read_log<A: Arch>(context: &CallContext<'_, A>, address: u64) -> Result<u64, Errno> {

@@ -1,7 +1,7 @@
 use std::vec;
 
 use hv_abi::control::domain::{self as domains, BLOB_MAX, CreateDomain, DomainInfo, DomainKind};
-use hv_abi::control::host::{self, HostInfo, LogWindow};
+use hv_abi::control::host::{self, HostInfo, LogWindow, Sample};
 use hv_abi::control::memory::{self, Copy, Extent};
 use hv_abi::control::vcpu::{self, StartContext, VcpuInfo};
 use hv_abi::control::{COPY_MAX, VERSION};
@@ -416,6 +416,59 @@ fn facts_of_the_host_add_up() {
         &[host::SET_WALL_CLOCK, 5, 1_000_000_000],
     );
     assert_eq!(wrong, Err(Errno::EINVAL));
+}
+
+#[test]
+fn a_sample_shows_host_and_domains_at_one_moment() {
+    let dom0 = dom0();
+    let id = dom0.create();
+    dom0.all(memory::POPULATE, id, BASE, 100);
+    let (machine, number) = (&dom0.machine, CallNumber::CONTROL_HOST);
+    let ask = |sample: &mut Sample| {
+        machine.call_with(&machine.dom0, number, host::SAMPLE, dom0.argument, sample)
+    };
+    let whole = Sample {
+        buffer: dom0.buffer,
+        capacity: 64,
+        ..Sample::default()
+    };
+    let mut sample = whole;
+    assert_eq!(ask(&mut sample), Ok(0), "nothing is left");
+    assert_eq!((sample.count, sample.host.domains), (2, 2));
+    let domains: [DomainInfo; 2] = machine.read(&machine.dom0, dom0.buffer);
+    assert_eq!(domains.map(|domain| domain.domid), [DomId::ZERO, id]);
+    assert_eq!((domains[1].frames, domains[1].vcpus), (100, 2));
+    assert_eq!(sample.host.domains_kib, 400);
+    let listed = dom0.info(id);
+    assert_eq!(
+        (listed.created_ns, listed.uuid),
+        (domains[1].created_ns, [7; 16])
+    );
+
+    let mut piece = Sample {
+        capacity: 1,
+        ..whole
+    };
+    assert_eq!(
+        (ask(&mut piece), piece.count),
+        (Ok(1), 1),
+        "the second is left"
+    );
+    assert_eq!((ask(&mut piece), piece.count), (Ok(0), 1));
+    let second: DomainInfo = machine.read(&machine.dom0, dom0.buffer);
+    assert_eq!(second.domid, id);
+    for (cursor, buffer, result) in [
+        (u64::MAX, dom0.buffer, Ok(0)),
+        (0, 1 << 50, Err(Errno::EFAULT)),
+        (0, u64::MAX - 7, Err(Errno::EFAULT)),
+    ] {
+        let mut odd = Sample {
+            cursor,
+            buffer,
+            ..whole
+        };
+        assert_eq!(ask(&mut odd), result, "{cursor:#x} {buffer:#x}");
+    }
 }
 
 #[test]

@@ -103,6 +103,13 @@ impl<A: Arch> DomainTable<A> {
         }
     }
 
+    /// The domains in the slots from number `first` on, with their slots. One that appears or goes meanwhile may be left
+    /// out.
+    pub fn from_slot(&self, first: usize) -> impl Iterator<Item = (usize, DomainRef<A>)> + '_ {
+        let slots = self.slots.iter().enumerate().skip(first);
+        slots.filter_map(|(number, slot)| Some((number, slot.lock().clone()?)))
+    }
+
     /// All domains, in the order of slots. One that appears or goes meanwhile may be left out.
     pub fn iter(&self) -> impl Iterator<Item = DomainRef<A>> + '_ {
         self.slots.iter().filter_map(|slot| slot.lock().clone())

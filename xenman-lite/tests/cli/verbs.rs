@@ -206,3 +206,37 @@ fn a_broker_passes_it_all_on_and_cleans_up() {
     assert!(broker.wait().unwrap().success());
     assert!(!socket.exists());
 }
+
+#[test]
+fn one_sample_is_printed_for_scripts_and_people() {
+    let host = Host::start();
+    let sample = host.run("top --once --json --interval 0.1").done().json();
+    assert_eq!(sample["host"]["cpu_percent"], 100.0);
+    assert_eq!(
+        sample["domains"][1],
+        serde_json::json!({
+            "domid": 3, "name": "debian", "uuid": "03030303-0303-0303-0303-030303030303", "type": "pvh",
+            "state": "blocked", "vcpus": 1, "vcpus_online": 1, "memory_kib": 65536,
+            "uptime_ns": 2_000_000_000u64, "cpu_ns": 1_000_000_000u64, "cpu_percent": 50.0,
+            "exits": 2000, "exits_per_s": 1000.0, "hypercalls": 400, "hypercalls_per_s": 200.0, "refusals": 3,
+        })
+    );
+    let text = host.run("top --once --interval 0.1").done().out;
+    let line = text.lines().last().unwrap();
+    let words: Vec<&str> = line.split_whitespace().collect();
+    assert_eq!(
+        words,
+        [
+            "debian", "3", "pvh", "blocked", "50.0", "64", "1", "1000", "4s"
+        ]
+    );
+    assert!(text.starts_with("up 4s, 1 CPU, 100.0% busy, "), "{text}");
+}
+
+#[test]
+fn a_dashboard_without_a_terminal_is_refused() {
+    alone("top").failed(2, "needs a terminal");
+    alone("top --json").failed(2, "--once --json");
+    alone("top --once --interval 0").failed(2, "interval");
+    alone("top --once").failed(2, "which host?");
+}

@@ -4,6 +4,7 @@
 use super::{
     domain::{DomainDetail, DomainSummary, Event},
     host::HostInfo,
+    stats::Stats,
 };
 use crate::blob::{BlobId, Chunk};
 use alloc::{string::String, vec::Vec};
@@ -67,6 +68,9 @@ pub enum Reply {
     /// The store's snapshots.
     #[n(17)]
     Snapshots(#[n(0)] Vec<SnapshotSummary>),
+    /// The host and its domains at one moment.
+    #[n(100)]
+    Stats(#[n(0)] Stats),
 }
 
 /// A piece of a log.

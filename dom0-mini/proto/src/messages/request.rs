@@ -37,6 +37,9 @@ pub enum RequestBody {
     /// Turns the host off (false) or restarts it (true), domains and all → `Done`, if it gets out in time.
     #[n(7)]
     HostStop(#[n(0)] bool),
+    /// The host and its domains, all at one moment → `Stats`.
+    #[n(8)]
+    Stats,
 
     /// Creates and starts a domain → `Created`, with progress.
     #[n(16)]

@@ -70,6 +70,8 @@ pub(crate) fn requests() -> Vec<(&'static str, RequestBody)> {
     all.extend(blob_requests());
     all.extend(save_requests());
     all.extend(restore_requests());
+    // Numbers in the files follow the order here: what is new goes to the end.
+    all.push(("stats", RequestBody::Stats));
     all
 }
 
@@ -315,11 +317,38 @@ fn info() -> HostInfo {
     }
 }
 
+fn stats() -> Stats {
+    let domain = DomainStats {
+        summary: summary(),
+        vcpus_online: 1,
+        exits: 70_000,
+        hypercalls: 60_000,
+        refusals: 5,
+    };
+    Stats {
+        host: HostStats {
+            time_ns: 90_000_000_000,
+            cpus: 2,
+            idle_ns: 170_000_000_000,
+            total_kib: 2_097_152,
+            free_kib: 1_800_000,
+            hypervisor_kib: 5_000,
+            dom0_kib: 24_576,
+            boot_kib: 1_000,
+            store_kib: 4_432,
+            domains_kib: 262_144,
+        },
+        domains: vec![domain],
+    }
+}
+
 pub(crate) fn replies() -> Vec<(&'static str, Reply)> {
     let mut all = host_replies();
     all.extend(domain_replies());
     all.extend(blob_replies());
     all.extend(snapshot_replies());
+    // Numbers in the files follow the order here: what is new goes to the end.
+    all.push(("stats", Reply::Stats(stats())));
     all
 }
 

@@ -34,6 +34,7 @@ impl<H: Hypervisor> Xend<H> {
             }
             RequestBody::ConfigShow => Some(Ok(self.config_show())),
             RequestBody::HostStop(restart) => Some(Ok(self.host_stop(restart))),
+            RequestBody::Stats => Some(self.stats()),
             RequestBody::Create(create) => self.create(ticket, create),
             RequestBody::Pause(domain) => Some(self.pause(&domain)),
             RequestBody::Unpause(domain) => Some(self.unpause(&domain)),

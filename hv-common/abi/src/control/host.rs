@@ -15,6 +15,13 @@ pub const SET_WALL_CLOCK: u64 = 3;
 pub const CLAIM: u64 = 4;
 /// `(mfn, order)` -> 0: gives claimed frames back.
 pub const RELEASE: u64 = 5;
+/// `(inout: *mut Sample)` -> 1 when there are more domains, 0 when these were the last. The host's facts and those of
+/// up to `capacity` domains, all as of one moment. One call suffices unless the domains have more than
+/// [`SAMPLE_VCPUS`] vCPUs together.
+pub const SAMPLE: u64 = 6;
+
+/// vCPUs that one [`SAMPLE`] looks at; a domain is looked at whole.
+pub const SAMPLE_VCPUS: usize = 128;
 
 /// Where the machine's memory and time are.
 #[repr(C)]
@@ -70,4 +77,22 @@ pub struct LogWindow {
     pub capacity: u64,
     /// Out: bytes that were overwritten before they could be read.
     pub lost: u64,
+}
+
+/// The host and its domains at one moment, a piece at a time.
+#[repr(C)]
+#[derive(
+    Clone, Copy, Default, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable,
+)]
+pub struct Sample {
+    /// In: 0, or what the last call left here. Out: where to go on.
+    pub cursor: u64,
+    /// Virtual address of an array of [`super::domain::DomainInfo`].
+    pub buffer: u64,
+    /// Entries it holds.
+    pub capacity: u64,
+    /// Out: entries written, in no particular order.
+    pub count: u64,
+    /// Out: the host. Its `now_ns` is the moment.
+    pub host: HostInfo,
 }

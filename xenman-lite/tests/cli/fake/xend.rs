@@ -41,6 +41,7 @@ pub struct State {
     pub sessions_ended: usize,
     pub refuse_hello: Option<Failure>,
     pub log: Vec<u8>,
+    samples: u64,
 }
 
 fn summary(domid: u16, name: &str, kind: DomainKind) -> DomainSummary {
@@ -116,6 +117,7 @@ impl State {
             sessions_ended: 0,
             refuse_hello: None,
             log: b"xend: started\nxend: ready\n".to_vec(),
+            samples: 0,
         }
     }
 
@@ -155,6 +157,7 @@ impl State {
         }
         Some(match body {
             RequestBody::Info => Ok(Reply::Info(info())),
+            RequestBody::Stats => Ok(Reply::Stats(self.stats())),
             RequestBody::List => Ok(Reply::List(self.domains.clone())),
             RequestBody::Show(domain) => self.find(domain).map(|summary| {
                 Reply::Domain(DomainDetail {
@@ -259,6 +262,38 @@ impl State {
             }])),
             _ => Err(Failure::new(ErrorCode::REFUSED, "not in this fake")),
         })
+    }
+
+    /// Every sample is a second after the one before; all domains are half busy.
+    fn stats(&mut self) -> Stats {
+        self.samples += 1;
+        let seconds = self.samples;
+        let domains = self.domains.iter().map(|summary| DomainStats {
+            summary: DomainSummary {
+                cpu_ns: seconds * 500_000_000,
+                age_ns: seconds * 1_000_000_000,
+                ..summary.clone()
+            },
+            vcpus_online: 1,
+            exits: seconds * 1000,
+            hypercalls: seconds * 200,
+            refusals: 3,
+        });
+        Stats {
+            host: HostStats {
+                time_ns: seconds * 1_000_000_000,
+                cpus: 1,
+                idle_ns: 0,
+                total_kib: 2_097_152,
+                free_kib: 2_000_000,
+                hypervisor_kib: 5_000,
+                dom0_kib: 24_576,
+                boot_kib: 2_040,
+                store_kib: 0,
+                domains_kib: 65_536,
+            },
+            domains: domains.collect(),
+        }
     }
 
     fn add(&mut self, name: &str) -> Reply {

@@ -1,17 +1,18 @@
 //! Requests about the host, and the list of domains.
 
-use crate::domain::Domain;
-use crate::hypervisor::{HostStop, Hypervisor};
+use crate::domain::{DOMAINS, Domain};
+use crate::hypervisor::{Answer, HostStop, Hypervisor};
 use crate::lifecycle::State;
 use crate::refusal::refused;
 use crate::server::{NAME, Xend};
 use alloc::format;
 use alloc::string::ToString;
+use alloc::vec;
 use alloc::vec::Vec;
 use hv_abi::control::domain::{DomainInfo, ShutdownReason, state};
 use mgmt_proto::messages::{
-    DomainDetail, DomainFlags, DomainKind, DomainRef, DomainState, DomainSummary, Failure,
-    HostInfo, NamedCount, Reply, TextChunk,
+    DomainDetail, DomainFlags, DomainKind, DomainRef, DomainState, DomainStats, DomainSummary,
+    Failure, HostInfo, HostStats, NamedCount, Reply, Stats, TextChunk,
 };
 
 /// Time for the answer to a stop to get out, in nanoseconds.
@@ -44,6 +45,51 @@ impl<H: Hypervisor> Xend<H> {
             domains: host.domains,
             wall_clock_ns: self.now.wall_ns,
         }))
+    }
+
+    pub(super) fn stats(&mut self) -> Result<Reply, Failure> {
+        let (host, mut infos) = self
+            .sample()
+            .map_err(|errno| refused("tell its figures", errno))?;
+        infos.sort_unstable_by_key(|info| info.domid);
+        let domains = infos.iter().filter_map(|info| {
+            Some(DomainStats {
+                summary: self.summary(info)?,
+                vcpus_online: info.vcpus_online,
+                exits: info.exits,
+                hypercalls: info.hypercalls,
+                refusals: info.refusals,
+            })
+        });
+        Ok(Reply::Stats(Stats {
+            domains: domains.collect(),
+            host: HostStats {
+                time_ns: host.now_ns,
+                cpus: host.cpus,
+                idle_ns: host.idle_ns,
+                total_kib: host.total_kib,
+                free_kib: host.free_kib,
+                hypervisor_kib: host.hypervisor_kib,
+                dom0_kib: host.dom0_kib,
+                boot_kib: host.boot_kib,
+                store_kib: host.store_kib,
+                domains_kib: host.domains_kib,
+            },
+        }))
+    }
+
+    /// The host, and all domains that exist. There is room for all of them, so that one call usually does.
+    fn sample(&mut self) -> Answer<(hv_abi::control::host::HostInfo, Vec<DomainInfo>)> {
+        let mut room = vec![DomainInfo::default(); DOMAINS + 1];
+        let (mut all, mut cursor) = (Vec::with_capacity(room.len()), 0);
+        loop {
+            let piece = self.hypervisor.sample(cursor, &mut room)?;
+            all.extend(room.iter().take(piece.count));
+            if piece.last || piece.count == 0 {
+                return Ok((piece.host, all));
+            }
+            cursor = piece.next;
+        }
     }
 
     pub(super) fn config_show(&self) -> Reply {

@@ -1,0 +1,34 @@
+//! Samples of the host and its domains.
+
+use super::world::{World, by_name, config};
+use mgmt_proto::messages::{DomainKind, DomainState, Reply, RequestBody, Stats};
+use std::vec::Vec;
+
+fn stats(world: &mut World) -> Stats {
+    match world.ask(RequestBody::Stats) {
+        Ok(Reply::Stats(stats)) => stats,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_sample_has_the_host_and_every_domain_in_order() {
+    let mut world = World::new();
+    let alone = stats(&mut world);
+    assert_eq!(alone.domains.len(), 1);
+    assert_eq!(alone.domains[0].summary.kind, DomainKind::CONTROL);
+    for name in ["first", "second", "third"] {
+        world.create(config(name)).unwrap();
+    }
+    world.ask(RequestBody::Pause(by_name("second"))).unwrap();
+    let stats = stats(&mut world);
+    let names: Vec<&str> = stats
+        .domains
+        .iter()
+        .map(|domain| domain.summary.name.as_str())
+        .collect();
+    assert_eq!(names, ["Domain-0", "first", "second", "third"]);
+    assert_eq!(stats.domains[2].summary.state, DomainState::PAUSED);
+    assert!(stats.domains.iter().all(|domain| domain.vcpus_online == 1));
+    assert!(stats.host.free_kib < alone.host.free_kib && stats.host.total_kib > 0);
+}
