@@ -88,7 +88,7 @@ fn any_register_of_the_interrupt_controller() {
 
 #[test]
 fn any_system_register() {
-    claim("hostile_registers", Some("sysreg"));
+    claim("hostile_registers", Some("system register"));
 }
 
 #[test]

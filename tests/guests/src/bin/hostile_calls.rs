@@ -38,5 +38,5 @@ guests::guest!("hostile_calls", || {
     let mut random = Random::of_this_guest();
     tolerate();
     (0..ATTEMPTS).for_each(|_| attempt(&mut random));
-    guests::log!("ok hostile_calls");
+    guests::log!("\nok hostile_calls");
 });

@@ -31,5 +31,5 @@ guests::guest!("hostile_events", || {
     guests::event::init();
     tolerate();
     (0..ATTEMPTS).for_each(|_| attempt(&mut random));
-    guests::log!("ok hostile_events");
+    guests::log!("\nok hostile_events");
 });

@@ -28,5 +28,5 @@ guests::guest!("hostile_firmware", || {
     let mut random = Random::of_this_guest();
     tolerate();
     (0..ATTEMPTS).for_each(|_| attempt(&mut random));
-    guests::log!("ok hostile_firmware");
+    guests::log!("\nok hostile_firmware");
 });

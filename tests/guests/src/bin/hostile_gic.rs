@@ -30,5 +30,5 @@ guests::guest!("hostile_gic", || {
     let mut random = Random::of_this_guest();
     tolerate();
     (0..ATTEMPTS).for_each(|_| attempt(&mut random));
-    guests::log!("ok hostile_gic");
+    guests::log!("\nok hostile_gic");
 });

@@ -28,5 +28,5 @@ guests::guest!("hostile_grants", || {
     let mut random = Random::of_this_guest();
     tolerate();
     (0..ATTEMPTS).for_each(|_| attempt(&mut random));
-    guests::log!("ok hostile_grants");
+    guests::log!("\nok hostile_grants");
 });

@@ -28,5 +28,5 @@ guests::guest!("hostile_mmio", || {
     tolerate();
     (0..ATTEMPTS).for_each(|_| attempt(&mut random));
     assert!(faults() > ATTEMPTS / 4, "{} faults", faults());
-    guests::log!("ok hostile_mmio");
+    guests::log!("\nok hostile_mmio");
 });

@@ -38,5 +38,5 @@ guests::guest!("hostile_registers", || {
     tolerate();
     (0..ATTEMPTS).for_each(|_| attempt(&mut random));
     assert!(faults() > ATTEMPTS / 4, "{} faults", faults());
-    guests::log!("ok hostile_registers");
+    guests::log!("\nok hostile_registers");
 });

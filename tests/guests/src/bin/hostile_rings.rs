@@ -42,6 +42,6 @@ guests::guest!("hostile_rings", || {
         let (page, port) = rings[random.below(2) as usize];
         attempt(&mut random, page, port);
     }
-    guests::log!("ok hostile_rings");
+    guests::log!("\nok hostile_rings");
     guests::power::off();
 });

@@ -14,5 +14,5 @@ guests::guest!("hostile_timer", || {
         }
     }
     gic::mask();
-    guests::log!("ok hostile_timer");
+    guests::log!("\nok hostile_timer");
 });
