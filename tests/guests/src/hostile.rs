@@ -240,31 +240,6 @@ pub fn store(address: u64, size: u64, value: u64) {
     }
 }
 
-/// Executes one instruction with `value` in x0; may fault. Returns x0.
-pub fn execute(instruction: u32, value: u64) -> u64 {
-    const RET: u64 = 0xD65F_03C0;
-    let code = &BUFFER.0[WORDS - 1];
-    code.store(u64::from(instruction) | RET << 32, Ordering::SeqCst);
-    let mut result = value;
-    // SAFETY: the two instructions lie in a word of the buffer, made visible to instruction fetch; callers choose
-    // instructions that use no register but x0 and no memory.
-    unsafe {
-        asm!(
-            "dc cvau, {code}",
-            "dsb ish",
-            "ic ivau, {code}",
-            "dsb ish",
-            "isb",
-            "blr {code}",
-            code = in(reg) code.as_ptr(),
-            inout("x0") result,
-            out("x30") _,
-            options(nostack),
-        );
-    }
-    result
-}
-
 /// A page that is shared with Domain-0, as words.
 #[must_use]
 pub fn shared_page(address: u64) -> &'static [AtomicU32] {
