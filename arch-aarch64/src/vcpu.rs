@@ -28,7 +28,7 @@ use crate::hw::{cpu, interrupts, lists, tlb, world};
 use crate::platform::Platform;
 use crate::psci::{self, Question};
 use crate::stage2;
-use crate::vgic::Plan;
+use crate::vgic::{Gic, Plan};
 
 /// A guest CPU.
 #[repr(C)]
@@ -108,17 +108,10 @@ impl Vcpu {
     fn refill(&mut self, host: &ArmHost, platform: &Platform) {
         self.take_events(host, platform);
         let mut gic = platform.gic();
-        let unlisted = if self.list_control & lists::NOTIFY_UNLISTED_END != 0 {
-            lists::unlisted_ends()
-        } else {
-            0
-        };
         let used = self.lists;
+        let counted = self.take_counted_ends(&mut gic);
         for number in 0..used {
             gic.fold(self.index, lists::read(number));
-        }
-        if unlisted != 0 {
-            gic.end_unlisted(self.index, unlisted);
         }
         let plan = &mut self.plan;
         gic.plan_into(self.index, host.lists, plan);
@@ -137,10 +130,24 @@ impl Vcpu {
         if plan.active_left_out {
             control |= lists::NOTIFY_UNLISTED_END;
         }
-        if control != self.list_control || unlisted != 0 {
+        if control != self.list_control || counted {
             self.list_control = control;
             lists::control(control);
         }
+    }
+
+    /// Takes note of what the guest ended that is in no list register: before anything is folded, while it is known what
+    /// that is. Returns whether there was something; the count stays until the control register is set again.
+    #[inline]
+    fn take_counted_ends(&self, gic: &mut Gic) -> bool {
+        if self.list_control & lists::NOTIFY_UNLISTED_END == 0 {
+            return false;
+        }
+        let count = lists::unlisted_ends();
+        for number in gic.end_unlisted(self.index, count) {
+            interrupts::deactivate(number);
+        }
+        count != 0
     }
 
     /// Takes what is in list registers back into the controller.
@@ -149,6 +156,9 @@ impl Vcpu {
             return;
         }
         let mut gic = platform.gic();
+        if self.take_counted_ends(&mut gic) {
+            lists::control(self.list_control);
+        }
         for number in 0..self.lists {
             gic.fold(self.index, lists::read(number));
             lists::write(number, crate::vgic::ListRegister::new());
@@ -173,6 +183,7 @@ impl Vcpu {
         }
         drop(gic);
         if events & host::event::MAINTENANCE != 0 {
+            self.take_counted_ends(&mut platform.gic());
             // What asked for it is off; the list registers are looked at right after.
             lists::control(lists::ENABLE);
             self.list_control = lists::ENABLE;

@@ -6,6 +6,9 @@ use super::{Bank, FIRST_SPI, Gic, Version, v2};
 /// List registers at most.
 pub const LISTS_MAX: usize = 16;
 
+/// Ends that are counted at most: the counter has five bits.
+pub(super) const COUNTED_MAX: usize = 31;
+
 /// The list registers of a vCPU, to be written.
 #[derive(Clone, Debug)]
 pub struct Plan {
@@ -69,9 +72,10 @@ impl Plan {
     }
 }
 
-/// Lower goes first: what is active, then by priority.
-fn urgency(list: &ListRegister) -> (bool, u8) {
-    (!list.active(), list.priority())
+/// Lower goes first. Of one priority, what is active: the other has to wait for it. What is active and does not fit is
+/// ended by count, so that something more urgent can still come.
+fn urgency(list: &ListRegister) -> (u8, bool) {
+    (list.priority(), !list.active())
 }
 
 impl Gic {
@@ -121,15 +125,8 @@ impl Gic {
                 self.busy &= !(1 << index);
                 continue;
             }
-            let mut candidates = self.unlisted(bank) | bank.active & !bank.listed;
-            let mut bits = candidates;
-            while bits != 0 {
-                let bit = bits.trailing_zeros();
-                bits &= bits - 1;
-                if self.target(index * 32 + bit as usize) != Some(vcpu) {
-                    candidates &= !(1 << bit);
-                }
-            }
+            let candidates = self.unlisted(bank) | bank.active & !bank.listed;
+            let candidates = self.for_vcpu(vcpu, index, candidates);
             let first = FIRST_SPI + 32 * index as u32;
             add_all(plan, bank, candidates, first, capacity);
         }
@@ -171,21 +168,54 @@ impl Gic {
         }
     }
 
-    /// The guest ended this many interrupts that were in no list register: the most urgent active ones.
+    /// The guest ended this many interrupts that were in no list register: the most urgent active ones. Returns those
+    /// whose physical counterpart has to be deactivated.
     #[cold]
-    pub fn end_unlisted(&mut self, vcpu: u32, count: u32) {
-        for _ in 0..count.min(32) {
-            let mut plan = Plan::default();
-            if let Some(bank) = self.private.get(vcpu as usize) {
-                add_all(&mut plan, bank, bank.active & !bank.listed, 0, 1);
-            }
-            let Some(list) = plan.lists().first().copied() else {
-                return;
+    pub fn end_unlisted(&mut self, vcpu: u32, count: u32) -> heapless::Vec<u32, COUNTED_MAX> {
+        let mut linked = heapless::Vec::new();
+        for _ in 0..count {
+            let Some(number) = self.most_urgent_active(vcpu) else {
+                break;
             };
-            if let Some((bank, bit)) = self.bank_of(vcpu, list.number()) {
-                bank.active &= !bit;
+            let Some((bank, bit)) = self.bank_of(vcpu, number) else {
+                break;
+            };
+            bank.active &= !bit;
+            let deactivate = bank.linked & bit != 0;
+            bank.linked &= !bit;
+            if deactivate && linked.push(number).is_err() {
+                break;
             }
         }
+        linked
+    }
+
+    /// Among what is in no list register.
+    fn most_urgent_active(&self, vcpu: u32) -> Option<u32> {
+        let mut plan = Plan::default();
+        if let Some(bank) = self.private.get(vcpu as usize) {
+            add_all(&mut plan, bank, bank.active & !bank.listed, 0, 1);
+        }
+        for (index, bank) in self.shared.iter().enumerate() {
+            let candidates = self.for_vcpu(vcpu, index, bank.active & !bank.listed);
+            let first = FIRST_SPI + 32 * index as u32;
+            add_all(&mut plan, bank, candidates, first, 1);
+        }
+        plan.lists().first().map(ListRegister::number)
+    }
+
+    /// Of these bits of a shared bank, those that go to `vcpu`.
+    fn for_vcpu(&self, vcpu: u32, index: usize, candidates: u32) -> u32 {
+        let mut mine = candidates;
+        let mut bits = candidates;
+        while bits != 0 {
+            let bit = bits.trailing_zeros();
+            bits &= bits - 1;
+            if self.target(index * 32 + bit as usize) != Some(vcpu) {
+                mine &= !(1 << bit);
+            }
+        }
+        mine
     }
 }
 

@@ -157,12 +157,22 @@ fn when_lists_run_out_the_most_urgent_go_first() {
     let plan = gic.plan(0, 4);
     let mut listed = numbers(&plan);
     listed.sort_unstable();
-    assert_eq!(listed, [3, 7, 8, 9]);
-    assert!(plan.overflow && !plan.active_left_out);
+    assert_eq!(listed, [6, 7, 8, 9]);
+    assert!(plan.overflow && plan.active_left_out);
     for list in plan.lists() {
         gic.fold(0, list.with_pending(false).with_active(false));
     }
     assert_eq!(numbers(&gic.plan(0, 4)).len(), 4);
+}
+
+#[test]
+fn of_one_priority_what_is_active_goes_first() {
+    let mut gic = ready(1);
+    for number in 0..6 {
+        assert!(gic.raise_private(0, number));
+    }
+    gic.private[0].active = 1 << 5;
+    assert!(numbers(&gic.plan(0, 4)).contains(&5));
 }
 
 #[test]
@@ -172,8 +182,26 @@ fn active_ones_that_do_not_fit_end_by_count() {
     let plan = gic.plan(0, 4);
     assert!(plan.active_left_out);
     assert_eq!(gic.private[0].active.count_ones(), 1);
-    gic.end_unlisted(0, 3);
+    assert!(gic.end_unlisted(0, 3).is_empty());
     assert_eq!(gic.private[0].active, 0);
+}
+
+#[test]
+fn a_counted_end_is_the_most_urgent_unlisted_ones_of_any_kind() {
+    let mut gic = ready(2);
+    gic.private[0].active = 1 << 3;
+    for (spi, priority) in [(40_u64, 0x20_u8), (41, 0x10), (42, 0x08)] {
+        let _ = gic.write(DISTRIBUTOR, 0x400 + spi, 1, u64::from(priority));
+        let _ = gic.write(DISTRIBUTOR, 0x304, 4, 1 << (spi - 32));
+    }
+    // Another vCPU's.
+    let _ = gic.write(DISTRIBUTOR, 0x6000 + 8 * 42, 8, 1);
+    gic.shared[0].linked = 1 << 9;
+    assert_eq!(gic.end_unlisted(0, 1)[..], [41], "it has a physical one");
+    assert_eq!(gic.shared[0].active, 1 << 8 | 1 << 10);
+    assert_eq!(gic.shared[0].linked, 0);
+    assert!(gic.end_unlisted(0, 9).is_empty());
+    assert_eq!((gic.shared[0].active, gic.private[0].active), (1 << 10, 0));
 }
 
 #[test]

@@ -3,6 +3,9 @@
 // UNSAFETY: device registers and system registers.
 #![expect(unsafe_code, reason = "device and system registers")]
 
+pub mod interface;
+pub mod lines;
+
 use core::arch::asm;
 use core::sync::atomic::{AtomicBool, Ordering};
 
@@ -151,3 +154,30 @@ pub fn write(address: u64, value: u32) {
     // SAFETY: callers name registers of the interrupt controller, whose writes have no effect on memory.
     unsafe { asm!("str {:w}, [{}]", in(reg) value, in(reg) address, options(nostack)) };
 }
+
+macro_rules! narrow {
+    ($read:ident, $load:literal, $write:ident, $store:literal, $type:ty) => {
+        /// Reads a part of a register.
+        #[must_use]
+        pub fn $read(address: u64) -> $type {
+            let value: u32;
+            // SAFETY: as for `read`.
+            unsafe {
+                asm!(concat!($load, " {:w}, [{}]"), out(reg) value, in(reg) address, options(nostack));
+            }
+            value as $type
+        }
+
+        /// Writes a part of a register.
+        pub fn $write(address: u64, value: $type) {
+            let value = u32::from(value);
+            // SAFETY: as for `write`.
+            unsafe {
+                asm!(concat!($store, " {:w}, [{}]"), in(reg) value, in(reg) address, options(nostack));
+            }
+        }
+    };
+}
+
+narrow!(read_byte, "ldrb", write_byte, "strb", u8);
+narrow!(read_half, "ldrh", write_half, "strh", u16);

@@ -46,7 +46,7 @@ pub fn set(deadline: u64) {
 
 /// Switches the timer off.
 #[inline]
-pub(crate) fn stop() {
+pub fn stop() {
     // SAFETY: the timer's own register.
     unsafe { asm!("msr cntv_ctl_el0, {}", in(reg) 2_u64, options(nostack)) };
 }
