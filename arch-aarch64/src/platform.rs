@@ -105,7 +105,10 @@ impl Platform {
             } => (distributor, FRAME, redistributors, config.vcpus),
         };
         Self {
-            gic: Lock::new(Gic::new(controller.version(), config.vcpus)),
+            gic: Lock::new(
+                Gic::new(controller.version(), config.vcpus)
+                    .deactivates_by_itself(interrupts::deactivate_by_themselves()),
+            ),
             attention: [const { AtomicBool::new(false) }; VCPUS],
             last_ran: [const { AtomicU8::new(0) }; CPUS_MAX],
             offset: AtomicU64::new(offset),

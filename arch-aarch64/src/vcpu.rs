@@ -111,7 +111,9 @@ impl Vcpu {
         let used = self.lists;
         let counted = self.take_counted_ends(&mut gic);
         for number in 0..used {
-            gic.fold(self.index, lists::read(number));
+            if let Some(over) = gic.fold(self.index, lists::read(number)) {
+                interrupts::deactivate(over);
+            }
         }
         let plan = &mut self.plan;
         gic.plan_into(self.index, host.lists, plan);
@@ -160,7 +162,9 @@ impl Vcpu {
             lists::control(self.list_control);
         }
         for number in 0..self.lists {
-            gic.fold(self.index, lists::read(number));
+            if let Some(over) = gic.fold(self.index, lists::read(number)) {
+                interrupts::deactivate(over);
+            }
             lists::write(number, crate::vgic::ListRegister::new());
         }
         self.lists = 0;

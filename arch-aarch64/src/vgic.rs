@@ -11,7 +11,8 @@
 //!
 //! # Interrupts of the machine
 //! An interrupt that the machine raised (`linked`) is physically active until the guest ends it: its list register
-//! names the physical interrupt, and hardware deactivates that together with the virtual one.
+//! names the physical interrupt, and hardware deactivates that together with the virtual one. Where that is not possible
+//! (it is pending again while active, or [`Gic::deactivates_by_itself`] is off) its end is noticed, and we deactivate it.
 
 mod bank;
 mod distributor;
@@ -69,6 +70,8 @@ pub struct Gic {
     /// GICD_IROUTER; GICD_ITARGETSR of a GICv2.
     router: [u64; SPIS as usize],
     senders: v2::Senders,
+    /// Hardware deactivates physical interrupts as it should.
+    deactivates_by_itself: bool,
     /// Bit n: shared bank n may have something pending or active.
     busy: u32,
 }
@@ -90,7 +93,17 @@ impl Gic {
             shared: [Bank::shared(group); SHARED],
             router: [0; SPIS as usize],
             senders: v2::Senders::default(),
+            deactivates_by_itself: true,
             busy: 0,
+        }
+    }
+
+    /// Says whether hardware deactivates a physical interrupt together with the virtual one as it should.
+    #[must_use]
+    pub fn deactivates_by_itself(self, by_itself: bool) -> Self {
+        Self {
+            deactivates_by_itself: by_itself,
+            ..self
         }
     }
 

@@ -91,3 +91,23 @@ fn a_domain_saved_on_one_controller_is_refused_on_the_other() {
     let words = ["needs a host with a GICv3", "this one has a GICv2"];
     refused_elsewhere(&QEMU_VIRT, &GICV2, &v3, &words);
 }
+
+/// Has the small guest that tests its interrupt controller do so.
+fn tested(board: &Board, version: &str) {
+    board.run(|stage| {
+        stage.create_small("gic", "gic", "")?;
+        stage.operator.gone("gic", SOON)?;
+        contains(&stage.operator.said("gic")?, &[version, "ok gic"]);
+        Ok(())
+    });
+}
+
+#[test]
+fn a_gicv2_does_what_its_manual_says() {
+    tested(&GICV2, "a GICv2");
+}
+
+#[test]
+fn a_gicv3_does_what_its_manual_says() {
+    tested(&QEMU_VIRT, "a GICv3");
+}

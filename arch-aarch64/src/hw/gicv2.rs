@@ -17,7 +17,8 @@ register_structs! {
     Distributor {
         (0x000 => ctlr: ReadWrite<u32>),
         (0x004 => typer: ReadOnly<u32, Typer::Register>),
-        (0x008 => _reserved0),
+        (0x008 => iidr: ReadOnly<u32>),
+        (0x00C => _reserved0),
         (0x080 => group: [ReadWrite<u32>; 32]),
         (0x100 => set_enabled: [ReadWrite<u32>; 32]),
         (0x180 => clear_enabled: [ReadWrite<u32>; 32]),
@@ -154,6 +155,14 @@ fn set_up_bank(gicd: &Distributor, bank: usize, chooses_group: bool) {
     for priority in gicd.priority.iter().skip(8 * bank).take(8) {
         priority.set(MIDDLE_PRIORITY);
     }
+}
+
+/// Whether this is a GICv2 that does not look at a physical line again when a guest's end of a virtual interrupt
+/// deactivates the physical one: an interrupt whose line is still high then would not come again. QEMU's does not; it
+/// says that it is the one of a Cortex-A15, which no machine of ours has.
+pub(crate) fn forgets_lines() -> bool {
+    const NO_PRODUCT: u32 = 0x43B;
+    distributor().is_some_and(|gicd| gicd.iidr.get() == NO_PRODUCT)
 }
 
 /// This CPU's number, as a bit: what the read-only target registers of its own interrupts say (0 if it is the only

@@ -263,6 +263,11 @@ pub(crate) fn deactivate(number: u32) {
     ICC_DIR_EL1.set(u64::from(number));
 }
 
+/// Whether a guest's end of an interrupt deactivates the physical one that is linked to it as it should.
+pub(crate) fn deactivate_by_themselves() -> bool {
+    !gicv2::forgets_lines()
+}
+
 /// Makes a PPI of this CPU active, or not, without it having come.
 #[inline]
 pub(crate) fn set_private_active(number: u32, active: bool) {

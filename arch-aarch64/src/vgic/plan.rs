@@ -86,7 +86,7 @@ impl Gic {
         plan.clear();
         if let Some(bank) = self.private.get(vcpu as usize) {
             let candidates = self.unlisted(bank) | bank.active & !bank.listed;
-            add_all(plan, bank, candidates, 0, capacity);
+            self.add_all(plan, bank, candidates, 0, capacity);
         }
         if self.busy != 0 {
             self.plan_shared(plan, vcpu, capacity);
@@ -128,7 +128,7 @@ impl Gic {
             let candidates = self.unlisted(bank) | bank.active & !bank.listed;
             let candidates = self.for_vcpu(vcpu, index, candidates);
             let first = FIRST_SPI + 32 * index as u32;
-            add_all(plan, bank, candidates, first, capacity);
+            self.add_all(plan, bank, candidates, first, capacity);
         }
     }
 
@@ -146,15 +146,14 @@ impl Gic {
         }
     }
 
-    /// Moves the state in a list register back.
+    /// Moves the state in a list register back. Returns the physical interrupt that has to be deactivated, if hardware
+    /// has not done so.
     #[inline]
-    pub fn fold(&mut self, vcpu: u32, list: ListRegister) {
+    pub fn fold(&mut self, vcpu: u32, list: ListRegister) -> Option<u32> {
         if self.version == Version::V2 && list.number() < v2::SGIS {
             self.fold_sgi(vcpu, list);
         }
-        let Some((bank, bit)) = self.bank_of(vcpu, list.number()) else {
-            return;
-        };
+        let (bank, bit) = self.bank_of(vcpu, list.number())?;
         bank.listed &= !bit;
         let from_input = bank.level & !bank.edge & bit != 0;
         if list.pending() && !from_input {
@@ -163,9 +162,12 @@ impl Gic {
         if list.active() {
             bank.active |= bit;
         }
-        if list.linked() && !list.pending() && !list.active() && bank.pending & bit == 0 {
+        let over = !list.pending() && !list.active() && bank.pending & bit == 0;
+        if over && bank.linked & bit != 0 {
             bank.linked &= !bit;
+            return (!list.linked()).then(|| list.number());
         }
+        None
     }
 
     /// The guest ended this many interrupts that were in no list register: the most urgent active ones. Returns those
@@ -194,12 +196,12 @@ impl Gic {
     fn most_urgent_active(&self, vcpu: u32) -> Option<u32> {
         let mut plan = Plan::default();
         if let Some(bank) = self.private.get(vcpu as usize) {
-            add_all(&mut plan, bank, bank.active & !bank.listed, 0, 1);
+            self.add_all(&mut plan, bank, bank.active & !bank.listed, 0, 1);
         }
         for (index, bank) in self.shared.iter().enumerate() {
             let candidates = self.for_vcpu(vcpu, index, bank.active & !bank.listed);
             let first = FIRST_SPI + 32 * index as u32;
-            add_all(&mut plan, bank, candidates, first, 1);
+            self.add_all(&mut plan, bank, candidates, first, 1);
         }
         plan.lists().first().map(ListRegister::number)
     }
@@ -219,26 +221,33 @@ impl Gic {
     }
 }
 
-#[inline]
-fn add_all(plan: &mut Plan, bank: &Bank, mut bits: u32, first: u32, capacity: usize) {
-    while bits != 0 {
-        let bit = bits.trailing_zeros();
-        bits &= bits - 1;
-        plan.add(list_for(bank, bit, first + bit), capacity);
+impl Gic {
+    #[inline]
+    fn add_all(&self, plan: &mut Plan, bank: &Bank, mut bits: u32, first: u32, capacity: usize) {
+        while bits != 0 {
+            let bit = bits.trailing_zeros();
+            bits &= bits - 1;
+            let list = list_for(bank, bit, first + bit, self.deactivates_by_itself);
+            plan.add(list, capacity);
+        }
     }
 }
 
 #[inline]
-fn list_for(bank: &Bank, bit: u32, number: u32) -> ListRegister {
+fn list_for(bank: &Bank, bit: u32, number: u32, may_link: bool) -> ListRegister {
     let mask = 1_u32 << bit;
-    let linked = bank.linked & mask != 0;
     let active = bank.active & mask != 0;
     let pending = bank.shown_pending() & bank.enabled & mask != 0;
+    let from_machine = bank.linked & mask != 0;
+    // A linked register may not be both.
+    let linked = from_machine && may_link && !(pending && active);
     let from_input = bank.level & !bank.edge & mask != 0;
-    let physical = match (linked, from_input) {
-        (true, _) => number,
-        (false, true) => NOTIFY_END,
-        (false, false) => 0,
+    let physical = if linked {
+        number
+    } else if from_machine || from_input {
+        NOTIFY_END
+    } else {
+        0
     };
     ListRegister::new()
         .with_number(number)
@@ -246,7 +255,6 @@ fn list_for(bank: &Bank, bit: u32, number: u32) -> ListRegister {
         .with_priority(bank.priority_of(bit))
         .with_group1(bank.group & mask != 0)
         .with_linked(linked)
-        // A linked register may not be both.
-        .with_pending(pending && !(linked && active))
+        .with_pending(pending)
         .with_active(active)
 }

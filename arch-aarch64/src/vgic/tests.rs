@@ -1,5 +1,6 @@
 //! The controller as a guest drives it.
 
+use super::list::NOTIFY_END;
 use super::*;
 
 const DISTRIBUTOR: Frame = Frame::Distributor;
@@ -61,10 +62,10 @@ fn an_upcall_is_delivered_ended_and_delivered_again() {
     assert!(!gic.has_deliverable(0), "it is listed");
     // The guest acknowledged it; meanwhile the next one came.
     assert!(gic.raise_private(0, UPCALL), "the vCPU has to look");
-    gic.fold(0, list.with_pending(false).with_active(true));
+    let _ = gic.fold(0, list.with_pending(false).with_active(true));
     let again = gic.plan(0, 4).lists()[0];
     assert!(again.pending() && again.active());
-    gic.fold(0, again.with_pending(false).with_active(false));
+    let _ = gic.fold(0, again.with_pending(false).with_active(false));
     assert!(gic.plan(0, 4).lists().is_empty());
 }
 
@@ -86,10 +87,10 @@ fn a_timer_is_linked_until_the_guest_ends_it() {
     gic.raise_private_linked(0, TIMER);
     let list = gic.plan(0, 4).lists()[0];
     assert_eq!((list.linked(), list.physical()), (true, TIMER));
-    gic.fold(0, list.with_pending(false).with_active(true));
+    let _ = gic.fold(0, list.with_pending(false).with_active(true));
     let active = gic.plan(0, 4).lists()[0];
     assert!(active.linked() && active.active() && !active.pending());
-    gic.fold(0, active.with_active(false));
+    let _ = gic.fold(0, active.with_active(false));
     assert!(!gic.unlink_timer(0, TIMER));
 }
 
@@ -98,10 +99,10 @@ fn a_vcpu_that_leaves_its_cpu_takes_its_timer_along() {
     let mut gic = ready(1);
     gic.raise_private_linked(0, TIMER);
     let list = gic.plan(0, 4).lists()[0];
-    gic.fold(0, list.with_pending(false).with_active(true));
+    let _ = gic.fold(0, list.with_pending(false).with_active(true));
     assert!(gic.unlink_timer(0, TIMER));
     assert!(gic.relink_timer(0, TIMER), "active: the physical one again");
-    gic.fold(0, gic.clone().plan(0, 4).lists()[0].with_active(false));
+    let _ = gic.fold(0, gic.clone().plan(0, 4).lists()[0].with_active(false));
 }
 
 #[test]
@@ -118,7 +119,7 @@ fn an_spi_goes_where_its_route_says() {
         (list.number(), list.physical(), list.linked()),
         (40, 40, true)
     );
-    gic.fold(1, list.with_pending(false));
+    let _ = gic.fold(1, list.with_pending(false));
     assert_eq!(gic.raise_shared(40, true), Some(1));
     let _ = gic.write(DISTRIBUTOR, 0x6000 + 8 * 40, 8, 5);
     assert!(
@@ -130,12 +131,53 @@ fn an_spi_goes_where_its_route_says() {
 }
 
 #[test]
+fn a_machines_interrupt_that_is_pending_again_while_active_is_deactivated_by_us() {
+    let mut gic = ready(1);
+    gic.raise_private_linked(0, TIMER);
+    let list = gic.plan(0, 4).lists()[0];
+    assert_eq!(
+        gic.fold(0, list.with_pending(false).with_active(true)),
+        None
+    );
+    // The guest makes it pending itself.
+    let _ = gic.write(PRIVATE, 0x200, 4, 1 << TIMER);
+    let list = gic.plan(0, 4).lists()[0];
+    assert!(list.pending() && list.active() && !list.linked());
+    // It ends the first and takes the second.
+    let second = list.with_pending(false);
+    assert_eq!(gic.fold(0, second), None);
+    let second = gic.plan(0, 4).lists()[0];
+    assert!(second.linked() && second.active());
+    assert_eq!(gic.fold(0, second.with_active(false)), None, "hardware did");
+    // Had it ended both before we looked, nobody had deactivated it.
+    gic.raise_private_linked(0, TIMER);
+    let list = gic.plan(0, 4).lists()[0].with_linked(false);
+    let over = list.with_pending(false).with_active(false);
+    assert_eq!(gic.fold(0, over), Some(TIMER));
+}
+
+#[test]
+fn where_hardware_forgets_lines_the_end_of_a_machines_interrupt_is_noticed() {
+    let mut gic = Gic::new(Version::V3, 1).deactivates_by_itself(false);
+    let _ = gic.write(DISTRIBUTOR, 0, 4, 0x13);
+    let _ = gic.write(PRIVATE, 0x100, 4, 1 << TIMER);
+    gic.raise_private_linked(0, TIMER);
+    let list = gic.plan(0, 4).lists()[0];
+    assert_eq!((list.linked(), list.physical()), (false, NOTIFY_END));
+    let active = list.with_pending(false).with_active(true);
+    assert_eq!(gic.fold(0, active), None);
+    let active = gic.plan(0, 4).lists()[0];
+    assert_eq!(gic.fold(0, active.with_active(false)), Some(TIMER));
+    assert!(!gic.unlink_timer(0, TIMER));
+}
+
+#[test]
 fn ending_a_machines_interrupt_by_a_write_deactivates_it() {
     let mut gic = ready(1);
     let _ = gic.write(DISTRIBUTOR, 0x104, 4, 1 << 16);
     assert_eq!(gic.raise_shared(48, true), Some(0));
     let list = gic.plan(0, 4).lists()[0];
-    gic.fold(0, list.with_pending(false).with_active(true));
+    let _ = gic.fold(0, list.with_pending(false).with_active(true));
     let effect = gic.write(DISTRIBUTOR, 0x384, 4, u64::from(u32::MAX));
     assert_eq!(effect.deactivate, (32, 1 << 16));
     assert!(gic.plan(0, 4).lists().is_empty());
@@ -160,7 +202,7 @@ fn when_lists_run_out_the_most_urgent_go_first() {
     assert_eq!(listed, [6, 7, 8, 9]);
     assert!(plan.overflow && plan.active_left_out);
     for list in plan.lists() {
-        gic.fold(0, list.with_pending(false).with_active(false));
+        let _ = gic.fold(0, list.with_pending(false).with_active(false));
     }
     assert_eq!(numbers(&gic.plan(0, 4)).len(), 4);
 }
@@ -258,7 +300,7 @@ fn no_access_panics() {
     }
     for vcpu in 0..20 {
         let _ = gic.plan(vcpu, 4);
-        gic.fold(vcpu, ListRegister::from_bits(u64::MAX));
+        let _ = gic.fold(vcpu, ListRegister::from_bits(u64::MAX));
         let _ = gic.has_deliverable(vcpu);
     }
     let _ = gic.raise_shared(u32::MAX, true);

@@ -58,6 +58,7 @@ pub(crate) fn hold() {
         route(spi, true);
         spi.write(Bit::Enable);
     }
+    (0..16).map(Line).for_each(|sgi| sgi.write(Bit::Enable));
     set_priority_mask(ALL);
     set_binary_point(0);
     for (name, claim) in CLAIMS {
@@ -91,17 +92,20 @@ fn acknowledge_soon() -> u32 {
     NOTHING
 }
 
+#[track_caller]
 fn take(line: Line) -> u32 {
     let taken = acknowledge_soon();
     assert_eq!(taken & 0x3FF, line.0, "another one was acknowledged");
     taken
 }
 
+#[track_caller]
 fn take_and_end(line: Line) {
     let taken = take(line);
     end(taken);
 }
 
+#[track_caller]
 fn nothing_comes() {
     assert_eq!(acknowledge_number(), NOTHING);
 }
