@@ -17,6 +17,8 @@
 mod bank;
 mod distributor;
 mod list;
+#[cfg(test)]
+mod model;
 mod plan;
 mod record;
 #[cfg(test)]
