@@ -123,7 +123,7 @@ fn route(spi: Line, here: bool) {
 
 fn identification() {
     let lines = 32 * ((read(GICD_BASE + 4) & 0x1F) + 1);
-    assert!(lines >= FIRST + MANY && lines <= 1024, "{lines} lines");
+    assert!((FIRST + MANY..=1024).contains(&lines), "{lines} lines");
     assert_eq!(read(GICD_BASE + 8) & 0xFFF, 0x43B, "IIDR: Arm");
     let (offset, revision) = if is_v2() { (0xFE8, 2) } else { (0xFFE8, 3) };
     assert_eq!(read(GICD_BASE + offset) >> 4 & 0xF, revision, "PIDR2");
