@@ -2,7 +2,7 @@
 //! interface (GICH) of the CPU that asks (IHI 0048).
 //!
 //! Where the machine has a GICv3, the addresses stay 0 and nothing here is used. As on a GICv3, priority drop and
-//! deactivation are split.
+//! deactivation are split. What serves an exit is marked cold: the GICv3's path through the same functions stays short.
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
@@ -173,6 +173,7 @@ pub(crate) fn own_target() -> u8 {
 }
 
 /// Lets an interrupt come, or not.
+#[cold]
 pub(crate) fn enable(number: u32, enabled: bool) {
     let Some(gicd) = distributor() else { return };
     let registers = if enabled {
@@ -186,6 +187,7 @@ pub(crate) fn enable(number: u32, enabled: bool) {
 }
 
 /// Says whether an SPI is an edge, and sends it to this CPU. One CPU at a time does so.
+#[cold]
 pub(crate) fn configure(number: u32, is_edge: bool) {
     let Some(gicd) = distributor() else { return };
     if let Some(register) = gicd.configuration.get((number / 16) as usize) {
@@ -199,7 +201,8 @@ pub(crate) fn configure(number: u32, is_edge: bool) {
 }
 
 /// Takes the most urgent pending interrupt. An SGI is over then: nobody has to know which CPU sent it.
-#[inline]
+#[cold]
+#[inline(never)]
 pub(crate) fn acknowledge() -> u32 {
     const NOTHING: u32 = 1023;
     let Some(gicc) = cpu_interface() else {
@@ -215,7 +218,8 @@ pub(crate) fn acknowledge() -> u32 {
 }
 
 /// Lets others come again; the interrupt stays active.
-#[inline]
+#[cold]
+#[inline(never)]
 pub(crate) fn drop_priority(number: u32) {
     if number >= SGIS
         && let Some(gicc) = cpu_interface()
@@ -225,7 +229,8 @@ pub(crate) fn drop_priority(number: u32) {
 }
 
 /// Makes an interrupt inactive: it may come again.
-#[inline]
+#[cold]
+#[inline(never)]
 pub(crate) fn deactivate(number: u32) {
     if number >= SGIS
         && let Some(gicc) = cpu_interface()
@@ -243,12 +248,14 @@ pub(crate) fn send(number: u32, targets: u8) {
 }
 
 /// List registers this CPU has.
+#[cold]
 pub(crate) fn lists() -> usize {
     hypervisor_interface().map_or(0, |gich| (gich.vtr.get() as usize & 0x3F) + 1)
 }
 
 /// Reads a list register.
-#[inline]
+#[cold]
+#[inline(never)]
 pub(crate) fn read_list(number: usize) -> ListRegister {
     let list = hypervisor_interface().and_then(|gich| gich.lists.get(number));
     list.map_or_else(ListRegister::new, |list| {
@@ -257,7 +264,8 @@ pub(crate) fn read_list(number: usize) -> ListRegister {
 }
 
 /// Writes a list register.
-#[inline]
+#[cold]
+#[inline(never)]
 pub(crate) fn write_list(number: usize, value: ListRegister) {
     if let Some(list) = hypervisor_interface().and_then(|gich| gich.lists.get(number)) {
         list.set(crate::vgic::v2::encode_list(value));
@@ -265,7 +273,8 @@ pub(crate) fn write_list(number: usize, value: ListRegister) {
 }
 
 /// Sets GICH_HCR.
-#[inline]
+#[cold]
+#[inline(never)]
 pub(crate) fn control(value: u32) {
     if let Some(gich) = hypervisor_interface() {
         gich.hcr.set(value);
@@ -273,12 +282,14 @@ pub(crate) fn control(value: u32) {
 }
 
 /// Reads GICH_HCR.
-#[inline]
+#[cold]
+#[inline(never)]
 pub(crate) fn read_control() -> u32 {
     hypervisor_interface().map_or(0, |gich| gich.hcr.get())
 }
 
 /// Takes the guest's CPU interface off this CPU, list registers aside.
+#[cold]
 pub(crate) fn save() -> Interface {
     let mut interface = Interface::default();
     if let Some(gich) = hypervisor_interface() {
@@ -290,6 +301,7 @@ pub(crate) fn save() -> Interface {
 }
 
 /// Puts a guest's CPU interface on this CPU.
+#[cold]
 pub(crate) fn load(interface: &Interface) {
     if let Some(gich) = hypervisor_interface() {
         gich.vmcr.set(interface.vmcr as u32);

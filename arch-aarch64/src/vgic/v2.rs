@@ -122,6 +122,8 @@ fn bytes_of(size: u8) -> u32 {
 }
 
 impl Gic {
+    #[cold]
+    #[inline(never)]
     pub(super) fn read_v2(&self, vcpu: u32, offset: u64, size: u8) -> u64 {
         if let Some((index, register)) = decode(offset, size) {
             let bank = match index.checked_sub(1) {
@@ -164,7 +166,7 @@ impl Gic {
     }
 
     /// The vCPU that an SPI with these targets goes to: the first of them.
-    #[inline]
+    #[cold]
     pub(super) fn target_v2(&self, targets: u64) -> Option<u32> {
         if self.vcpus == 1 {
             return Some(0);
@@ -181,6 +183,8 @@ impl Gic {
         }
     }
 
+    #[cold]
+    #[inline(never)]
     pub(super) fn write_v2(&mut self, vcpu: u32, offset: u64, size: u8, value: u64) -> Effect {
         if vcpu >= self.vcpus {
             return Effect::default();
@@ -278,6 +282,8 @@ impl Gic {
 
     /// Moves an SGI into a list register: one sender at a time; the next one's turn comes when the guest has ended it.
     /// Returns the list register.
+    #[cold]
+    #[inline(never)]
     pub(super) fn take_sgi(&mut self, vcpu: u32, list: ListRegister) -> ListRegister {
         let number = list.number();
         let active = self
@@ -309,6 +315,8 @@ impl Gic {
     }
 
     /// Moves the sender in an SGI's list register back.
+    #[cold]
+    #[inline(never)]
     pub(super) fn fold_sgi(&mut self, vcpu: u32, list: ListRegister) {
         let (number, sender) = (list.number() as usize, list.physical() & 7);
         if list.pending()
