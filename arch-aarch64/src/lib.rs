@@ -23,7 +23,10 @@ pub mod syndrome;
 pub mod vcpu;
 pub mod vgic;
 
+use hv_abi::FRAME_SHIFT;
+use hv_abi::layout::arm as layout;
 use hv_abi::xen::shared_info::{self, SharedInfoLayout};
+use hv_common::arch::{DevicePlace, DevicePlaces, Gfn};
 
 /// ARMv8-A with EL2 and a GICv3, or a GICv2 with the virtualization extensions.
 #[derive(Debug)]
@@ -38,4 +41,14 @@ impl hv_common::arch::Arch for Aarch64 {
     /// XENFEAT_ARM_SMCCC_supported.
     const FEATURES: u32 = 1 << 14;
     const CAPABILITIES: &'static str = "xen-3.0-aarch64 ";
+    const DEVICES: DevicePlaces = DevicePlaces {
+        uart: DevicePlace {
+            gfn: Gfn(layout::PL011_BASE >> FRAME_SHIFT),
+            interrupt: layout::PL011_INTID,
+        },
+        rtc: DevicePlace {
+            gfn: Gfn(layout::PL031_BASE >> FRAME_SHIFT),
+            interrupt: layout::PL031_INTID,
+        },
+    };
 }

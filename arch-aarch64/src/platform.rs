@@ -246,6 +246,15 @@ impl hv_common::arch::Platform<Aarch64> for Platform {
                 number,
                 from_machine,
             } => self.gic.lock().raise_shared(number, from_machine),
+            GuestInterrupt::Input { number, high } => {
+                let look = self.gic.lock().set_input(number, high);
+                if !high {
+                    // One that runs elsewhere may still take it, as on a machine where the wire is long.
+                    look.inspect(|vcpu| self.call_attention(*vcpu));
+                    return None;
+                }
+                look
+            }
         };
         if let Some(vcpu) = look {
             self.call_attention(vcpu);

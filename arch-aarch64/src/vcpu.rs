@@ -12,10 +12,10 @@ mod timers;
 
 use core::sync::atomic::Ordering;
 
-use hv_abi::Errno;
 use hv_abi::control::vcpu::StartContext;
 use hv_abi::record::Header;
 use hv_abi::record::arm::{Cpu, FloatingPoint, Timer};
+use hv_abi::{ARM_HYPERCALL_TAG, Errno};
 use hv_common::arch::{Access, Exit, Gpa, Mfn, RecordSink, Refusal, Reply};
 use zerocopy::FromZeros;
 
@@ -45,6 +45,8 @@ pub struct Vcpu {
     is_loaded: bool,
     /// The CPU has PSTATE.PAN.
     has_pan: bool,
+    /// ESR_EL2 of its hypercalls; 0, which no instruction has, where there are none.
+    hypercall: u64,
     /// EL1's registers while not loaded; what is emulated (debug registers), always.
     system: Cpu,
     interface: Interface,
@@ -79,7 +81,7 @@ const PSTATE_AT_RESET: u64 = 0x3C5;
 const SCTLR_AT_RESET: u64 = 0x30D0_0800;
 
 impl Vcpu {
-    fn new(index: u32) -> Self {
+    fn new(index: u32, hypercall: u64) -> Self {
         let system = Cpu {
             vmpidr_el2: psci::mpidr_of(index),
             sctlr_el1: SCTLR_AT_RESET,
@@ -94,6 +96,7 @@ impl Vcpu {
             list_control: lists::ENABLE,
             is_loaded: false,
             has_pan: false,
+            hypercall,
             system,
             interface: Interface::default(),
             timer: Timer::default(),
@@ -228,15 +231,20 @@ impl Vcpu {
 }
 
 impl hv_common::arch::Vcpu<Aarch64> for Vcpu {
-    fn new(index: u32, _: &Platform) -> Result<Self, Errno> {
+    fn new(index: u32, platform: &Platform) -> Result<Self, Errno> {
         if index as usize >= crate::vgic::VCPUS {
             return Err(Errno::EINVAL);
         }
-        Ok(Self::new(index))
+        let hypercall = if platform.hypervisor_visible() {
+            exit::hvc(ARM_HYPERCALL_TAG)
+        } else {
+            0
+        };
+        Ok(Self::new(index, hypercall))
     }
 
     fn start(&mut self, context: StartContext) {
-        let mut fresh = Self::new(self.index);
+        let mut fresh = Self::new(self.index, self.hypercall);
         fresh.context.pc = context.entry;
         fresh.context.pstate = PSTATE_AT_RESET;
         fresh.context.set_register(0, context.argument);

@@ -205,6 +205,24 @@ impl Gic {
         self.target(spi as usize)
     }
 
+    /// Sets the input of an SPI. Returns the vCPU that has to look: there is something for it, or what it has in a list
+    /// register may be over.
+    pub fn set_input(&mut self, number: u32, high: bool) -> Option<u32> {
+        let spi = number.checked_sub(FIRST_SPI)?;
+        let (bank, bit) = self.bank_of(0, number)?;
+        if high {
+            bank.pending |= bit & bank.edge & !bank.level;
+            bank.level |= bit;
+        } else {
+            bank.level &= !bit;
+        }
+        let bank = self.shared.get(spi as usize / 32)?;
+        if (self.signalled(bank) | bank.listed) & bit == 0 {
+            return None;
+        }
+        self.target(spi as usize)
+    }
+
     /// `ICC_SGI1R_EL1` and its kin. Returns the vCPUs that have to look, a bit for each.
     pub fn send_sgi(&mut self, value: u64, from: u32, group1: bool) -> u32 {
         const TO_ALL_OTHERS: u64 = 1 << 40;

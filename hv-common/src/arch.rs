@@ -73,6 +73,26 @@ pub trait Arch: Sized + Send + Sync + 'static {
     const FEATURES: u32;
     /// The capability string of `xen_version`.
     const CAPABILITIES: &'static str;
+    /// Where a guest that knows nothing of the hypervisor finds its serial line and its clock.
+    const DEVICES: DevicePlaces;
+}
+
+/// See [`Arch::DEVICES`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct DevicePlaces {
+    /// [`crate::device::pl011`].
+    pub uart: DevicePlace,
+    /// [`crate::device::pl031`].
+    pub rtc: DevicePlace,
+}
+
+/// A device's registers, one page, and its interrupt.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct DevicePlace {
+    /// The page.
+    pub gfn: Gfn,
+    /// As the guest's platform numbers it.
+    pub interrupt: u32,
 }
 
 /// A value in frames, shared between CPUs.
@@ -207,12 +227,20 @@ pub enum GuestInterrupt {
         /// Which vCPU.
         vcpu: u32,
     },
-    /// A device's interrupt, edge or level as configured.
+    /// A device's interrupt comes.
     Line {
         /// Its number, as the machine or the guest's platform numbers it.
         number: u32,
         /// A machine interrupt that stays active until the guest has ended it.
         from_machine: bool,
+    },
+    /// An emulated device sets its interrupt line. Whether the level or the edge counts is as configured. Nobody is woken
+    /// for a line that falls.
+    Input {
+        /// Its number, as the guest's platform numbers it.
+        number: u32,
+        /// What the line is from now on.
+        high: bool,
     },
 }
 

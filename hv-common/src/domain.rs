@@ -13,6 +13,7 @@ use hv_abi::control::domain::{DomainKind, ShutdownReason, VCPUS_MAX};
 use hv_abi::xen::{event::virq, hvm::param};
 
 use crate::arch::{Arch, Gfn, GuestInterrupt, Host, MachinePower, Mfn, Platform, Refusal, Shared};
+use crate::device::Devices;
 use crate::event::{self, EventTable};
 use crate::grant::GrantTable;
 use crate::hypercall::console::LineBuffer;
@@ -65,6 +66,8 @@ pub struct Domain<A: Arch> {
     pub vmid: u16,
     /// Its interrupt controller.
     pub platform: A::Platform,
+    /// Its emulated devices, which only an `hvm` domain reaches.
+    pub devices: Lock<Devices>,
     /// Its vCPUs.
     pub vcpus: Vcpus<A>,
     /// Its frames.

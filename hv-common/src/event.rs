@@ -13,11 +13,12 @@
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use hv_abi::control::domain::VCPUS_MAX;
+use hv_abi::control::domain::{DomainKind, VCPUS_MAX};
 use hv_abi::xen::event::{PORTS, virq};
 use hv_abi::{DomId, Errno};
 
 use crate::arch::{Arch, Host, Mfn};
+use crate::device;
 use crate::domain::{Domain, DomainState, notify_upcall, wake};
 use crate::hypervisor::Hypervisor;
 use crate::vcpu::{NO_ADDRESS, NOT_POLLING, POLLING_ANY, VcpuSlot};
@@ -279,6 +280,11 @@ fn send_remote<A: Arch>(
     let Some(entry) = entry.filter(|entry| entry.what == back) else {
         return;
     };
+    if peer.kind == DomainKind::HVM {
+        // It knows nothing of events: the ring's other end is a device of ours.
+        drop(state);
+        return device::look(hypervisor, &peer);
+    }
     let delivery = set_pending(hypervisor.host, &peer, &state, port, entry.vcpu);
     drop(state);
     deliver(hypervisor, &peer, delivery);

@@ -13,9 +13,11 @@ use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crate::lock::Lock;
 use hv_abi::DomId;
+use hv_abi::control::domain::DomainKind;
 use hv_abi::xen::event::virq;
 
 use crate::arch::{Arch, GuestInterrupt, Host, HostInterrupt, Platform};
+use crate::device;
 use crate::domain::{Domain, DomainRef, WEIGHT_DEFAULT, destroy};
 use crate::event;
 use crate::hypervisor::Hypervisor;
@@ -388,7 +390,11 @@ fn run_timers<A: Arch>(hypervisor: &Hypervisor<A>, cpu: &Cpu) {
             TimerKind::Wake => wake(hypervisor, &domain, slot),
             TimerKind::Singleshot => {
                 slot.singleshot_ns.store(NEVER, Ordering::Relaxed);
-                event::send_virq(hypervisor, &domain, virq::TIMER, key.vcpu);
+                if domain.kind == DomainKind::HVM {
+                    device::alarm(hypervisor, &domain);
+                } else {
+                    event::send_virq(hypervisor, &domain, virq::TIMER, key.vcpu);
+                }
             }
         }
     }

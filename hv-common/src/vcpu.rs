@@ -17,6 +17,7 @@ use hv_abi::control::vcpu::StartContext;
 use hv_abi::xen::vcpu::runstate;
 
 use crate::arch::{Arch, Exit, Power, Refusal, Reply, Vcpu, cpu_on};
+use crate::device;
 use crate::domain::{self, DomainRef};
 use crate::event;
 use crate::hypercall::{self, After, CallContext, Outcome};
@@ -374,8 +375,16 @@ impl<A: Arch> Stay<'_, A> {
                 self.wake(vcpus);
                 Step::Go(Reply::Resume)
             }
-            Exit::Load { gpa, size } => self.refuse_access("load", registers, gpa.0, size),
-            Exit::Store { gpa, size, .. } => self.refuse_access("store", registers, gpa.0, size),
+            Exit::Load { gpa, size } => match device::load(self.hypervisor, self.domain, gpa) {
+                Some(value) => Step::Go(Reply::Loaded(value)),
+                None => self.refuse_access("load", registers, gpa.0, size),
+            },
+            Exit::Store { gpa, size, value } => {
+                match device::store(self.hypervisor, self.domain, gpa, value) {
+                    Some(()) => Step::Go(Reply::Resume),
+                    None => self.refuse_access("store", registers, gpa.0, size),
+                }
+            }
             Exit::Power(power) => self.power(power),
             Exit::Refused(refusal) => {
                 domain::refuse(self.domain, self.slot.index, &refusal);

@@ -1,10 +1,9 @@
 //! What to do about a synchronous exit.
 
-use hv_abi::ARM_HYPERCALL_TAG;
 use hv_common::arch::{Exit, Gpa};
 
 use super::{Fault, Pending, Vcpu};
-use crate::exit::{self, Access, Cause, DataFault, Syndrome};
+use crate::exit::{Access, Cause, DataFault, Syndrome};
 use crate::host::ArmHost;
 use crate::hw::world::{self, Left};
 use crate::platform::Platform;
@@ -25,7 +24,7 @@ impl Vcpu {
     /// The hypercall that the guest was left for, if it was.
     #[inline(always)]
     pub(super) fn hypercall(&mut self, left: Left) -> Option<Exit> {
-        if left != Left::Synchronous || world::exception() != exit::hvc(ARM_HYPERCALL_TAG) {
+        if left != Left::Synchronous || world::exception() != self.hypercall {
             return None;
         }
         self.pending = Pending::Call;

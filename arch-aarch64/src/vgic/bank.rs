@@ -18,6 +18,8 @@ pub struct Bank {
     pub(super) linked: u32,
     /// In a list register.
     pub(super) listed: u32,
+    /// Pending in its list register only because its input was high then.
+    pub(super) sampled: u32,
     pub(super) priority: [u8; 32],
 }
 
@@ -47,6 +49,7 @@ impl Bank {
             edge,
             linked: 0,
             listed: 0,
+            sampled: 0,
             priority: [0; 32],
         }
     }
@@ -86,6 +89,7 @@ impl Bank {
             edge: record.edge,
             linked: 0,
             listed: 0,
+            sampled: 0,
             priority: record.priority.map(|priority| priority & PRIORITY_MASK),
         }
     }

@@ -138,6 +138,7 @@ impl Gic {
         if let Some((bank, bit)) = self.bank_of(vcpu, list.number()) {
             bank.listed |= bit;
             if list.pending() {
+                bank.sampled = bank.sampled & !bit | bit & !bank.pending;
                 bank.pending &= !bit;
             }
             if list.active() {
@@ -155,10 +156,10 @@ impl Gic {
         }
         let (bank, bit) = self.bank_of(vcpu, list.number())?;
         bank.listed &= !bit;
-        let from_input = bank.level & !bank.edge & bit != 0;
-        if list.pending() && !from_input {
-            bank.pending |= bit;
+        if list.pending() {
+            bank.pending |= bit & !bank.sampled;
         }
+        bank.sampled &= !bit;
         if list.active() {
             bank.active |= bit;
         }

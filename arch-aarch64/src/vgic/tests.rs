@@ -335,3 +335,52 @@ fn records_come_back_and_every_flipped_bit_is_harmless() {
     assert!(other.restore_distributor(&wrong).is_err());
     assert!(other.restore_private(2, &private).is_err());
 }
+
+/// A controller with SPI 40 enabled, level-triggered as at reset, for vCPU 0.
+fn with_input() -> Gic {
+    let mut gic = ready(1);
+    let _ = gic.write(DISTRIBUTOR, 0x104, 4, 1 << 8);
+    let _ = gic.write(DISTRIBUTOR, 0x6000 + 8 * 40, 8, 0);
+    gic
+}
+
+#[test]
+fn a_level_is_signalled_until_the_input_falls() {
+    let mut gic = with_input();
+    assert_eq!(gic.set_input(40, true), Some(0));
+    let list = gic.plan(0, 4).lists()[0];
+    assert_eq!((list.number(), list.physical()), (40, NOTIFY_END));
+    // Handled, but the device still wants something.
+    let _ = gic.fold(0, list.with_pending(false));
+    let again = gic.plan(0, 4).lists()[0];
+    assert!(again.pending());
+    // It falls before the guest takes it: nothing is left.
+    assert_eq!(gic.set_input(40, false), Some(0), "what is listed is over");
+    let _ = gic.fold(0, again);
+    assert!(gic.plan(0, 4).lists().is_empty());
+    assert_eq!(gic.set_input(40, false), None);
+}
+
+#[test]
+fn what_a_guest_made_pending_outlives_the_input() {
+    let mut gic = with_input();
+    assert_eq!(gic.set_input(40, true), Some(0));
+    let _ = gic.write(DISTRIBUTOR, 0x204, 4, 1 << 8);
+    let list = gic.plan(0, 4).lists()[0];
+    let _ = gic.set_input(40, false);
+    let _ = gic.fold(0, list);
+    assert!(gic.plan(0, 4).lists()[0].pending());
+}
+
+#[test]
+fn an_edge_is_taken_once_per_rise() {
+    let mut gic = with_input();
+    let _ = gic.write(DISTRIBUTOR, 0xC00 + 4 * 2, 4, 2 << (2 * 8));
+    assert_eq!(gic.set_input(40, true), Some(0));
+    let list = gic.plan(0, 4).lists()[0];
+    let _ = gic.fold(0, list.with_pending(false));
+    assert_eq!(gic.set_input(40, true), None, "it was high already");
+    assert!(gic.plan(0, 4).lists().is_empty());
+    assert_eq!(gic.set_input(40, false), None);
+    assert_eq!(gic.set_input(40, true), Some(0));
+}

@@ -23,6 +23,12 @@ pub mod arm {
     pub const GICR_STRIDE: u64 = 0x2_0000;
     /// Emulated PL011 of an `hvm` guest.
     pub const PL011_BASE: u64 = 0x2200_0000;
+    /// Its interrupt: SPI 0.
+    pub const PL011_INTID: u32 = 32;
+    /// Emulated PL031 of an `hvm` guest.
+    pub const PL031_BASE: u64 = 0x2201_0000;
+    /// Its interrupt: SPI 1.
+    pub const PL031_INTID: u32 = 33;
     /// Where the guest maps its grant frames.
     pub const GRANT_BASE: u64 = 0x3800_0000;
     /// Size of [`GRANT_BASE`]'s region.

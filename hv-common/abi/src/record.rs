@@ -23,6 +23,10 @@ impl Kind {
     pub const GRANTS: Self = Self(3);
     /// [`Platform`]: what the host must have too.
     pub const PLATFORM: Self = Self(4);
+    /// [`Pl011`].
+    pub const PL011: Self = Self(5);
+    /// [`Pl031`].
+    pub const PL031: Self = Self(6);
     /// [`arm::Distributor`].
     pub const ARM_DISTRIBUTOR: Self = Self(0x0100);
     /// [`arm::Gicv2Distributor`].
@@ -129,6 +133,56 @@ pub struct Grants {
     pub gfn: u64,
     /// Its content; reading and writing flags are recomputed.
     pub content: [u8; crate::FRAME_SIZE],
+}
+
+/// An emulated PL011 (DDI 0183). What it has received and not delivered, and sent, is in the console's ring.
+#[repr(C)]
+#[derive(
+    Clone, Copy, Default, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable,
+)]
+pub struct Pl011 {
+    /// UARTILPR.
+    pub ilpr: u32,
+    /// UARTIBRD.
+    pub ibrd: u32,
+    /// UARTFBRD.
+    pub fbrd: u32,
+    /// UARTLCR_H.
+    pub lcr_h: u32,
+    /// UARTCR.
+    pub cr: u32,
+    /// UARTIFLS.
+    pub ifls: u32,
+    /// UARTIMSC.
+    pub imsc: u32,
+    /// 1: the transmit interrupt is raised.
+    pub sent: u32,
+    /// UARTDMACR.
+    pub dmacr: u32,
+    /// Reserved.
+    pub reserved: u32,
+}
+
+/// An emulated PL031 (DDI 0224).
+#[repr(C)]
+#[derive(
+    Clone, Copy, Default, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable,
+)]
+pub struct Pl031 {
+    /// RTCDR minus the wall-clock time in seconds, modulo 2^32.
+    pub offset: u32,
+    /// RTCMR.
+    pub mr: u32,
+    /// RTCLR as last written.
+    pub lr: u32,
+    /// RTCIMSC.
+    pub imsc: u32,
+    /// RTCRIS.
+    pub ris: u32,
+    /// Reserved.
+    pub reserved: u32,
+    /// Wall-clock time in seconds at which RTCDR reaches RTCMR; `u64::MAX`: never.
+    pub due_s: u64,
 }
 
 /// A vCPU, apart from its registers.

@@ -22,8 +22,8 @@ use hv_abi::{Errno, FRAME_SIZE};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use super::{
-    Access, Arch, Attributes, Exit, Gpa, GuestInterrupt, Host, Mfn, Platform, PlatformConfig, Pte,
-    PteKind, RecordSink, Reply, Vcpu,
+    Access, Arch, Attributes, DevicePlace, DevicePlaces, Exit, Gfn, Gpa, GuestInterrupt, Host, Mfn,
+    Platform, PlatformConfig, Pte, PteKind, RecordSink, Reply, Vcpu,
 };
 
 pub mod fuzz;
@@ -66,6 +66,16 @@ impl Arch for Fake {
     };
     const FEATURES: u32 = 1 << 30;
     const CAPABILITIES: &'static str = "xen-3.0-fake";
+    const DEVICES: DevicePlaces = DevicePlaces {
+        uart: DevicePlace {
+            gfn: Gfn(0x800),
+            interrupt: 40,
+        },
+        rtc: DevicePlace {
+            gfn: Gfn(0x801),
+            interrupt: 41,
+        },
+    };
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -349,7 +359,7 @@ impl Platform<Fake> for FakePlatform {
     fn raise(&self, interrupt: GuestInterrupt) -> Option<u32> {
         let vcpu = match interrupt {
             GuestInterrupt::Upcall { vcpu } => vcpu,
-            GuestInterrupt::Line { .. } => 0,
+            GuestInterrupt::Line { .. } | GuestInterrupt::Input { .. } => 0,
         };
         let script = self.scripts.get(vcpu as usize);
         let script = script.expect("an interrupt for a vCPU that does not exist");

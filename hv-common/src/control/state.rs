@@ -14,6 +14,7 @@
 
 use core::sync::atomic::Ordering;
 
+use hv_abi::control::domain::DomainKind;
 use hv_abi::control::state::{RESTORE, SAVE, StateWindow};
 use hv_abi::record::{self, Grants, Header, Kind, NO_FRAME};
 use hv_abi::{DomId, Errno, FRAME_SIZE};
@@ -21,6 +22,7 @@ use zerocopy::{FromBytes, IntoBytes};
 
 use super::record as check;
 use crate::arch::{Arch, Gpa, Host, Platform, RecordSink, Vcpu};
+use crate::device;
 use crate::domain::{Domain, DomainRef};
 use crate::event::{self, Entry, POLL_OVER};
 use crate::grant;
@@ -75,10 +77,12 @@ enum Section {
     Events,
     Grants,
     Platform,
+    /// After the interrupt controller: a device sets its lines anew.
+    Devices,
     Vcpu(u32),
 }
 
-const VCPU_SECTION: u64 = 5;
+const VCPU_SECTION: u64 = 6;
 
 impl Section {
     fn from_number(number: u64) -> Result<Self, Errno> {
@@ -88,6 +92,7 @@ impl Section {
             2 => Self::Events,
             3 => Self::Grants,
             4 => Self::Platform,
+            5 => Self::Devices,
             number => {
                 let vcpu = u32::try_from(number - VCPU_SECTION);
                 Self::Vcpu(vcpu.map_err(|_| Errno::EINVAL)?)
@@ -225,6 +230,7 @@ fn put_record<A: Arch>(
         Section::Events => put_events(hypervisor, domain, nth, out),
         Section::Grants => put_grants(hypervisor, domain, cursor.nth, out),
         Section::Platform => domain.platform.save(nth, out).is_some(),
+        Section::Devices => put_device(domain, nth, out),
         Section::Vcpu(index) => {
             let slot = domain.vcpu(index).ok_or(Errno::EINVAL)?;
             match nth.checked_sub(1) {
@@ -267,6 +273,18 @@ fn put_requirements<A: Arch>(
 ) -> bool {
     let saved = domain.platform.requirements(hypervisor.host);
     let _fitted = out.put(Kind::PLATFORM, 0, saved.as_bytes());
+    true
+}
+
+fn put_device<A: Arch>(domain: &Domain<A>, nth: usize, out: &mut dyn RecordSink) -> bool {
+    if domain.kind != DomainKind::HVM {
+        return false;
+    }
+    let _fitted = match nth {
+        0 => out.put(Kind::PL011, 0, device::save_uart(domain).as_bytes()),
+        1 => out.put(Kind::PL031, 0, device::save_rtc(domain).as_bytes()),
+        _ => return false,
+    };
     true
 }
 
@@ -401,6 +419,14 @@ pub fn load<A: Arch>(
             grant::restore_frame(hypervisor, domain, saved)
         }
         Kind::PLATFORM => check_requirements(hypervisor, domain, body),
+        Kind::PL011 => {
+            let saved = record::Pl011::ref_from_bytes(body).map_err(|_| Errno::EINVAL)?;
+            device::restore_uart(hypervisor, domain, saved)
+        }
+        Kind::PL031 => {
+            let saved = record::Pl031::ref_from_bytes(body).map_err(|_| Errno::EINVAL)?;
+            device::restore_rtc(hypervisor, domain, saved)
+        }
         kind if !kind.is_per_vcpu() => domain.platform.restore(header, body),
         kind => {
             let slot = domain.vcpu(header.vcpu).ok_or(Errno::EINVAL)?;

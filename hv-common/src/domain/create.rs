@@ -9,6 +9,7 @@ use hv_abi::{DomId, Errno};
 use super::table::vmid;
 use super::{Domain, DomainRef, DomainState, NOT_SHUT_DOWN, Vcpus, WEIGHT_DEFAULT, hold};
 use crate::arch::{Arch, Attributes, Host, Mfn, Platform, PlatformConfig, Pte, Shared, Vcpu};
+use crate::device::Devices;
 use crate::hypervisor::Hypervisor;
 use crate::memory::account::Account;
 use crate::memory::frames::{Frame, FrameKind, Frames, Funding, Shortage, run_order_for};
@@ -164,6 +165,7 @@ fn build_on<A: Arch>(
         root,
         vmid: vmid(id),
         platform,
+        devices: Lock::new(Devices::new()),
         vcpus,
         account: blueprint.account,
         weight: AtomicU32::new(WEIGHT_DEFAULT),

@@ -16,7 +16,7 @@ use crate::hypervisor::Hypervisor;
 use crate::memory::frames::Funding;
 use crate::memory::stage2::Mapped;
 use crate::vcpu::NO_ADDRESS;
-use crate::{event, grant, sched};
+use crate::{device, event, grant, sched};
 
 /// Cost of a step, in pages.
 const STEP_BUDGET: u32 = 256;
@@ -93,8 +93,9 @@ fn dismantle_memory<A: Arch>(hypervisor: &Hypervisor<A>, domain: &Domain<A>) -> 
     true
 }
 
-/// Drops the references that `vcpu_info` registrations hold.
+/// Drops the references that `vcpu_info` registrations and devices hold.
 fn drop_pins<A: Arch>(hypervisor: &Hypervisor<A>, domain: &Domain<A>) {
+    device::detach(hypervisor, domain);
     for slot in &domain.vcpus {
         let address = slot.info_address.swap(NO_ADDRESS, Ordering::AcqRel);
         if address != NO_ADDRESS {

@@ -4,12 +4,14 @@
 //! the frame of the console or xenstore ring, that frame is granted to it through the reference reserved for that ring
 //! as well: before the guest first runs, nobody else could write the grant table.
 
+use hv_abi::control::domain::DomainKind;
 use hv_abi::xen::grant::{CONSOLE_REFERENCE, XENSTORE_REFERENCE};
 use hv_abi::xen::hvm::{self as abi, Param, param};
 use hv_abi::{DomId, Errno};
 
 use super::{CallContext, Outcome};
 use crate::arch::{Arch, Gfn};
+use crate::device;
 use crate::domain::DomainRef;
 use crate::grant;
 
@@ -51,6 +53,9 @@ fn set<A: Arch>(context: &CallContext<'_, A>, argument: u64) -> Result<u64, Errn
     };
     if let Some(reference) = reference {
         seed(context, &subject, reference, Gfn(request.value))?;
+    }
+    if request.index == param::CONSOLE_PFN && subject.kind == DomainKind::HVM {
+        device::attach(context.hypervisor, &subject, Gfn(request.value))?;
     }
     if let Some(value) = subject.lock().params.get_mut(request.index as usize) {
         *value = request.value;

@@ -40,7 +40,7 @@ fn platform(version: Version) -> Platform {
 
 /// A vCPU as Linux might leave it.
 fn busy(platform: &Platform) -> Vcpu {
-    let mut vcpu = Vcpu::new(1);
+    let mut vcpu = Vcpu::new(1, 0);
     vcpu.context.x = core::array::from_fn(|n| n as u64 * 3);
     vcpu.context.pc = 0xFFFF_8000_0801_0000;
     vcpu.context.pstate = 0x6040_0005;
@@ -89,7 +89,7 @@ fn what_is_saved_is_restored() {
         let saved = save(&busy(&here), &here);
         assert_eq!(saved.len(), 4);
         let there = platform(version);
-        let mut vcpu = Vcpu::new(1);
+        let mut vcpu = Vcpu::new(1, 0);
         for (kind, body) in &saved {
             assert_eq!(restore(&mut vcpu, &there, *kind, body), Ok(()));
         }
@@ -101,7 +101,7 @@ fn what_is_saved_is_restored() {
 fn another_interrupt_controllers_records_are_refused() {
     for (here, other) in [(Version::V2, Version::V3), (Version::V3, Version::V2)] {
         let (here, other) = (platform(here), platform(other));
-        let mut vcpu = Vcpu::new(1);
+        let mut vcpu = Vcpu::new(1, 0);
         let saved = save(&busy(&here), &here);
         let (kind, body) = saved.last().expect("the controller's is the last");
         assert_eq!(restore(&mut vcpu, &other, *kind, body), Err(Errno::EXDEV));
@@ -144,7 +144,7 @@ fn what_no_guest_of_a_gicv2_can_do_is_refused() {
         change(&mut record);
         let there = platform(Version::V2);
         let kind = Kind::ARM_GICV2_INTERFACE;
-        let outcome = restore(&mut Vcpu::new(1), &there, kind, record.as_bytes());
+        let outcome = restore(&mut Vcpu::new(1, 0), &there, kind, record.as_bytes());
         assert_eq!(outcome, Err(Errno::EINVAL), "change {number}");
     }
 }
@@ -161,7 +161,7 @@ fn a_flipped_bit_is_refused_or_harmless() {
             let mut flipped = body.clone();
             flipped[bit / 8] ^= 1 << (bit % 8);
             let there = platform(version);
-            let mut vcpu = Vcpu::new(1);
+            let mut vcpu = Vcpu::new(1, 0);
             if restore(&mut vcpu, &there, kind, &flipped).is_ok() {
                 let mode = vcpu.context.pstate & 0x1F;
                 assert!(
@@ -187,7 +187,7 @@ fn a_state_above_the_guest_is_refused() {
 #[test]
 fn the_wrong_length_version_or_kind_is_refused() {
     let here = platform(Version::V3);
-    let mut vcpu = Vcpu::new(1);
+    let mut vcpu = Vcpu::new(1, 0);
     let short = restore(&mut vcpu, &here, Kind::ARM_TIMER, &[0; 31]);
     assert_eq!(short, Err(Errno::EINVAL));
     let foreign = restore(&mut vcpu, &here, Kind(0x8200), &[]);

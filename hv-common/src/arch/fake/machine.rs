@@ -123,7 +123,17 @@ impl Machine {
     /// If there is no room for it.
     #[must_use]
     pub fn domain(&self, frames: u64, vcpus: u32) -> DomainRef<Fake> {
+        self.domain_of(DomainKind::PVH, frames, vcpus)
+    }
+
+    /// The same of another kind.
+    ///
+    /// # Panics
+    /// If there is no room for it.
+    #[must_use]
+    pub fn domain_of(&self, kind: DomainKind, frames: u64, vcpus: u32) -> DomainRef<Fake> {
         let request = CreateDomain {
+            kind,
             vcpus,
             frames_max: frames,
             ..CreateDomain::default()
