@@ -7,12 +7,13 @@
 //! Its other end is Domain-0's console daemon: the UART fills and empties a page laid out like the PV console's ring, at
 //! the frame and with the event channel that the domain's parameters name. Domain-0 sends an event when it has put
 //! something there, or made room. It is sent one
-//! - when the first byte of output is in the ring, but at most once in [`TELL_NS`],
+//! - when the first byte of output is in the ring, but at most once in [`SERIAL_QUIET_NS`],
 //! - when the ring is half full, or the ring of input half empty.
 //!
-//! So a daemon that looks again [`TELL_NS`] after each event, and after each look that found something, misses nothing.
+//! So a daemon that looks again [`SERIAL_QUIET_NS`] after each event, and after each look that found something, misses nothing.
 
 use hv_abi::control::domain::DomainKind;
+use hv_abi::layout::SERIAL_QUIET_NS;
 use hv_abi::record::{Pl011 as UartRecord, Pl031 as RtcRecord};
 use hv_abi::xen::hvm::param;
 use hv_abi::{Errno, FRAME_SHIFT};
@@ -32,9 +33,6 @@ mod ring;
 use pl011::{Moved, Pl011};
 use pl031::Pl031;
 use ring::Ring;
-
-/// How long Domain-0 is left alone after it was told of output.
-pub const TELL_NS: u64 = 10_000_000;
 
 /// The devices of a domain.
 #[derive(Debug)]
@@ -73,7 +71,7 @@ impl Devices {
             return false;
         }
         let now = host.now_ns();
-        let rests = |told: u64| now.saturating_sub(told) < TELL_NS;
+        let rests = |told: u64| now.saturating_sub(told) < SERIAL_QUIET_NS;
         if moved == Moved::First && self.told_ns.is_some_and(rests) {
             return false;
         }

@@ -19,8 +19,9 @@ use alloc::rc::Rc;
 use alloc::string::String;
 use alloc::vec::Vec;
 use hv_abi::DomId;
+use hv_abi::layout::SERIAL_QUIET_NS;
 use mgmt_proto::config::{Action, DomainConfig, Policies};
-use mgmt_proto::messages::{DomainRef, ErrorCode, Failure};
+use mgmt_proto::messages::{DomainKind, DomainRef, ErrorCode, Failure};
 
 /// A domain's number in this table: stays the same over reboots.
 pub(crate) type Key = u32;
@@ -83,6 +84,8 @@ pub(crate) struct Domain<H: Hypervisor> {
     pub(crate) start_paused: bool,
     pub(crate) backend: Option<Backend<H::Page>>,
     pub(crate) console: Console,
+    /// When to look at its serial line again, whether or not there was an event.
+    pub(crate) look_again_ns: Option<u64>,
     pub(crate) job: Option<Job<H>>,
     pub(crate) after: After,
     pub(crate) waiters: Vec<Waiter>,
@@ -91,6 +94,20 @@ pub(crate) struct Domain<H: Hypervisor> {
 }
 
 impl<H: Hypervisor> Domain<H> {
+    /// Moves console output and input. `told`: the domain's port was pending.
+    ///
+    /// A guest with a serial line does not tell of every byte: it is looked at again for as long as there is something
+    /// ([`SERIAL_QUIET_NS`]).
+    pub(crate) fn serve_console(&mut self, hypervisor: &mut H, now_ns: u64, told: bool) {
+        let Some(backend) = self.backend.as_ref() else {
+            return;
+        };
+        let moved = backend.serve_console(hypervisor, &mut self.console);
+        if (told || moved) && self.plan.config.kind == DomainKind::HVM {
+            self.look_again_ns = Some(now_ns.saturating_add(SERIAL_QUIET_NS));
+        }
+    }
+
     /// xend's record of it, for the hypervisor to keep.
     pub(crate) fn record(&self) -> Vec<u8> {
         let policies = self.plan.config.policies;

@@ -22,6 +22,9 @@ pub(crate) struct Facts<'a> {
     pub(crate) ports: GuestPorts,
 }
 
+/// The request to reboot.
+pub(crate) const REBOOT: &str = "reboot";
+
 /// The home of a domain.
 pub(crate) fn home(domid: u16) -> String {
     format!("/local/domain/{domid}")

@@ -5,7 +5,7 @@
 //! is given up is taken apart like any other domain.
 
 use crate::backend::{self, GuestPorts};
-use crate::build::job::some;
+use crate::build::job::{kind_of, some};
 use crate::domain::Domain;
 use crate::event::SessionId;
 use crate::hypervisor::{Hypervisor, Run};
@@ -20,7 +20,7 @@ use alloc::format;
 use alloc::rc::Rc;
 use alloc::string::String;
 use alloc::vec::Vec;
-use hv_abi::control::domain::{CreateDomain, DomainKind, EXTRA_FRAMES, VCPUS_MAX};
+use hv_abi::control::domain::{CreateDomain, EXTRA_FRAMES, VCPUS_MAX};
 use hv_abi::control::state::RECORD_MAX;
 use hv_abi::layout::arm::IPA_END;
 use hv_abi::record::{Header, Kind};
@@ -271,7 +271,7 @@ impl<F: AsRef<[u8]> + AsMut<[u8]>> Restore<F> {
     ) -> Result<(), Failure> {
         let create = CreateDomain {
             uuid: domain.uuid,
-            kind: DomainKind::PVH,
+            kind: kind_of(domain.plan.config.kind),
             vcpus: self.manifest.vcpus,
             frames_max: domain.memory_kib / 4,
             guest_domid: DomId(self.manifest.guest_domid),

@@ -153,10 +153,13 @@ impl<H: Hypervisor> Xend<H> {
     /// System time in nanoseconds at which to send [`Event::Tick`] at the latest.
     pub fn next_deadline(&self) -> Option<u64> {
         let stop = self.stop.map(|(deadline, _)| deadline);
-        [self.waits_deadline(), self.waiters_deadline(), stop]
-            .into_iter()
-            .flatten()
-            .min()
+        let deadlines = [
+            self.waits_deadline(),
+            self.waiters_deadline(),
+            self.look_again_deadline(),
+            stop,
+        ];
+        deadlines.into_iter().flatten().min()
     }
 
     /// Whether [`Xend::work`] has something to do now.
@@ -190,6 +193,7 @@ impl<H: Hypervisor> Xend<H> {
                 backend.notify_xenstore(&mut self.hypervisor);
             }
         }
+        self.look_again();
         self.serve_waits();
         self.expire_waiters();
         if let Some((deadline, how)) = self.stop
@@ -233,7 +237,7 @@ impl<H: Hypervisor> Xend<H> {
             return;
         };
         if backend.is_console(port) {
-            backend.serve_console(&mut self.hypervisor, &mut domain.console);
+            domain.serve_console(&mut self.hypervisor, self.now.mono_ns, true);
         } else if let Some(domid) = domain.domid {
             self.serve_xenstore(domid.0);
         }
@@ -244,11 +248,28 @@ impl<H: Hypervisor> Xend<H> {
         let Some(domain) = self.table.get_mut(key) else {
             return;
         };
-        let (Some(backend), Some(domid)) = (domain.backend.as_ref(), domain.domid) else {
-            return;
-        };
-        backend.serve_console(&mut self.hypervisor, &mut domain.console);
-        self.serve_xenstore(domid.0);
+        domain.serve_console(&mut self.hypervisor, self.now.mono_ns, true);
+        if let Some(domid) = domain.domid.filter(|_| domain.backend.is_some()) {
+            self.serve_xenstore(domid.0);
+        }
+    }
+
+    /// Looks again at the serial lines of which it is time.
+    fn look_again(&mut self) {
+        let now_ns = self.now.mono_ns;
+        for (_, domain) in self.table.iter_mut() {
+            if domain.look_again_ns.is_some_and(|at| at <= now_ns) {
+                domain.look_again_ns = None;
+                if domain.state.is_live() {
+                    domain.serve_console(&mut self.hypervisor, now_ns, false);
+                }
+            }
+        }
+    }
+
+    fn look_again_deadline(&self) -> Option<u64> {
+        let domains = self.table.iter();
+        domains.filter_map(|(_, domain)| domain.look_again_ns).min()
     }
 
     fn serve_xenstore(&mut self, domid: u16) {

@@ -3,6 +3,10 @@
 //! Guests read all of it from their device tree, so nothing here is ABI; the addresses are those Xen uses, because
 //! tools and people expect them there.
 
+/// How long Domain-0 is left alone after it was told of output of an `hvm` domain's serial line: who serves the console
+/// looks again this long after each event, and after each look that found something.
+pub const SERIAL_QUIET_NS: u64 = 10_000_000;
+
 /// ARM guests.
 pub mod arm {
     /// Distributor of either vGIC.

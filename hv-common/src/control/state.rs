@@ -17,11 +17,12 @@ use core::sync::atomic::Ordering;
 use hv_abi::control::domain::DomainKind;
 use hv_abi::control::state::{RESTORE, SAVE, StateWindow};
 use hv_abi::record::{self, Grants, Header, Kind, NO_FRAME};
+use hv_abi::xen::hvm::param;
 use hv_abi::{DomId, Errno, FRAME_SIZE};
 use zerocopy::{FromBytes, IntoBytes};
 
 use super::record as check;
-use crate::arch::{Arch, Gpa, Host, Platform, RecordSink, Vcpu};
+use crate::arch::{Arch, Gfn, Gpa, Host, Platform, RecordSink, Vcpu};
 use crate::device;
 use crate::domain::{Domain, DomainRef};
 use crate::event::{self, Entry, POLL_OVER};
@@ -462,6 +463,11 @@ fn load_domain<A: Arch>(
         .platform
         .set_guest_counter(hypervisor.host, facts.guest_counter);
     time::publish_wall_clock(hypervisor, domain, page);
+    drop(state);
+    if domain.kind == DomainKind::HVM {
+        let ring = saved.params[param::CONSOLE_PFN as usize];
+        device::attach(hypervisor, domain, Gfn(ring))?;
+    }
     Ok(())
 }
 

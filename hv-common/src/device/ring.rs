@@ -99,7 +99,7 @@ impl Ring<'_> {
             return Sent::Lost;
         };
         let now = word.load(Ordering::Acquire);
-        if !used(now, OUT_SIZE).is_some_and(|used| used < OUT_SIZE) {
+        if used(now, OUT_SIZE).is_none_or(|used| used == OUT_SIZE) {
             return Sent::Lost;
         }
         let (at, bit) = place(OUT_DATA, indices(now).1, OUT_SIZE);

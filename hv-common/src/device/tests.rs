@@ -149,7 +149,7 @@ fn domain_0_is_told_of_the_first_byte_and_then_left_alone_for_a_while() {
     world.drain();
     world.store(UART, u64::from(b'c'));
     assert!(!world.is_told(), "it will look again by itself");
-    world.host().advance(TELL_NS);
+    world.host().advance(SERIAL_QUIET_NS);
     world.store(UART, u64::from(b'd'));
     assert!(!world.is_told(), "not the first");
     world.drain();

@@ -35,6 +35,19 @@ pub struct Entry {
     pub node: Node,
 }
 
+/// What the name of a `*.hvm` file says.
+const IMPLIED_TYPE: &str = "type = \"hvm\"";
+
+/// A text with a line behind it.
+fn with_line(text: &str, line: &str) -> String {
+    let gap = if text.is_empty() || text.ends_with('\n') {
+        ""
+    } else {
+        "\n"
+    };
+    format!("{text}{gap}{line}\n")
+}
+
 impl ConfigFile {
     /// Reads a configuration; `origin` is the file's name, for messages.
     pub fn parse(origin: &str, text: &str) -> Result<Self, ConfigError> {
@@ -51,11 +64,22 @@ impl ConfigFile {
         }
         let entries = Parser::new(&source).file()?;
         let values = effective(&source, &entries)?;
-        Ok(Self {
+        let file = Self {
             source,
             entries,
             values,
-        })
+        };
+        if file.is_of_implied_type() {
+            return Self::parse(origin, &with_line(text, IMPLIED_TYPE));
+        }
+        Ok(file)
+    }
+
+    /// A file of this name that does not say of which type its domain is: the name does, as for xm.
+    fn is_of_implied_type(&self) -> bool {
+        self.origin().ends_with(".hvm")
+            && self.get("type").is_none()
+            && self.get("builder").is_none()
     }
 
     /// Reads a configuration and applies `key=value` arguments to it, as if they were further lines. A
@@ -69,12 +93,7 @@ impl ConfigFile {
         if overrides.is_empty() {
             return Ok(file);
         }
-        let mut whole = text.to_string();
-        if !whole.is_empty() && !whole.ends_with('\n') {
-            whole.push('\n');
-        }
-        whole.push_str(OVERRIDES_MARK);
-        whole.push('\n');
+        let mut whole = with_line(text, OVERRIDES_MARK);
         for argument in overrides {
             whole.push_str(&override_line(argument.as_ref()));
             whole.push('\n');

@@ -557,3 +557,22 @@ proptest! {
         prop_assert!(file.get("a").unwrap().value.same(&value));
     }
 }
+
+#[test]
+fn the_name_of_an_hvm_file_says_its_type() {
+    let text = domain("");
+    let of = |origin: &str, text: &str| {
+        let file = ConfigFile::parse(origin, text).unwrap();
+        let (config, _) = DomainConfig::from_file(&file).unwrap();
+        (config.kind, file.text().to_string())
+    };
+    let (kind, whole) = of("/etc/xen/win.hvm", text.trim_end());
+    assert_eq!(kind, DomainKind::HVM);
+    // It stays so where the name is not known any more.
+    assert_eq!(of("the saved configuration", &whole).0, DomainKind::HVM);
+    assert_eq!(of("win.hvm", &domain("type='pvh'")).0, DomainKind::PVH);
+    assert_eq!(of("hvm.cfg", &text).0, DomainKind::PVH);
+    let file = ConfigFile::parse_with("a.hvm", &text, &["memory=128"]).unwrap();
+    let (config, _) = DomainConfig::from_file(&file).unwrap();
+    assert_eq!((config.kind, config.memory_mib), (DomainKind::HVM, 128));
+}

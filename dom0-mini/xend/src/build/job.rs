@@ -21,7 +21,7 @@ use hv_abi::layout::arm::{CONSOLE_GFN, XENSTORE_GFN};
 use hv_abi::xen::hvm::param;
 use hv_abi::{DomId, Errno, FRAME_SIZE};
 use mgmt_proto::blob::CHUNK;
-use mgmt_proto::messages::{ErrorCode, Failure};
+use mgmt_proto::messages::{self, ErrorCode, Failure};
 
 /// The pages of console and xenstore, next to each other.
 const MAGIC: Run = Run {
@@ -227,6 +227,7 @@ impl Build {
             .map_err(|errno| refused("learn about the host", errno))?;
         let config = &domain.plan.config;
         let guest = Guest {
+            kind: config.kind,
             command_line: &config.command_line,
             vcpus: config.max_vcpus,
             gic_version: host.interrupt_controller_version,
@@ -354,7 +355,7 @@ impl Build {
 fn reserve<H: Hypervisor>(hypervisor: &mut H, domain: &mut Domain<H>) -> Result<(), Failure> {
     let create = CreateDomain {
         uuid: domain.uuid,
-        kind: DomainKind::PVH,
+        kind: kind_of(domain.plan.config.kind),
         vcpus: domain.plan.config.max_vcpus,
         frames_max: domain.memory_kib / 4,
         ..CreateDomain::default()
@@ -368,6 +369,15 @@ fn reserve<H: Hypervisor>(hypervisor: &mut H, domain: &mut Domain<H>) -> Result<
     hypervisor
         .set_blob(domid, &record)
         .map_err(|errno| refused("keep the domain's record", errno))
+}
+
+/// A domain's kind, in the hypervisor's terms.
+pub(crate) fn kind_of(kind: messages::DomainKind) -> DomainKind {
+    if kind == messages::DomainKind::HVM {
+        DomainKind::HVM
+    } else {
+        DomainKind::PVH
+    }
 }
 
 /// Populates and clears the pages of console and xenstore.

@@ -1,20 +1,33 @@
 //! The device tree of a new arm64 domain.
 //!
-//! It says only what the guest has: CPUs, memory, the interrupt controller, the timer, PSCI, and that it runs on Xen
-//! (Linux, Documentation/devicetree/bindings/arm/xen.txt). Addresses and interrupts are those of [`hv_abi::layout`].
+//! It says only what the guest has: CPUs, memory, the interrupt controller, the timer, PSCI, and either that it runs on
+//! Xen (Linux, Documentation/devicetree/bindings/arm/xen.txt) or, for one of type `hvm`, a serial line and a clock.
+//! Addresses and interrupts are those of [`hv_abi::layout`].
 
 use super::placement::{Placement, TREE_MAX};
 use crate::hypervisor::Run;
-use alloc::{format, vec::Vec};
+use alloc::{format, string::String, vec::Vec};
 use dtoolkit::ToPropertyValue;
 use dtoolkit::model::{DeviceTree, DeviceTreeNode, DeviceTreeProperty};
 use hv_abi::layout::arm::{
     EVENT_INTID, GICC_BASE, GICC_SIZE, GICD_BASE, GICD_SIZE, GICR_BASE, GICR_STRIDE,
-    GICV2_GICD_SIZE, GRANT_BASE, GRANT_SIZE, PHYSICAL_TIMER_INTID, VIRTUAL_TIMER_INTID,
+    GICV2_GICD_SIZE, GRANT_BASE, GRANT_SIZE, PHYSICAL_TIMER_INTID, PL011_BASE, PL011_INTID,
+    PL031_BASE, PL031_INTID, VIRTUAL_TIMER_INTID,
 };
+use mgmt_proto::messages::DomainKind;
 
 /// The interrupt controller's phandle.
 const GIC: u32 = 1;
+/// The phandle of the clock that devices want to name.
+const CLOCK: u32 = 2;
+/// Its rate: what boards give a PL011.
+const CLOCK_HZ: u32 = 24_000_000;
+/// First INTID of the shared peripheral interrupts.
+const SPI: u32 = 32;
+/// Level-triggered, active high.
+const LEVEL_HIGH: u32 = 4;
+/// Bytes of a device's registers.
+const DEVICE_SIZE: u64 = 0x1000;
 /// First INTID of the private peripheral interrupts.
 const PPI: u32 = 16;
 /// INTID of the secure physical timer, which no guest uses and the binding wants.
@@ -25,6 +38,8 @@ const LEVEL_LOW: u32 = 0xf08;
 /// What differs between domains.
 #[derive(Clone, Debug)]
 pub(crate) struct Guest<'a> {
+    /// Whether it knows Xen.
+    pub(crate) kind: DomainKind,
     /// The kernel's command line.
     pub(crate) command_line: &'a str,
     /// CPUs.
@@ -46,7 +61,12 @@ pub(crate) struct Guest<'a> {
 pub(crate) fn build(guest: &Guest<'_>) -> Option<Vec<u8>> {
     let mut tree = DeviceTree::new();
     let root = &mut tree.root;
-    let model = strings(&["xen,xenvm-4.17", "xen,xenvm"]);
+    let is_hvm = guest.kind == DomainKind::HVM;
+    let model = if is_hvm {
+        strings(&["linux,dummy-virt"])
+    } else {
+        strings(&["xen,xenvm-4.17", "xen,xenvm"])
+    };
     put(root, "#address-cells", 2_u32);
     put(root, "#size-cells", 2_u32);
     put(root, "interrupt-parent", GIC);
@@ -61,7 +81,13 @@ pub(crate) fn build(guest: &Guest<'_>) -> Option<Vec<u8>> {
         .for_each(|bank| root.add_child(memory(*bank)));
     root.add_child(interrupt_controller(guest.gic_version, guest.vcpus));
     root.add_child(timer());
-    root.add_child(hypervisor());
+    if is_hvm {
+        root.add_child(clock());
+        root.add_child(serial());
+        root.add_child(rtc());
+    } else {
+        root.add_child(hypervisor());
+    }
     let bytes = tree.to_dtb();
     (bytes.len() as u64 <= TREE_MAX).then_some(bytes)
 }
@@ -69,6 +95,13 @@ pub(crate) fn build(guest: &Guest<'_>) -> Option<Vec<u8>> {
 fn chosen(guest: &Guest<'_>) -> DeviceTreeNode {
     let mut node = DeviceTreeNode::new_unchecked("chosen");
     put(&mut node, "bootargs", guest.command_line);
+    if guest.kind == DomainKind::HVM {
+        put(
+            &mut node,
+            "stdout-path",
+            format!("/{}", at("serial", PL011_BASE)).as_str(),
+        );
+    }
     if guest.ramdisk_length > 0 {
         let start = guest.placement.ramdisk;
         put(&mut node, "linux,initrd-start", start);
@@ -162,6 +195,48 @@ fn hypervisor() -> DeviceTreeNode {
     node
 }
 
+fn clock() -> DeviceTreeNode {
+    let mut node = DeviceTreeNode::new_unchecked("apb-pclk");
+    put(&mut node, "compatible", "fixed-clock");
+    put(&mut node, "#clock-cells", 0_u32);
+    put(&mut node, "clock-frequency", CLOCK_HZ);
+    put(&mut node, "clock-output-names", "clk24mhz");
+    put(&mut node, "phandle", CLOCK);
+    node
+}
+
+fn serial() -> DeviceTreeNode {
+    let mut node = device("serial", "arm,pl011", PL011_BASE, PL011_INTID);
+    put(&mut node, "clocks", [CLOCK, CLOCK]);
+    put(&mut node, "clock-names", strings(&["uartclk", "apb_pclk"]));
+    node
+}
+
+fn rtc() -> DeviceTreeNode {
+    let mut node = device("rtc", "arm,pl031", PL031_BASE, PL031_INTID);
+    put(&mut node, "clocks", CLOCK);
+    put(&mut node, "clock-names", "apb_pclk");
+    node
+}
+
+/// A PrimeCell.
+fn device(name: &str, compatible: &str, base: u64, intid: u32) -> DeviceTreeNode {
+    let mut node = DeviceTreeNode::new_unchecked(at(name, base));
+    put(
+        &mut node,
+        "compatible",
+        strings(&[compatible, "arm,primecell"]),
+    );
+    put(&mut node, "reg", regions(&[(base, DEVICE_SIZE)]));
+    let interrupt = [0, intid.saturating_sub(SPI), LEVEL_HIGH];
+    put(&mut node, "interrupts", interrupt);
+    node
+}
+
+fn at(name: &str, base: u64) -> String {
+    format!("{name}@{base:x}")
+}
+
 fn private_interrupt(intid: u32) -> [u32; 3] {
     [1, intid.saturating_sub(PPI), LEVEL_LOW]
 }
@@ -191,6 +266,7 @@ mod tests {
     use crate::build::placement::{Placement, banks};
     use dtoolkit::fdt::Fdt;
     use dtoolkit::{Node, Property};
+    use mgmt_proto::messages::DomainKind;
     use std::io::Write as _;
     use std::process::{Command, Stdio};
     use std::string::String;
@@ -201,7 +277,24 @@ mod tests {
     }
 
     fn tree_for(gic_version: u32, memory_mib: u64, vcpus: u32, ramdisk_length: u64) -> Vec<u8> {
+        tree_of(
+            DomainKind::PVH,
+            gic_version,
+            memory_mib,
+            vcpus,
+            ramdisk_length,
+        )
+    }
+
+    fn tree_of(
+        kind: DomainKind,
+        gic_version: u32,
+        memory_mib: u64,
+        vcpus: u32,
+        ramdisk_length: u64,
+    ) -> Vec<u8> {
         let guest = Guest {
+            kind,
             command_line: "console=hvc0 root=/dev/ram0",
             vcpus,
             gic_version,
@@ -266,10 +359,39 @@ mod tests {
     }
 
     #[test]
+    fn a_guest_that_does_not_know_xen_finds_a_serial_line_and_a_clock() {
+        let bytes = tree_of(DomainKind::HVM, 3, 256, 1, 0);
+        let fdt = Fdt::new(&bytes).unwrap();
+        let property = |path: &str, name: &str| -> Vec<u8> {
+            let node = fdt.find_node(path).unwrap();
+            node.property(name).unwrap().value().to_vec()
+        };
+        assert!(fdt.find_node("/hypervisor").is_none());
+        assert!(!bytes.windows(3).any(|word| word == b"xen"));
+        assert_eq!(property("/chosen", "stdout-path"), b"/serial@22000000\0");
+        let words = |words: &[u32]| -> Vec<u8> {
+            words.iter().flat_map(|word| word.to_be_bytes()).collect()
+        };
+        assert_eq!(
+            property("/serial@22000000", "interrupts"),
+            words(&[0, 0, 4])
+        );
+        assert_eq!(property("/serial@22000000", "clocks"), words(&[2, 2]));
+        assert_eq!(property("/apb-pclk", "phandle"), words(&[2]));
+        assert_eq!(
+            property("/rtc@22010000", "reg"),
+            words(&[0, 0x2201_0000, 0, 0x1000])
+        );
+    }
+
+    #[test]
     fn dtc_has_no_complaint() {
-        for (gic, memory, vcpus, ramdisk) in
-            [(3, 128, 1, 0), (3, 4096, 16, 5_000_000), (2, 4096, 8, 0)]
-        {
+        for (kind, gic, memory, vcpus, ramdisk) in [
+            (DomainKind::PVH, 3, 128, 1, 0),
+            (DomainKind::PVH, 3, 4096, 16, 5_000_000),
+            (DomainKind::PVH, 2, 4096, 8, 0),
+            (DomainKind::HVM, 3, 4096, 2, 0),
+        ] {
             let compiler = Command::new("dtc")
                 .args(["-I", "dtb", "-O", "dts", "-o", "/dev/null", "-"])
                 .stdin(Stdio::piped())
@@ -283,7 +405,7 @@ mod tests {
             let expected = "unit_address_vs_reg): /hypervisor: node";
             let mut input = compiler.stdin.take().unwrap();
             input
-                .write_all(&tree_for(gic, memory, vcpus, ramdisk))
+                .write_all(&tree_of(kind, gic, memory, vcpus, ramdisk))
                 .unwrap();
             drop(input);
             let output = compiler.wait_with_output().unwrap();

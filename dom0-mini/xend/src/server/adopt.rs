@@ -17,7 +17,7 @@ use alloc::format;
 use alloc::rc::Rc;
 use alloc::string::{String, ToString};
 use alloc::vec;
-use hv_abi::control::domain::{BLOB_MAX, DomainInfo, state};
+use hv_abi::control::domain::{self as control, BLOB_MAX, DomainInfo, state};
 use hv_abi::{DomId, Errno};
 use mgmt_proto::config::{Affinity, ConfigFile, CpuSet, DomainConfig, ImageSource, uuid_text};
 use mgmt_proto::messages::DomainKind;
@@ -151,7 +151,11 @@ fn unknown_config(name: &str, info: &DomainInfo) -> DomainConfig {
     DomainConfig {
         name: name.into(),
         uuid: Some(info.uuid),
-        kind: DomainKind::PVH,
+        kind: if info.kind == control::DomainKind::HVM {
+            DomainKind::HVM
+        } else {
+            DomainKind::PVH
+        },
         memory_mib: info.frames_max / 256,
         vcpus: info.vcpus,
         max_vcpus: info.vcpus,

@@ -1,4 +1,4 @@
-//! Domains of the boot bundle: `auto/*.cfg` are created when the machine starts, in the order of their names.
+//! Domains of the boot bundle: `auto/*.cfg` and `auto/*.hvm` are created when the machine starts, in the order of their names.
 //!
 //! Their kernels and ramdisks are members of the bundle, too (`boot:NAME`). One that cannot be created is logged and
 //! keeps nobody from starting. A xend that starts anew under running domains creates nothing.
@@ -33,7 +33,7 @@ impl<H: Hypervisor> Xend<H> {
 
     fn automatic(&self) -> Vec<&'static str> {
         let mut names = self.hypervisor.bundle_names();
-        names.retain(|name| name.starts_with("auto/") && name.ends_with(".cfg"));
+        names.retain(|name| name.starts_with("auto/") && is_config(name));
         names.sort_unstable();
         names
     }
@@ -49,4 +49,8 @@ impl<H: Hypervisor> Xend<H> {
         self.begin_build(NOBODY, create)
             .map(|(_, warnings)| warnings)
     }
+}
+
+fn is_config(name: &str) -> bool {
+    name.ends_with(".cfg") || name.ends_with(".hvm")
 }

@@ -402,7 +402,7 @@ impl<H: Hypervisor> Xend<H> {
     }
 
     /// A guest stopped: does what its policy says.
-    fn stopped(&mut self, key: Key, stop: Stop) {
+    pub(super) fn stopped(&mut self, key: Key, stop: Stop) {
         let Some(domain) = self.table.get_mut(key) else {
             return;
         };
@@ -528,6 +528,7 @@ impl<H: Hypervisor> Xend<H> {
             start_paused: false,
             backend: None,
             console: Console::new(Scrollback::new(self.settings.console_limit)),
+            look_again_ns: None,
             job: None,
             after: After::Remove(None),
             waiters: Vec::new(),

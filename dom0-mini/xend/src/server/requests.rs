@@ -10,6 +10,7 @@ mod saves;
 use super::Xend;
 use super::waits::What;
 use crate::hypervisor::Hypervisor;
+use crate::nodes;
 use crate::session::Ticket;
 use mgmt_proto::messages::{Failure, Reply, RequestBody, Shutdown};
 
@@ -42,7 +43,7 @@ impl<H: Hypervisor> Xend<H> {
                 self.shutdown(ticket, &domain, wait_ms, "poweroff")
             }
             RequestBody::Reboot(Shutdown { domain, wait_ms }) => {
-                self.shutdown(ticket, &domain, wait_ms, "reboot")
+                self.shutdown(ticket, &domain, wait_ms, nodes::REBOOT)
             }
             RequestBody::Destroy(domain) => self.destroy(ticket, &domain),
             RequestBody::Rename(rename) => Some(self.give_name(&rename)),

@@ -288,11 +288,6 @@ fn what_is_wrong_with_a_configuration_is_said() {
             ErrorCode::BAD_IMAGE,
             "store",
         ),
-        (
-            "name = 'x'\nmemory = 2\nkernel = '/k'\ntype = 'hvm'\n",
-            ErrorCode::REFUSED,
-            "hvm",
-        ),
     ] {
         let failure = world.ask(create(text)).unwrap_err();
         assert_eq!(failure.code, code, "{failure}");

@@ -17,7 +17,7 @@ use alloc::vec::Vec;
 use hv_abi::control::domain::VCPUS_MAX;
 use hv_abi::layout::arm::GICV2_VCPUS_MAX;
 use mgmt_proto::config::{ConfigFile, DomainConfig, ImageSource};
-use mgmt_proto::messages::{Create, DomainKind, ErrorCode, Failure, MAX_CONFIG};
+use mgmt_proto::messages::{Create, ErrorCode, Failure, MAX_CONFIG};
 
 impl<H: Hypervisor> Xend<H> {
     pub(super) fn create(&mut self, ticket: Ticket, create: Create) -> Outcome {
@@ -35,7 +35,7 @@ impl<H: Hypervisor> Xend<H> {
         session: SessionId,
         create: Create,
     ) -> Result<(Key, Vec<String>), Failure> {
-        let (config, warnings) = read_config(&create.origin, &create.config)?;
+        let (text, config, warnings) = read_config(&create.origin, &create.config)?;
         self.refuse_what_is_not_there(&config)?;
         self.table.admits(&config.name, config.uuid)?;
         let plan = Plan {
@@ -44,7 +44,7 @@ impl<H: Hypervisor> Xend<H> {
                 Some(source) => Some(self.content(session, &create, "ramdisk", source)?),
                 None => None,
             },
-            text: create.config,
+            text,
             config,
         };
         let layout = lay_out(&plan)?;
@@ -74,10 +74,6 @@ impl<H: Hypervisor> Xend<H> {
         if self.facts.arch != "aarch64" {
             let sentence = format!("domains on {} hosts are not there yet", self.facts.arch);
             return refuse(sentence, "use an aarch64 host");
-        }
-        if config.kind != DomainKind::PVH {
-            let sentence = format!("domains of type '{}' are not there yet", config.kind.name());
-            return refuse(sentence, "write type = \"pvh\"");
         }
         if config.max_vcpus > VCPUS_MAX {
             let sentence = format!("a domain has at most {VCPUS_MAX} vCPUs");
@@ -159,8 +155,8 @@ impl<H: Hypervisor> Xend<H> {
     }
 }
 
-/// Reads a configuration; everything that is wrong with it in one failure.
-fn read_config(origin: &str, text: &str) -> Result<(DomainConfig, Vec<String>), Failure> {
+/// Reads a configuration; everything that is wrong with it in one failure. The text says what the file's name implied.
+fn read_config(origin: &str, text: &str) -> Result<(String, DomainConfig, Vec<String>), Failure> {
     if text.len() > MAX_CONFIG {
         let sentence = format!("the configuration has more than {MAX_CONFIG} bytes");
         return Err(Failure::new(ErrorCode::TOO_LARGE, sentence));
@@ -170,7 +166,7 @@ fn read_config(origin: &str, text: &str) -> Result<(DomainConfig, Vec<String>), 
     match DomainConfig::from_file(&file) {
         Ok((config, warnings)) => {
             let warnings = warnings.iter().map(ToString::to_string).collect();
-            Ok((config, warnings))
+            Ok((file.text().to_string(), config, warnings))
         }
         Err(errors) => {
             let all: Vec<String> = errors.iter().take(16).map(ToString::to_string).collect();

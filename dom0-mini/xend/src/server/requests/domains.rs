@@ -5,6 +5,7 @@ use crate::domain::{After, Goal, Key, Waiter};
 use crate::hypervisor::Hypervisor;
 use crate::lifecycle::{Ask, State, Verdict, verdict};
 use crate::nodes;
+use crate::policy::Stop;
 use crate::refusal::{not_now, refused};
 use crate::server::Xend;
 use crate::server::waits::What;
@@ -13,8 +14,8 @@ use alloc::format;
 use hv_abi::DomId;
 use mgmt_proto::config::check_name;
 use mgmt_proto::messages::{
-    ConsoleRead, ConsoleWrite, DomainRef, ErrorCode, EventKind, Failure, MAX_CONSOLE_WRITE,
-    MAX_WAIT_MS, Rename, Reply, Written,
+    ConsoleRead, ConsoleWrite, DomainKind, DomainRef, ErrorCode, EventKind, Failure,
+    MAX_CONSOLE_WRITE, MAX_WAIT_MS, Rename, Reply, Written,
 };
 
 /// Bytes of a console in one answer.
@@ -109,6 +110,10 @@ impl<H: Hypervisor> Xend<H> {
 
     fn ask_guest(&mut self, wanted: &DomainRef, request: &str) -> Result<Key, Failure> {
         let (key, domid, go) = self.may(wanted, Ask::Shutdown)?;
+        let kind = self.table.get(key).map(|domain| domain.plan.config.kind);
+        if kind == Some(DomainKind::HVM) {
+            return self.press_a_button(key, domid, request);
+        }
         let feature = nodes::shutdown_feature(domid.0, request);
         if self.xenstore.read_text(&feature) != Some("1") {
             let sentence = "the guest does not listen to shutdown requests (it has not booted far enough, or cannot)";
@@ -127,6 +132,18 @@ impl<H: Hypervisor> Xend<H> {
             self.set_state(key, next);
         }
         self.log_line(&format!("domain {} is asked: {request}", domid.0));
+        Ok(key)
+    }
+
+    /// A guest that knows nothing of Xen cannot be asked. It has a reset button, and no power button.
+    fn press_a_button(&mut self, key: Key, domid: DomId, request: &str) -> Result<Key, Failure> {
+        if request != nodes::REBOOT {
+            let sentence = "a domain of type hvm cannot be asked to shut down";
+            return Err(Failure::new(ErrorCode::GUEST, sentence)
+                .with_remedy("shut it down from its console, or destroy it"));
+        }
+        self.log_line(&format!("domain {} is reset", domid.0));
+        self.stopped(key, Stop::Reboot);
         Ok(key)
     }
 
@@ -220,9 +237,7 @@ impl<H: Hypervisor> Xend<H> {
             ));
         };
         let taken = domain.console.queue_input(&write.bytes);
-        if let Some(backend) = domain.backend.as_ref() {
-            backend.serve_console(&mut self.hypervisor, &mut domain.console);
-        }
+        domain.serve_console(&mut self.hypervisor, self.now.mono_ns, false);
         Ok(Reply::Written(Written {
             count: u32::try_from(taken).unwrap_or(0),
         }))

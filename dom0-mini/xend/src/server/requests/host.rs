@@ -167,7 +167,7 @@ impl<H: Hypervisor> Xend<H> {
             domid: domain.domid.map_or(0, |domid| domid.0),
             name: domain.name.clone(),
             uuid: domain.uuid,
-            kind: DomainKind::PVH,
+            kind: domain.plan.config.kind,
             state: if domain.state == State::Dying {
                 DomainState::DYING
             } else {
