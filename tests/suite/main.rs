@@ -6,6 +6,7 @@ mod debian;
 mod faults;
 mod gic;
 mod hostile;
+mod hvm;
 mod lifecycle;
 mod linux;
 mod smp;

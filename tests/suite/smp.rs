@@ -18,18 +18,18 @@ fn debian(stage: &Stage<'_>, name: &str, vcpus: u32) -> Result<Console, Trouble>
 }
 
 /// vCPUs that Linux uses.
-fn online(console: &mut Console) -> Result<u64, Trouble> {
+pub(crate) fn online(console: &mut Console) -> Result<u64, Trouble> {
     console.ask_number("grep -c ^processor /proc/cpuinfo")
 }
 
 /// Keeps a vCPU busy in the background.
-fn load(console: &mut Console) -> Result<(), Trouble> {
+pub(crate) fn load(console: &mut Console) -> Result<(), Trouble> {
     console.send("while :; do sha256sum /bin/busybox >/dev/null; done &\n")?;
     console.ask_number("echo $!").map(drop)
 }
 
 /// Linux found nothing to complain about.
-fn is_calm(console: &mut Console) -> Result<(), Trouble> {
+pub(crate) fn is_calm(console: &mut Console) -> Result<(), Trouble> {
     let complaints = console.ask_number(
         "dmesg | grep -c -e 'rcu.*stall' -e 'soft lockup' -e 'WARNING' -e 'Oops' -e 'BUG:'",
     )?;
@@ -38,7 +38,7 @@ fn is_calm(console: &mut Console) -> Result<(), Trouble> {
 }
 
 /// Saves a domain and restores it while others work.
-fn save_and_restore(stage: &Stage<'_>, name: &str, vcpus: u64) -> Result<(), Trouble> {
+pub(crate) fn save_and_restore(stage: &Stage<'_>, name: &str, vcpus: u64) -> Result<(), Trouble> {
     let mut console = stage.operator.console(name)?;
     let before = console.ask_number("counter")?;
     let saved = stage.file(&format!("{name}.save"));

@@ -116,7 +116,18 @@ impl<'a> Stage<'a> {
 
     /// Writes a configuration and returns its path.
     pub(crate) fn configuration(&self, name: &str, kernel: &Path, more: &str) -> String {
-        let file = self.file(&format!("{name}.cfg"));
+        self.configuration_in(&format!("{name}.cfg"), name, kernel, more)
+    }
+
+    /// The same in a file of this name.
+    pub(crate) fn configuration_in(
+        &self,
+        file: &str,
+        name: &str,
+        kernel: &Path,
+        more: &str,
+    ) -> String {
+        let file = self.file(file);
         let text = format!(
             "name = \"{name}\"\nkernel = \"{}\"\n{more}\n",
             kernel.display()

@@ -1,4 +1,5 @@
-//! The PV console: a ring of 2048 bytes in a page that xend reads (Xen's `io/console.h`).
+//! The PV console: a ring of 2048 bytes in a page that xend reads (Xen's `io/console.h`); or the serial line of a domain
+//! of type `hvm`.
 //!
 //! Before it is known where the ring is, and if there is none, lines go to the hypervisor's log.
 // UNSAFETY: a page that is shared with Domain-0, reached by atomics.
@@ -11,18 +12,24 @@ use hv_abi::xen::{console, event, hvm, sched};
 use hv_abi::{CallNumber, DomId, FRAME_SHIFT};
 
 use crate::hypercall::{call, call_with};
+use crate::serial;
 
 const OUTPUT: u64 = 1024;
 const OUTPUT_SIZE: u32 = 2048;
 const OUTPUT_CONSUMER: u64 = 3080;
 const OUTPUT_PRODUCER: u64 = 3084;
 
-/// Address of the ring's page; 0: there is none.
+/// Address of the ring's page; 0: there is none; [`SERIAL`].
 static PAGE: AtomicU64 = AtomicU64::new(0);
+/// In the place of a ring's address: a serial line.
+const SERIAL: u64 = u64::MAX;
 static PORT: AtomicU32 = AtomicU32::new(0);
 
 /// Asks the hypervisor where the ring is. Its page stays there for ever, so this is asked once.
 pub(crate) fn init() {
+    if serial::is_there() {
+        return PAGE.store(SERIAL, Ordering::Relaxed);
+    }
     let (page, port) = (
         parameter(hvm::param::CONSOLE_PFN),
         parameter(hvm::param::CONSOLE_EVTCHN),
@@ -76,6 +83,7 @@ impl Write for Console {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         match PAGE.load(Ordering::Relaxed) {
             0 => emergency(text),
+            SERIAL => serial::print(text),
             page => text.bytes().for_each(|byte| put(page, byte)),
         }
         Ok(())
@@ -83,6 +91,9 @@ impl Write for Console {
 }
 
 fn emergency(text: &str) {
+    if serial::is_there() {
+        return serial::print(text);
+    }
     // There is nowhere to report a failure to.
     let _ = call(
         CallNumber::CONSOLE_IO,

@@ -3,8 +3,8 @@
 //!
 //! Each program in `src/bin` is a Linux Image that `xend` starts like any kernel. It proves one claim, prints `ok NAME`
 //! on its console and switches itself off; if the claim does not hold, or anything unforeseen happens, it prints
-//! `FAIL NAME: reason` and switches itself off. The addresses it uses are those of [`hv_abi::layout::arm`]; nothing is
-//! read from the device tree, which is Linux's to judge.
+//! `FAIL NAME: reason` and switches itself off. The addresses it uses are those of [`hv_abi::layout::arm`]; the device
+//! tree is Linux's to judge: all that is read of it is the command line, and whether there is a serial line.
 #![cfg_attr(target_os = "none", no_std)]
 // The unsafe code of a guest is its whole purpose: each module says what it touches.
 
@@ -26,6 +26,8 @@ pub mod marks;
 mod mmu;
 #[cfg(target_os = "none")]
 pub mod power;
+#[cfg(target_os = "none")]
+pub mod serial;
 #[cfg(target_os = "none")]
 pub mod timer;
 #[cfg(target_os = "none")]
@@ -59,7 +61,7 @@ macro_rules! guest {
     };
 }
 
-/// Writes a line to the hypervisor's log, where no console is looked at.
+/// Writes a line to the hypervisor's log, where no console is looked at; where there is no such log, to the console.
 #[cfg(target_os = "none")]
 #[macro_export]
 macro_rules! log {

@@ -1,4 +1,4 @@
-//! The device tree we were given: only looked through for a word of the command line.
+//! The device tree we were given: only looked through for words.
 // UNSAFETY: bytes that xend wrote next to our image.
 #![expect(unsafe_code, reason = "the boot protocol passes a device tree")]
 
@@ -23,6 +23,15 @@ pub fn option(key: &str) -> Option<u64> {
         .iter()
         .take_while(|byte| byte.is_ascii_digit());
     Some(digits.fold(0, |value, digit| value * 10 + u64::from(digit - b'0')))
+}
+
+/// Whether a word is in it.
+#[must_use]
+pub fn says(word: &str) -> bool {
+    bytes().is_some_and(|bytes| {
+        let mut windows = bytes.windows(word.len());
+        windows.any(|window| window == word.as_bytes())
+    })
 }
 
 fn bytes() -> Option<&'static [u8]> {

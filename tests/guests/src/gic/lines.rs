@@ -2,7 +2,7 @@
 
 use hv_abi::layout::arm::GICD_BASE;
 
-use super::{private_frame, read, read_byte, write, write_byte};
+use super::{is_v2, private_frame, read, read_byte, write, write_byte};
 
 /// An interrupt.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -29,7 +29,9 @@ pub enum Bit {
 }
 
 const IPRIORITYR: u64 = 0x400;
+const ITARGETSR: u64 = 0x800;
 const ICFGR: u64 = 0xC00;
+const IROUTER: u64 = 0x6000;
 
 impl Line {
     fn frame(self) -> u64 {
@@ -71,6 +73,16 @@ impl Line {
     #[must_use]
     pub fn priority(self) -> u8 {
         read_byte(self.frame() + IPRIORITYR + u64::from(self.0))
+    }
+
+    /// Sends an SPI to this CPU, or nowhere.
+    pub fn route(self, here: bool) {
+        if is_v2() {
+            return write_byte(GICD_BASE + ITARGETSR + u64::from(self.0), u8::from(here));
+        }
+        let register = GICD_BASE + IROUTER + 8 * u64::from(self.0);
+        write(register, if here { 0 } else { 0x77 });
+        write(register + 4, 0);
     }
 
     fn configuration(self) -> (u64, u32) {

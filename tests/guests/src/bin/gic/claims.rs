@@ -55,7 +55,7 @@ pub(crate) fn hold() {
         spi.set_edge(true);
         spi.set_priority(0xA0);
         spi.set(Bit::Group, !is_v2());
-        route(spi, true);
+        spi.route(true);
         spi.write(Bit::Enable);
     }
     (0..16).map(Line).for_each(|sgi| sgi.write(Bit::Enable));
@@ -108,17 +108,6 @@ fn take_and_end(line: Line) {
 #[track_caller]
 fn nothing_comes() {
     assert_eq!(acknowledge_number(), NOTHING);
-}
-
-/// Sends an SPI to this CPU, or nowhere.
-fn route(spi: Line, here: bool) {
-    if is_v2() {
-        write_byte(GICD_BASE + 0x800 + u64::from(spi.0), u8::from(here));
-    } else {
-        let register = GICD_BASE + 0x6000 + 8 * u64::from(spi.0);
-        write(register, if here { 0 } else { 0x77 });
-        write(register + 4, 0);
-    }
 }
 
 fn identification() {
@@ -385,21 +374,21 @@ fn routing() {
     let line = Line(FIRST);
     if is_v2() {
         // A single CPU has nothing to choose.
-        route(line, false);
+        line.route(false);
         line.write(Bit::SetPending);
         return take_and_end(line);
     }
-    route(line, false);
+    line.route(false);
     line.write(Bit::SetPending);
     nothing_comes();
-    route(line, true);
+    line.route(true);
     take_and_end(line);
     let register = GICD_BASE + 0x6000 + 8 * u64::from(line.0);
     write(register, 1 << 31);
     assert_eq!(read(register), 1 << 31, "to any");
     line.write(Bit::SetPending);
     take_and_end(line);
-    route(line, true);
+    line.route(true);
 }
 
 fn sizes() {
