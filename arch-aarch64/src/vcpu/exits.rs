@@ -62,7 +62,12 @@ impl Vcpu {
                 self.inject_abort(syndrome.esr, syndrome.far);
                 Some(Exit::Refused(refusal))
             }
-            Cause::Hvc(tag) => Some(self.undefined("HVC", u64::from(tag))),
+            Cause::Hvc(tag) => {
+                // Taken after it is done, unlike an instruction that is undefined.
+                let length = syndrome.instruction_length();
+                self.context.pc = self.context.pc.wrapping_sub(length);
+                Some(self.undefined("HVC", u64::from(tag)))
+            }
             Cause::Undefined => Some(self.undefined("instruction", syndrome.esr)),
             Cause::Access(..) | Cause::Other => Some(Exit::Fault(self.refusal(
                 "exception",
