@@ -212,6 +212,7 @@ impl FakeDomain {
             domid: DomId(domid),
             guest_domid: self.create.guest_domid,
             state: bits,
+            kind: self.create.kind,
             shutdown_reason: self.shutdown.unwrap_or_default(),
             vcpus: self.create.vcpus,
             vcpus_online: self.create.vcpus,

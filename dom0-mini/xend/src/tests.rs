@@ -3,6 +3,7 @@
 mod auto;
 mod blobs;
 mod clock;
+mod hvm;
 mod lifecycle;
 mod robustness;
 mod snapshots;
