@@ -54,8 +54,10 @@ impl Bench {
         figures.extend(machines::memory(&images)?);
         let (operations, by_operations) = machines::operations(&images)?;
         figures.extend(operations);
+        figures.extend(machines::uart(&images)?);
         let (boot, by_boot) = machines::boot(&images)?;
         figures.extend(boot);
+        figures.extend(machines::uart_boot(&images)?);
         figures.push(machines::work(&images)?);
         if self.profile {
             by_operations.print("the bench guest's machine");

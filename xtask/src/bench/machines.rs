@@ -82,14 +82,27 @@ impl Then {
 }
 
 fn linux(images: &Images, memory_mib: u32, then: Then) -> Outcome<(Counted, Written)> {
+    linux_with(
+        images,
+        memory_mib,
+        &format!("console=hvc0 {}", then.options()),
+        "pvh",
+    )
+}
+
+fn linux_with(
+    images: &Images,
+    memory_mib: u32,
+    options: &str,
+    kind: &str,
+) -> Outcome<(Counted, Written)> {
     let mut bundle = bundle::with_dom0(images, &[])?;
     for name in ["Image", "initrd.gz"] {
         bundle.add(name, &images.debian().join(name))?;
     }
     let config = format!(
         "name = \"linux\"\nmemory = {memory_mib}\nkernel = \"boot:Image\"\nramdisk = \"boot:initrd.gz\"\n\
-         extra = \"console=hvc0 {}\"\n",
-        then.options()
+         type = \"{kind}\"\nextra = \"{options}\"\n",
     );
     bundle.add_bytes("auto/linux.cfg", config.into_bytes())?;
     let written = write(&bundle)?;
@@ -121,6 +134,43 @@ pub(super) fn boot(images: &Images) -> Outcome<(Vec<Figure>, Profile)> {
         Figure::new(figures::IDLE_LINUX, millions(idle.hyp + idle.dom0) / IDLE_S),
     ];
     Ok((figures, counted.profile(images)?))
+}
+
+/// Accesses to an emulated UART, one by one.
+pub(super) fn uart(images: &Images) -> Outcome<Vec<Figure>> {
+    let mut bundle = bundle::with_dom0(images, &[])?;
+    bundle.add("uart", &images.guest("bench_uart"))?;
+    let config = "name = \"uart\"\nmemory = 16\nkernel = \"boot:uart\"\n";
+    bundle.add_bytes("auto/uart.hvm", config.into())?;
+    let written = write(&bundle)?;
+    let machine = Machine::qemu_virt(images.hypervisor(), &written.file);
+    let counted = Counted::start(machine, &Hypervisor::Ours, images, LIMIT)?;
+    let per_exit = |nth| -> Outcome<f64> {
+        let begin = counted.nth("begin", nth, LIMIT)?;
+        let phase = counted.nth("end", nth, LIMIT)?.since(begin);
+        Ok(phase.hyp as f64 / phase.exits as f64)
+    };
+    Ok(vec![
+        Figure::new(figures::UART_LOAD, per_exit(0)?),
+        Figure::new(figures::UART_STORE, per_exit(1)?),
+    ])
+}
+
+/// A boot of Linux that tells everything on an emulated UART.
+pub(super) fn uart_boot(images: &Images) -> Outcome<Vec<Figure>> {
+    let options = "console=ttyAMA0 alcove_then=idle";
+    let (counted, _written) = linux_with(images, 256, options, "hvm")?;
+    let up = counted.at("up", LIMIT)?;
+    let boot = up.since(counted.at("guest", LIMIT)?);
+    Ok(vec![
+        Figure::new(figures::UART_BOOT, millions(boot.hyp)),
+        Figure::new(
+            "  of it after its exits",
+            millions(boot.hyp - boot.hyp_dom0),
+        ),
+        Figure::new("  Domain-0's own share of it", millions(boot.dom0)),
+        Figure::new("  its exits", boot.exits as f64),
+    ])
 }
 
 /// The same work in a domain and on the bare board.
