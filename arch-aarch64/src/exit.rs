@@ -1,5 +1,7 @@
 //! What a guest did: ESR_EL2, FAR_EL2 and HPFAR_EL2, decoded (Arm ARM, ISS encodings).
 
+use bitfield_struct::bitfield;
+
 use crate::syndrome;
 
 /// The syndrome registers after a synchronous exception from a guest.
@@ -58,19 +60,28 @@ pub struct Register {
     pub is_read: bool,
 }
 
-/// A load or store.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+/// A load or store, as ESR_EL2 describes it (ISS encoding for an exception from a data abort).
+#[bitfield(u64)]
+#[derive(PartialEq, Eq)]
 pub struct Access {
-    /// Bytes: 1, 2, 4 or 8.
-    pub size: u8,
-    /// The general register, 31 for none.
-    pub target: u8,
-    /// A store.
+    #[bits(6)]
+    __: u8,
+    /// WnR: a store.
     pub is_write: bool,
-    /// The load extends the sign.
-    pub is_signed: bool,
-    /// The target is 64 bits wide.
+    #[bits(8)]
+    __: u8,
+    /// SF: the target is 64 bits wide.
     pub is_wide: bool,
+    /// SRT: the general register, 31 for none.
+    #[bits(5)]
+    pub target: u8,
+    /// SSE: the load extends the sign.
+    pub is_signed: bool,
+    /// SAS: `log2` of the bytes.
+    #[bits(2)]
+    size_log2: u8,
+    #[bits(40)]
+    __: u64,
 }
 
 /// A system register's name as a number: the bits of a trap's ISS that name it.
@@ -81,11 +92,13 @@ pub const fn encoding(op0: u32, op1: u32, crn: u32, crm: u32, op2: u32) -> u32 {
 
 const NAME_BITS: u32 = encoding(3, 7, 15, 15, 7);
 
+const CLASS: u64 = 0x3F << 26;
+/// EC of a data abort from a lower level.
+const DATA_ABORT: u64 = 0x24;
 const FAULT_STATUS: u64 = 0x3F;
-const IS_WRITE: u64 = 1 << 6;
+/// Status bits of address size and translation faults of all levels: the highest is a translation fault of level 3.
+const TRANSLATION: u64 = 0x07;
 const IS_TABLE_WALK: u64 = 1 << 7;
-const IS_WIDE: u64 = 1 << 15;
-const IS_SIGNED: u64 = 1 << 21;
 const IS_DESCRIBED: u64 = 1 << 24;
 /// ESR: the instruction has 32 bits.
 const IS_LONG: u64 = 1 << 25;
@@ -103,7 +116,7 @@ impl Syndrome {
     pub fn decode(&self) -> Cause {
         match syndrome::class(self.esr) {
             0x16 => Cause::Hvc((self.esr & 0xFFFF) as u16),
-            0x24 => self.decode_data(),
+            DATA_ABORT => self.decode_data(),
             0x18 => Cause::Register(self.decode_register()),
             0x01 => Cause::Wait,
             0x17 => Cause::Smc,
@@ -130,30 +143,27 @@ impl Syndrome {
         }
     }
 
+    /// The load or store that was outside of guest-physical memory, if it is one that can be emulated, and where.
+    #[inline]
+    #[must_use]
+    pub fn access(&self) -> Option<(Access, u64)> {
+        const ALL: u64 = CLASS | IS_DESCRIBED | IS_TABLE_WALK | FAULT_STATUS & !TRANSLATION;
+        const DESCRIBED: u64 = DATA_ABORT << 26 | IS_DESCRIBED;
+        (self.esr & ALL == DESCRIBED).then(|| (Access::from_bits(self.esr), self.guest_address()))
+    }
+
     #[inline]
     fn decode_data(&self) -> Cause {
-        let esr = self.esr;
-        let status = esr & FAULT_STATUS;
-        let is_unmapped = matches!(status, 0x00..=0x07);
-        if !is_unmapped || esr & IS_TABLE_WALK != 0 {
-            let is_permission = matches!(status, 0x0C..=0x0F) && esr & IS_TABLE_WALK == 0;
-            return Cause::Data(if is_permission {
-                DataFault::Permission
-            } else {
-                DataFault::Other
-            });
+        if let Some((access, address)) = self.access() {
+            return Cause::Access(access, address);
         }
-        if esr & IS_DESCRIBED == 0 {
-            return Cause::Data(DataFault::NotDescribed);
-        }
-        let access = Access {
-            size: 1 << (esr >> 22 & 3),
-            target: (esr >> 16 & 31) as u8,
-            is_write: esr & IS_WRITE != 0,
-            is_signed: esr & IS_SIGNED != 0,
-            is_wide: esr & IS_WIDE != 0,
-        };
-        Cause::Access(access, self.guest_address())
+        let status = self.esr & FAULT_STATUS;
+        let is_table_walk = self.esr & IS_TABLE_WALK != 0;
+        Cause::Data(match status {
+            0x00..=TRANSLATION if !is_table_walk => DataFault::NotDescribed,
+            0x0C..=0x0F if !is_table_walk => DataFault::Permission,
+            _ => DataFault::Other,
+        })
     }
 
     /// The guest-physical address of a translation fault.
@@ -165,29 +175,36 @@ impl Syndrome {
 }
 
 impl Access {
+    /// Bytes: 1, 2, 4 or 8.
+    #[inline]
+    #[must_use]
+    pub const fn size(self) -> u8 {
+        1 << self.size_log2()
+    }
+
+    /// Bits of a register that the access leaves out.
+    #[inline]
+    const fn unused(self) -> u32 {
+        64 - 8 * self.size() as u32
+    }
+
     /// The bits of a register that a store of this size writes.
     #[inline]
     #[must_use]
-    pub const fn truncate(&self, value: u64) -> u64 {
-        match self.size {
-            1 => value & 0xFF,
-            2 => value & 0xFFFF,
-            4 => value & 0xFFFF_FFFF,
-            _ => value,
-        }
+    pub const fn truncate(self, value: u64) -> u64 {
+        value << self.unused() >> self.unused()
     }
 
     /// What a load leaves in its register.
     #[inline]
     #[must_use]
-    pub const fn extend(&self, value: u64) -> u64 {
-        let value = self.truncate(value);
-        if !self.is_signed {
-            return value;
+    pub const fn extend(self, value: u64) -> u64 {
+        if !self.is_signed() {
+            return self.truncate(value);
         }
-        let unused = 64 - 8 * self.size as u32;
+        let unused = self.unused();
         let extended = ((value << unused).cast_signed() >> unused).cast_unsigned();
-        if self.is_wide {
+        if self.is_wide() {
             extended
         } else {
             extended & 0xFFFF_FFFF
@@ -213,27 +230,21 @@ mod tests {
     fn linux_reads_gicd_typer() {
         // ldr w0, [x0, #4] at GICD_BASE, recorded under Linux 6.1: EC 0x24, ISV, SAS 2, SRT 0, translation level 3.
         let cause = decode(0x9380_0007, 0xFFFF_8000_0800_1004, 0x3_0010);
-        let access = Access {
-            size: 4,
-            target: 0,
-            is_write: false,
-            is_signed: false,
-            is_wide: false,
+        let Cause::Access(access, 0x0300_1004) = cause else {
+            panic!("{cause:?}");
         };
-        assert_eq!(cause, Cause::Access(access, 0x0300_1004));
+        assert_eq!((access.size(), access.target()), (4, 0));
+        assert!(!access.is_write() && !access.is_signed() && !access.is_wide());
     }
 
     #[test]
     fn linux_writes_an_irouter() {
         let cause = decode(0x93D3_8046, 0xFFFF_8000_0800_7100, 0x3_0070);
-        let access = Access {
-            size: 8,
-            target: 19,
-            is_write: true,
-            is_signed: false,
-            is_wide: true,
+        let Cause::Access(access, 0x0300_7100) = cause else {
+            panic!("{cause:?}");
         };
-        assert_eq!(cause, Cause::Access(access, 0x0300_7100));
+        assert_eq!((access.size(), access.target()), (8, 19));
+        assert!(access.is_write() && !access.is_signed() && access.is_wide());
     }
 
     #[test]
@@ -270,20 +281,13 @@ mod tests {
 
     #[test]
     fn loads_extend_as_the_instruction_says() {
-        let mut access = Access {
-            size: 1,
-            target: 0,
-            is_write: false,
-            is_signed: true,
-            is_wide: true,
-        };
-        assert_eq!(access.extend(0x1FF), u64::MAX);
-        access.is_wide = false;
-        assert_eq!(access.extend(0x80), 0xFFFF_FF80);
-        access.is_signed = false;
-        assert_eq!(access.extend(0x180), 0x80);
-        access.size = 8;
-        assert_eq!(access.extend(u64::MAX), u64::MAX);
+        let byte = Access::new().with_is_signed(true);
+        assert_eq!(byte.with_is_wide(true).extend(0x1FF), u64::MAX);
+        assert_eq!(byte.extend(0x80), 0xFFFF_FF80);
+        assert_eq!(byte.with_is_signed(false).extend(0x180), 0x80);
+        let double = byte.with_size_log2(3).with_is_wide(true);
+        assert_eq!(double.extend(u64::MAX), u64::MAX);
+        assert_eq!((byte.truncate(0x123), double.truncate(5)), (0x23, 5));
     }
 
     #[test]

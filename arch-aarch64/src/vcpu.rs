@@ -16,11 +16,11 @@ use hv_abi::control::vcpu::StartContext;
 use hv_abi::record::Header;
 use hv_abi::record::arm::{Cpu, FloatingPoint, Timer};
 use hv_abi::{ARM_HYPERCALL_TAG, Errno};
-use hv_common::arch::{Access, Exit, Gpa, Mfn, RecordSink, Refusal, Reply};
+use hv_common::arch::{self, Exit, Gpa, Mfn, RecordSink, Refusal, Reply};
 use zerocopy::FromZeros;
 
 use crate::Aarch64;
-use crate::exit;
+use crate::exit::{self, Access, Syndrome};
 use crate::host::{self, ArmHost};
 use crate::hw::lists::Interface;
 use crate::hw::world::{Context, Left};
@@ -35,6 +35,9 @@ use crate::vgic::{Gic, Plan};
 pub struct Vcpu {
     context: Context,
     pending: Pending,
+    /// The load or store that waits for its answer: ESR_EL2, FAR_EL2, and its guest-physical address.
+    access: Syndrome,
+    address: u64,
     index: u32,
     /// List registers in use.
     lists: usize,
@@ -62,17 +65,19 @@ pub struct Vcpu {
 #[derive(Clone, Copy, Debug)]
 enum Pending {
     Nothing,
-    Load(exit::Access, Fault),
-    Store(Fault),
     Call,
+    Access,
     Power(Question),
 }
 
-/// An access that may yet become a fault.
-#[derive(Clone, Copy, Debug)]
-struct Fault {
-    esr: u64,
-    far: u64,
+/// What became of an exit.
+enum Done {
+    /// It is dealt with: the guest goes on.
+    GoOn,
+    /// It is the load or store in `access`.
+    Access,
+    /// It is for others to decide.
+    Exit(Exit),
 }
 
 /// EL1h, all masked.
@@ -90,6 +95,8 @@ impl Vcpu {
         Self {
             context: Context::default(),
             pending: Pending::Nothing,
+            access: Syndrome::default(),
+            address: 0,
             index,
             lists: 0,
             plan: Plan::default(),
@@ -292,13 +299,18 @@ impl hv_common::arch::Vcpu<Aarch64> for Vcpu {
             if let Some(call) = self.hypercall(left) {
                 return call;
             }
-            let exit = match left {
+            let done = match left {
                 Left::Synchronous => self.synchronous(host, platform),
-                Left::Interrupt => self.interrupted(host, platform),
-                Left::SystemError => Some(Exit::Fault(self.refusal("system error", 0, 0))),
+                Left::Interrupt => match self.interrupted(host, platform) {
+                    Some(exit) => Done::Exit(exit),
+                    None => Done::GoOn,
+                },
+                Left::SystemError => Done::Exit(Exit::Fault(self.refusal("system error", 0, 0))),
             };
-            if let Some(exit) = exit {
-                return exit;
+            match done {
+                Done::GoOn => {}
+                Done::Access => return self.access_exit(),
+                Done::Exit(exit) => return exit,
             }
         }
     }
@@ -307,8 +319,8 @@ impl hv_common::arch::Vcpu<Aarch64> for Vcpu {
         self.apply(reply);
     }
 
-    fn translate(&self, _: &ArmHost, va: u64, access: Access) -> Option<Gpa> {
-        world::translate(va, access == Access::Write).map(Gpa)
+    fn translate(&self, _: &ArmHost, va: u64, access: arch::Access) -> Option<Gpa> {
+        world::translate(va, access == arch::Access::Write).map(Gpa)
     }
 
     fn has_interrupt(&self, platform: &Platform) -> bool {
@@ -346,8 +358,24 @@ impl Vcpu {
         match core::mem::replace(&mut self.pending, Pending::Nothing) {
             Pending::Nothing => {}
             Pending::Call => self.answer_call(reply),
-            pending => self.answer_rarely(pending, reply),
+            Pending::Access => self.answer_access(reply),
+            Pending::Power(question) => self.answer_power(question, reply),
         }
+    }
+
+    #[inline(always)]
+    fn answer_access(&mut self, reply: Reply) {
+        let Syndrome { esr, far, .. } = self.access;
+        match reply {
+            Reply::Loaded(value) => {
+                let access = Access::from_bits(esr);
+                self.context
+                    .set_register(access.target(), access.extend(value));
+            }
+            Reply::Abort => return self.inject_abort(esr, far),
+            Reply::Resume | Reply::Returned(_) | Reply::Again(_) => {}
+        }
+        self.skip(esr);
     }
 
     #[inline(always)]
@@ -364,32 +392,18 @@ impl Vcpu {
         }
     }
 
-    fn answer_rarely(&mut self, pending: Pending, reply: Reply) {
-        match (pending, reply) {
-            (Pending::Load(_, fault) | Pending::Store(fault), Reply::Abort) => {
-                self.inject_abort(fault.esr, fault.far);
-            }
-            (Pending::Load(access, fault), reply) => {
-                if let Reply::Loaded(value) = reply {
-                    self.context
-                        .set_register(access.target, access.extend(value));
-                }
-                self.skip(fault.esr);
-            }
-            (Pending::Store(fault), _) => self.skip(fault.esr),
-            (Pending::Power(question), Reply::Returned(value)) => {
-                self.context.x[0] = psci::translate(question, value);
-            }
-            _ => {}
+    fn answer_power(&mut self, question: Question, reply: Reply) {
+        if let Reply::Returned(value) = reply {
+            self.context.x[0] = psci::translate(question, value);
         }
     }
 
     /// Goes on after an emulated instruction.
     #[inline]
     fn skip(&mut self, esr: u64) {
-        let syndrome = exit::Syndrome {
+        let syndrome = Syndrome {
             esr,
-            ..exit::Syndrome::default()
+            ..Syndrome::default()
         };
         self.context.pc = self.context.pc.wrapping_add(syndrome.instruction_length());
     }

@@ -65,6 +65,12 @@ impl Devices {
         }
     }
 
+    /// Whether nothing follows from an access: the commonest case.
+    #[inline]
+    fn is_settled(&self, ring: Ring<'_>, moved: Moved) -> bool {
+        moved == Moved::Nothing && self.uart_line == Line(Some(self.uart.interrupts(ring)))
+    }
+
     /// Whether Domain-0 is to be told of what moved.
     fn tells<H: Host>(&mut self, host: &H, moved: Moved) -> bool {
         if moved == Moved::Nothing {
@@ -127,20 +133,16 @@ fn find<A: Arch>(domain: &Domain<A>, gpa: Gpa) -> Option<Register> {
 }
 
 /// A load by a guest, of at most 32 bits. `None`: there is no device.
-#[inline]
+#[inline(never)]
 pub fn load<A: Arch>(hypervisor: &Hypervisor<A>, domain: &Domain<A>, gpa: Gpa) -> Option<u64> {
-    let value = match find(domain, gpa)? {
-        Register::Uart(offset) => load_uart(hypervisor, domain, offset)?,
-        Register::Rtc(offset) => {
-            let now = wall_clock_s(hypervisor);
-            domain.devices.lock().rtc.read(offset, now)
-        }
-    };
-    Some(u64::from(value))
+    match find(domain, gpa)? {
+        Register::Uart(offset) => load_uart(hypervisor, domain, offset),
+        Register::Rtc(offset) => load_rtc(hypervisor, domain, offset),
+    }
 }
 
 /// A store by a guest. `None`: there is no device.
-#[inline]
+#[inline(never)]
 pub fn store<A: Arch>(
     hypervisor: &Hypervisor<A>,
     domain: &Domain<A>,
@@ -151,27 +153,34 @@ pub fn store<A: Arch>(
     let value = value as u32;
     match find(domain, gpa)? {
         Register::Uart(offset) => store_uart(hypervisor, domain, offset, value),
-        Register::Rtc(offset) => {
-            store_rtc(hypervisor, domain, offset, value);
-            Some(())
-        }
+        Register::Rtc(offset) => store_rtc(hypervisor, domain, offset, value),
     }
 }
 
-#[inline]
-fn load_uart<A: Arch>(hypervisor: &Hypervisor<A>, domain: &Domain<A>, offset: u64) -> Option<u32> {
-    let mut devices = domain.devices.lock();
+#[inline(always)]
+fn load_uart<A: Arch>(hypervisor: &Hypervisor<A>, domain: &Domain<A>, offset: u64) -> Option<u64> {
+    let devices = domain.devices.lock();
     let ring = Ring(hypervisor.host.words(devices.ring?));
-    let (value, moved) = devices.uart.read(offset, ring);
-    // Only a character that was taken changes anything.
-    if offset == 0 {
-        let tells = devices.tells(hypervisor.host, moved);
-        finish_uart(hypervisor, domain, devices, ring, tells);
+    if offset == pl011::DATA {
+        return Some(receive(hypervisor, domain, devices, ring));
     }
-    Some(value)
+    Some(u64::from(devices.uart.read(offset, ring)))
 }
 
-#[inline]
+/// A load of UARTDR.
+#[inline(never)]
+fn receive<A: Arch>(
+    hypervisor: &Hypervisor<A>,
+    domain: &Domain<A>,
+    devices: Guard<'_, Devices>,
+    ring: Ring<'_>,
+) -> u64 {
+    let (character, moved) = pl011::receive(ring);
+    finish_uart(hypervisor, domain, devices, ring, moved);
+    u64::from(character)
+}
+
+#[inline(always)]
 fn store_uart<A: Arch>(
     hypervisor: &Hypervisor<A>,
     domain: &Domain<A>,
@@ -181,20 +190,22 @@ fn store_uart<A: Arch>(
     let mut devices = domain.devices.lock();
     let ring = Ring(hypervisor.host.words(devices.ring?));
     let moved = devices.uart.write(offset, value, ring);
-    let tells = devices.tells(hypervisor.host, moved);
-    finish_uart(hypervisor, domain, devices, ring, tells);
+    if !devices.is_settled(ring, moved) {
+        finish_uart(hypervisor, domain, devices, ring, moved);
+    }
     Some(())
 }
 
 /// Sets the UART's line, and tells Domain-0.
-#[inline]
+#[inline(never)]
 fn finish_uart<A: Arch>(
     hypervisor: &Hypervisor<A>,
     domain: &Domain<A>,
     mut devices: Guard<'_, Devices>,
     ring: Ring<'_>,
-    tells: bool,
+    moved: Moved,
 ) {
+    let tells = devices.tells(hypervisor.host, moved);
     let high = devices.uart.interrupts(ring);
     let wakes = devices.uart_line.set(domain, A::DEVICES.uart, high);
     drop(devices);
@@ -240,7 +251,7 @@ pub fn look<A: Arch>(hypervisor: &Hypervisor<A>, domain: &Domain<A>) {
         return;
     };
     let ring = Ring(hypervisor.host.words(page));
-    finish_uart(hypervisor, domain, devices, ring, false);
+    finish_uart(hypervisor, domain, devices, ring, Moved::Nothing);
 }
 
 /// Puts the serial line's end at a page of the domain.
@@ -282,10 +293,23 @@ fn wall_clock_s<A: Arch>(hypervisor: &Hypervisor<A>) -> u64 {
     hypervisor.wall_clock.base_ns().saturating_add(now) / SECOND_NS
 }
 
-fn store_rtc<A: Arch>(hypervisor: &Hypervisor<A>, domain: &Domain<A>, offset: u64, value: u32) {
+#[inline(never)]
+fn load_rtc<A: Arch>(hypervisor: &Hypervisor<A>, domain: &Domain<A>, offset: u64) -> Option<u64> {
+    let now = wall_clock_s(hypervisor);
+    Some(u64::from(domain.devices.lock().rtc.read(offset, now)))
+}
+
+#[inline(never)]
+fn store_rtc<A: Arch>(
+    hypervisor: &Hypervisor<A>,
+    domain: &Domain<A>,
+    offset: u64,
+    value: u32,
+) -> Option<()> {
     let mut devices = domain.devices.lock();
     let moved = devices.rtc.write(offset, value, wall_clock_s(hypervisor));
     finish_rtc(hypervisor, domain, devices, moved);
+    Some(())
 }
 
 /// The alarm's time has come, or so it seemed: the host's clock may have been set since.

@@ -24,6 +24,9 @@ pub fn give_way_by(how: fn()) {
 }
 
 impl RelaxStrategy for GiveWay {
+    // Out of the way of who gets the lock at once.
+    #[cold]
+    #[inline(never)]
     fn relax() {
         match HOW.get() {
             Some(give_way) => give_way(),

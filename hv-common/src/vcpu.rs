@@ -16,7 +16,7 @@ use hv_abi::control::domain::ShutdownReason;
 use hv_abi::control::vcpu::StartContext;
 use hv_abi::xen::vcpu::runstate;
 
-use crate::arch::{Arch, Exit, Power, Refusal, Reply, Vcpu, cpu_on};
+use crate::arch::{Arch, Exit, Gpa, Power, Refusal, Reply, Vcpu, cpu_on};
 use crate::device;
 use crate::domain::{self, DomainRef};
 use crate::event;
@@ -340,6 +340,8 @@ impl<A: Arch> Stay<'_, A> {
             // The commonest goes first and straight; the rest is out of its way.
             let step = match &exit {
                 Exit::Call { number, args } => self.call(registers, *number, args),
+                Exit::Load { gpa, size } => self.load(registers, *gpa, *size),
+                Exit::Store { gpa, size, value } => self.store(registers, *gpa, *size, *value),
                 other => self.serve(registers, other),
             };
             reply = match step {
@@ -375,16 +377,8 @@ impl<A: Arch> Stay<'_, A> {
                 self.wake(vcpus);
                 Step::Go(Reply::Resume)
             }
-            Exit::Load { gpa, size } => match device::load(self.hypervisor, self.domain, gpa) {
-                Some(value) => Step::Go(Reply::Loaded(value)),
-                None => self.refuse_access("load", registers, gpa.0, size),
-            },
-            Exit::Store { gpa, size, value } => {
-                match device::store(self.hypervisor, self.domain, gpa, value) {
-                    Some(()) => Step::Go(Reply::Resume),
-                    None => self.refuse_access("store", registers, gpa.0, size),
-                }
-            }
+            Exit::Load { gpa, size } => self.load(registers, gpa, size),
+            Exit::Store { gpa, size, value } => self.store(registers, gpa, size, value),
             Exit::Power(power) => self.power(power),
             Exit::Refused(refusal) => {
                 domain::refuse(self.domain, self.slot.index, &refusal);
@@ -434,6 +428,23 @@ impl<A: Arch> Stay<'_, A> {
         domain::refuse(self.domain, self.slot.index, &refusal);
     }
 
+    #[inline(always)]
+    fn load(&self, registers: &A::Vcpu, gpa: Gpa, size: u8) -> Step {
+        match device::load(self.hypervisor, self.domain, gpa) {
+            Some(value) => Step::Go(Reply::Loaded(value)),
+            None => self.refuse_access("load", registers, gpa.0, size),
+        }
+    }
+
+    #[inline(always)]
+    fn store(&self, registers: &A::Vcpu, gpa: Gpa, size: u8, value: u64) -> Step {
+        match device::store(self.hypervisor, self.domain, gpa, value) {
+            Some(()) => Step::Go(Reply::Resume),
+            None => self.refuse_access("store", registers, gpa.0, size),
+        }
+    }
+
+    #[cold]
     fn refuse_access(
         &self,
         what: &'static str,

@@ -2,7 +2,7 @@
 
 use hv_common::arch::{Exit, Gpa};
 
-use super::{Fault, Pending, Vcpu};
+use super::{Done, Pending, Vcpu};
 use crate::exit::{Access, Cause, DataFault, Syndrome};
 use crate::host::ArmHost;
 use crate::hw::world::{self, Left};
@@ -11,13 +11,39 @@ use crate::psci::{self, Answer};
 use crate::vgic::Frame;
 
 impl Vcpu {
-    /// Decides about a synchronous exit that is no hypercall. `None`: it is dealt with, the guest goes on.
+    /// Decides about a synchronous exit that is no hypercall. Short and without a stack frame: what a load or store of a
+    /// device costs is counted.
     #[inline(never)]
-    pub(super) fn synchronous(&mut self, host: &ArmHost, platform: &Platform) -> Option<Exit> {
+    pub(super) fn synchronous(&mut self, host: &ArmHost, platform: &Platform) -> Done {
         let syndrome = world::syndrome();
-        match syndrome.decode() {
-            Cause::Access(access, address) => self.access(platform, &syndrome, access, address),
-            cause => self.rare(host, platform, &syndrome, cause),
+        let Some((access, address)) = syndrome.access() else {
+            return self.rare(host, platform, syndrome);
+        };
+        match platform.frame_at(address, self.index) {
+            Some((frame, offset)) => self.controller(platform, access, frame, offset),
+            None => self.access(syndrome, address),
+        }
+    }
+
+    /// A load or store that is no RAM, nor the interrupt controller.
+    #[inline(always)]
+    fn access(&mut self, syndrome: Syndrome, address: u64) -> Done {
+        self.pending = Pending::Access;
+        self.access = syndrome;
+        self.address = address;
+        Done::Access
+    }
+
+    /// The exit for such a one.
+    #[inline(always)]
+    pub(super) fn access_exit(&self) -> Exit {
+        let access = Access::from_bits(self.access.esr);
+        let (gpa, size) = (Gpa(self.address), access.size());
+        if access.is_write() {
+            let value = access.truncate(self.context.register(access.target()));
+            Exit::Store { gpa, size, value }
+        } else {
+            Exit::Load { gpa, size }
         }
     }
 
@@ -36,14 +62,13 @@ impl Vcpu {
     }
 
     #[inline(never)]
-    fn rare(
-        &mut self,
-        host: &ArmHost,
-        platform: &Platform,
-        syndrome: &Syndrome,
-        cause: Cause,
-    ) -> Option<Exit> {
-        match cause {
+    fn rare(&mut self, host: &ArmHost, platform: &Platform, syndrome: Syndrome) -> Done {
+        let exit = self.decide(host, platform, &syndrome);
+        exit.map_or(Done::GoOn, Done::Exit)
+    }
+
+    fn decide(&mut self, host: &ArmHost, platform: &Platform, syndrome: &Syndrome) -> Option<Exit> {
+        match syndrome.decode() {
             Cause::Register(register) => self.register(host, platform, syndrome, register),
             Cause::Wait => {
                 self.skip(syndrome.esr);
@@ -95,61 +120,33 @@ impl Vcpu {
         Exit::Refused(refusal)
     }
 
-    /// A load or store outside RAM: the interrupt controller here, the rest elsewhere.
-    #[inline(always)]
-    fn access(
-        &mut self,
-        platform: &Platform,
-        syndrome: &Syndrome,
-        access: Access,
-        address: u64,
-    ) -> Option<Exit> {
-        if let Some((frame, offset)) = platform.frame_at(address, self.index) {
-            return self.controller(platform, syndrome, access, frame, offset);
-        }
-        let fault = Fault {
-            esr: syndrome.esr,
-            far: syndrome.far,
-        };
-        let gpa = Gpa(address);
-        let size = access.size;
-        if access.is_write {
-            self.pending = Pending::Store(fault);
-            let value = access.truncate(self.context.register(access.target));
-            Some(Exit::Store { gpa, size, value })
-        } else {
-            self.pending = Pending::Load(access, fault);
-            Some(Exit::Load { gpa, size })
-        }
-    }
-
     /// An access to the interrupt controller's registers.
-    #[inline]
+    #[inline(never)]
     fn controller(
         &mut self,
         platform: &Platform,
-        syndrome: &Syndrome,
         access: Access,
         frame: Frame,
         offset: u64,
-    ) -> Option<Exit> {
+    ) -> Done {
         if self.lists != 0 {
             self.fold(platform);
             platform.call_attention(self.index);
         }
-        self.skip(syndrome.esr);
-        if !access.is_write {
-            let value = platform.gic().read(frame, offset, access.size);
+        self.skip(access.into_bits());
+        if !access.is_write() {
+            let value = platform.gic().read(frame, offset, access.size());
             self.context
-                .set_register(access.target, access.extend(value));
-            return None;
+                .set_register(access.target(), access.extend(value));
+            return Done::GoOn;
         }
-        let value = access.truncate(self.context.register(access.target));
-        let effect = platform.gic().write(frame, offset, access.size, value);
+        let value = access.truncate(self.context.register(access.target()));
+        let effect = platform.gic().write(frame, offset, access.size(), value);
         if effect.look == 0 && effect.deactivate.1 == 0 {
-            return None;
+            return Done::GoOn;
         }
-        self.wake(platform.apply(effect, self.index))
+        let wake = self.wake(platform.apply(effect, self.index));
+        wake.map_or(Done::GoOn, Done::Exit)
     }
 
     /// The exit that wakes other vCPUs, if there are any to wake.
