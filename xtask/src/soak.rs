@@ -1,84 +1,125 @@
-//! `cargo xtask soak`: the long loops, which are no part of `test`.
+//! `cargo xtask soak`: the long loops, which are no part of `test`, by part.
 
-use std::fs;
-use std::time::Duration;
+mod machines;
+mod rounds;
+
+use std::time::Instant;
 
 use argh::FromArgs;
-use harness::host::Host;
 use harness::images::Images;
-use harness::operator::{Operator, Trouble};
 
 use crate::failure::Failure;
-use crate::{Outcome, build, demo, packages};
+use crate::{Outcome, build, guest, packages};
 
-const SOON: Duration = Duration::from_secs(60);
-/// Cycles between two looks at the free memory.
-const LOOK: u32 = 10;
-
-/// Create and destroy, fail to start, save and restore, hundreds of times; all memory has to come back.
+/// Create and destroy, fail to start, save and restore, sleep and wake, hundreds of times; all memory has to come back.
 #[derive(FromArgs)]
-#[argh(subcommand, name = "soak")]
+#[argh(
+    subcommand,
+    name = "soak",
+    note = "Parts: create-destroy, start-fail, save-restore-smp, save-restore, timer, timer-smp. Without one: all."
+)]
 pub(crate) struct Soak {
-    /// how often each is done (default 100)
-    #[argh(option, default = "100", arg_name = "N")]
-    cycles: u32,
+    /// what to do (all, unless some are named)
+    #[argh(positional, arg_name = "PART")]
+    parts: Vec<String>,
+
+    /// do each loop this often instead of as often as it is meant
+    #[argh(option, arg_name = "N")]
+    cycles: Option<u32>,
 }
+
+/// A loop.
+struct Part {
+    name: &'static str,
+    /// How often.
+    cycles: u32,
+    run: fn(&Images, u32) -> Outcome,
+}
+
+const PARTS: [Part; 6] = [
+    Part {
+        name: "create-destroy",
+        cycles: 500,
+        run: rounds::create_destroy,
+    },
+    Part {
+        name: "start-fail",
+        cycles: 200,
+        run: rounds::start_fail,
+    },
+    Part {
+        name: "save-restore-smp",
+        cycles: 50,
+        run: rounds::save_restore_smp,
+    },
+    Part {
+        name: "save-restore",
+        cycles: 5,
+        run: rounds::save_restore,
+    },
+    Part {
+        name: "timer",
+        cycles: 1,
+        run: machines::timer,
+    },
+    Part {
+        name: "timer-smp",
+        cycles: 1,
+        run: machines::timer_smp,
+    },
+];
 
 impl Soak {
     pub(crate) fn run(self) -> Outcome {
+        let parts = self.chosen()?;
         packages::need(&[&packages::QEMU_ARM])?;
         let images = build::build()?;
-        let host = demo::boot(&images, &[])?;
-        let outcome = self.all(&host, &images);
-        if outcome.is_err() {
-            host.emulator().keep_log("soak");
+        guest::fetch()?;
+        for part in parts {
+            let started = Instant::now();
+            let cycles = self.cycles.unwrap_or(part.cycles);
+            (part.run)(&images, cycles)?;
+            let minutes = started.elapsed().as_secs_f64() / 60.0;
+            println!("{}: {minutes:.1} minutes", part.name);
         }
-        outcome.map_err(|trouble| Failure::new(trouble.to_string()))
-    }
-
-    fn all(&self, host: &Host, images: &Images) -> Result<(), Trouble> {
-        let operator = Operator::new(host);
-        let file = host.folder().join("soak.cfg");
-        let text = format!(
-            "name = \"soak\"\nmemory = 8\nkernel = \"{}\"\n",
-            images.guest("ticker").display()
-        );
-        fs::write(&file, text).map_err(|error| Trouble(error.to_string()))?;
-        let file = file.to_string_lossy();
-        self.repeat(operator, "create, destroy", || {
-            operator.run(&["create", &file])?;
-            operator.run(&["destroy", "soak"]).map(drop)
-        })?;
-        self.repeat(operator, "fail to start", || {
-            operator
-                .refused(&["create", &file, "memory=1000000"])
-                .map(drop)
-        })?;
-        let saved = host.folder().join("soak.save");
-        let saved = saved.to_string_lossy();
-        self.repeat(operator, "create, save, restore, destroy", || {
-            operator.run(&["create", &file])?;
-            operator.run(&["save", "soak", &saved])?;
-            operator.run(&["restore", &saved])?;
-            operator.run(&["destroy", "soak"]).map(drop)
-        })
-    }
-
-    fn repeat(
-        &self,
-        operator: Operator<'_>,
-        name: &str,
-        cycle: impl Fn() -> Result<(), Trouble>,
-    ) -> Result<(), Trouble> {
-        let free = operator.info("free_kib")?;
-        for number in 1..=self.cycles {
-            cycle().map_err(|trouble| Trouble(format!("{name}, cycle {number}: {trouble}")))?;
-            if number % LOOK == 0 {
-                operator.free_again(free, SOON)?;
-            }
-        }
-        operator.free_again(free, SOON)?;
-        println!("{name}: {} times, {free} KiB free as before", self.cycles);
         Ok(())
+    }
+
+    fn chosen(&self) -> Outcome<Vec<&'static Part>> {
+        if self.parts.is_empty() {
+            return Ok(PARTS.iter().collect());
+        }
+        let find = |name: &String| {
+            let part = PARTS.iter().find(|part| part.name == name);
+            part.ok_or_else(|| {
+                let names: Vec<_> = PARTS.iter().map(|part| part.name).collect();
+                Failure::new(format!(
+                    "there is no part {name}; there are {}",
+                    names.join(", ")
+                ))
+            })
+        };
+        self.parts.iter().map(find).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn soak(parts: &[&str]) -> Soak {
+        Soak {
+            parts: parts.iter().map(|name| (*name).to_owned()).collect(),
+            cycles: None,
+        }
+    }
+
+    #[test]
+    fn parts_go_by_their_names() {
+        assert_eq!(soak(&[]).chosen().unwrap().len(), PARTS.len());
+        let some = soak(&["timer", "start-fail"]).chosen().unwrap();
+        assert_eq!([some[0].name, some[1].name], ["timer", "start-fail"]);
+        let failure = soak(&["tmer"]).chosen().err().unwrap();
+        assert!(failure.to_string().contains("timer-smp"), "{failure}");
     }
 }
