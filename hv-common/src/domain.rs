@@ -74,6 +74,8 @@ pub struct Domain<A: Arch> {
     pub account: Account,
     /// Its share of a CPU that others want too.
     pub weight: AtomicU32,
+    /// Percent of a CPU it may use at most, all its vCPUs together; 0: no limit.
+    pub cap: AtomicU32,
     /// What was refused to it so far.
     pub refusals: AtomicU64,
     /// Bits of [`hold`].

@@ -23,14 +23,19 @@ pub fn give_way_by(how: fn()) {
     HOW.call_once(|| how);
 }
 
+/// Lets others go on for a moment.
+pub fn give_way() {
+    match HOW.get() {
+        Some(give_way) => give_way(),
+        None => core::hint::spin_loop(),
+    }
+}
+
 impl RelaxStrategy for GiveWay {
     // Out of the way of who gets the lock at once.
     #[cold]
     #[inline(never)]
     fn relax() {
-        match HOW.get() {
-            Some(give_way) => give_way(),
-            None => core::hint::spin_loop(),
-        }
+        give_way();
     }
 }

@@ -1,5 +1,9 @@
 //! Which vCPU runs: a queue per CPU, weighted fair in virtual time.
 //!
+//! A vCPU waits in the queue of its home, the CPU where it ran last. One that becomes ready goes to an idle CPU that its
+//! affinity allows if its home is busy, and a CPU with nothing to do takes one that waits elsewhere ([`mod@place`]). A
+//! domain with a cap is made to wait between its slices ([`mod@cap`]).
+//!
 //! A vCPU that has run pays virtual time, more if its weight is small; the one that has paid least is next. A slice is
 //! [`SLICE_NS`], and only while somebody waits: a vCPU alone on a CPU runs without a tick. A vCPU that waited does not
 //! save up what it did not use. One for which a machine's device interrupt waits (Domain-0's) goes first, at once.
@@ -9,12 +13,12 @@
 //!
 //! Whatever may change who runs sets the CPU's attention flag; the run loop looks at it after every exit.
 
-use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use crate::lock::Lock;
-use hv_abi::DomId;
 use hv_abi::control::domain::DomainKind;
 use hv_abi::xen::event::virq;
+use hv_abi::{DomId, Errno};
 
 use crate::arch::{Arch, GuestInterrupt, Host, HostInterrupt, Platform};
 use crate::device;
@@ -24,6 +28,8 @@ use crate::hypervisor::Hypervisor;
 use crate::time::NEVER;
 use crate::vcpu::{self, Activity, VcpuSlot};
 
+mod cap;
+mod place;
 mod queue;
 
 pub use queue::VCPUS_MAX;
@@ -38,11 +44,43 @@ const BACKGROUND_NS: u64 = 1_000_000;
 /// Interrupts taken in a row.
 const INTERRUPTS_AT_ONCE: usize = 64;
 
+/// A stay on a CPU.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Slice {
+    pub(crate) start_ns: u64,
+    /// When it ends if somebody waits.
+    pub(crate) end_ns: u64,
+    /// It ends then in any case.
+    pub(crate) is_limit: bool,
+}
+
+impl Slice {
+    /// Nobody is on the CPU.
+    const NONE: Self = Self {
+        start_ns: 0,
+        end_ns: NEVER,
+        is_limit: false,
+    };
+
+    /// The slice of a vCPU of this domain that begins now.
+    pub(crate) fn of<A: Arch>(domain: &Domain<A>, now_ns: u64) -> Self {
+        Self {
+            start_ns: now_ns,
+            end_ns: now_ns.saturating_add(SLICE_NS),
+            is_limit: domain.cap.load(Ordering::Relaxed) != 0,
+        }
+    }
+}
+
 /// A CPU.
 pub struct Cpu {
     number: u32,
     attention: AtomicBool,
     armed_ns: AtomicU64,
+    /// It has a vCPU on it.
+    busy: AtomicBool,
+    /// vCPUs in its queue.
+    waiting: AtomicUsize,
     idle_ns: AtomicU64,
     queue: Lock<Queue>,
 }
@@ -55,6 +93,8 @@ impl Cpu {
             number,
             attention: AtomicBool::new(true),
             armed_ns: AtomicU64::new(NEVER),
+            busy: AtomicBool::new(false),
+            waiting: AtomicUsize::new(0),
             idle_ns: AtomicU64::new(0),
             queue: Lock::new(Queue::default()),
         }
@@ -78,6 +118,13 @@ impl Cpu {
         self.idle_ns.load(Ordering::Relaxed)
     }
 
+    fn take_next(&self) -> Option<Key> {
+        let mut queue = self.queue.lock();
+        let next = queue.take_best()?;
+        self.waiting.store(queue.waiting(), Ordering::Relaxed);
+        Some(next.key)
+    }
+
     fn arm<H: Host>(&self, host: &H, at_ns: u64) {
         if self.armed_ns.swap(at_ns, Ordering::Relaxed) != at_ns {
             host.set_deadline((at_ns != NEVER).then_some(at_ns));
@@ -90,38 +137,47 @@ impl Cpu {
         hypervisor: &Hypervisor<A>,
         key: Key,
         now_ns: u64,
-        slice_end_ns: u64,
+        slice: Slice,
     ) {
         self.attention.store(false, Ordering::SeqCst);
+        self.busy.store(true, Ordering::Relaxed);
         let mut queue = self.queue.lock();
         queue.set_timer(key, TimerKind::Wake, NEVER);
-        let at = next_deadline(hypervisor, &queue, now_ns, slice_end_ns);
+        let at = next_deadline(hypervisor, &queue, now_ns, slice);
         drop(queue);
         self.arm(hypervisor.host, at);
     }
 
-    /// Whether the vCPU that runs stays; it was picked `SLICE_NS` before `slice_end_ns`.
+    /// The vCPU that had this CPU has left it.
+    pub(crate) fn end(&self) {
+        self.busy.store(false, Ordering::Relaxed);
+    }
+
+    /// Whether the vCPU that runs stays.
     pub(crate) fn keeps<A: Arch>(
         &self,
         hypervisor: &Hypervisor<A>,
         domain: &Domain<A>,
         slot: &VcpuSlot<A>,
-        slice_end_ns: u64,
+        slice: Slice,
     ) -> bool {
         self.attention.store(false, Ordering::SeqCst);
         destroy::work(hypervisor);
         let now = hypervisor.now_ns();
-        let paid = paid_by(domain, slot, now, slice_end_ns);
+        if !slot.may_run_on(self.number) || slice.is_limit && now >= slice.end_ns {
+            return false;
+        }
+        let paid = paid_by(domain, slot, now, slice);
         let queue = self.queue.lock();
         let replaced = queue.best().is_some_and(|best| {
             best.urgent
-                || now >= slice_end_ns
+                || now >= slice.end_ns
                 || best.virtual_ns.saturating_add(PREEMPTION_NS) < paid
         });
         if replaced {
             return false;
         }
-        let at = next_deadline(hypervisor, &queue, now, slice_end_ns);
+        let at = next_deadline(hypervisor, &queue, now, slice);
         drop(queue);
         self.arm(hypervisor.host, at);
         true
@@ -133,9 +189,9 @@ impl Cpu {
         hypervisor: &Hypervisor<A>,
         domain: &Domain<A>,
         slot: &VcpuSlot<A>,
-        slice_end_ns: u64,
+        slice: Slice,
     ) -> bool {
-        let paid = paid_by(domain, slot, hypervisor.now_ns(), slice_end_ns);
+        let paid = paid_by(domain, slot, hypervisor.now_ns(), slice);
         let queue = self.queue.lock();
         queue
             .best()
@@ -143,16 +199,23 @@ impl Cpu {
     }
 
     /// Makes a vCPU pay for the time it ran.
-    pub(crate) fn charge<A: Arch>(&self, domain: &Domain<A>, slot: &VcpuSlot<A>, ran_ns: u64) {
+    pub(crate) fn charge<A: Arch>(
+        &self,
+        domain: &Domain<A>,
+        slot: &VcpuSlot<A>,
+        now_ns: u64,
+        ran_ns: u64,
+    ) {
         let paid = slot.virtual_ns.load(Ordering::Relaxed);
         let paid = paid.saturating_add(weighted(domain, ran_ns));
         slot.virtual_ns.store(paid, Ordering::Relaxed);
+        cap::charge(domain, slot, now_ns, ran_ns);
     }
 }
 
-/// What a running vCPU will have paid if it leaves now; it was picked `SLICE_NS` before `slice_end_ns`.
-fn paid_by<A: Arch>(domain: &Domain<A>, slot: &VcpuSlot<A>, now_ns: u64, slice_end_ns: u64) -> u64 {
-    let ran = now_ns.saturating_sub(slice_end_ns.saturating_sub(SLICE_NS));
+/// What a running vCPU will have paid if it leaves now; its slice is this one.
+fn paid_by<A: Arch>(domain: &Domain<A>, slot: &VcpuSlot<A>, now_ns: u64, slice: Slice) -> u64 {
+    let ran = now_ns.saturating_sub(slice.start_ns);
     let paid = slot.virtual_ns.load(Ordering::Relaxed);
     paid.saturating_add(weighted(domain, ran))
 }
@@ -169,10 +232,10 @@ fn next_deadline<A: Arch>(
     hypervisor: &Hypervisor<A>,
     queue: &Queue,
     now_ns: u64,
-    slice_end_ns: u64,
+    slice: Slice,
 ) -> u64 {
-    let slice = if queue.best().is_some() {
-        slice_end_ns
+    let slice = if slice.is_limit || queue.best().is_some() {
+        slice.end_ns
     } else {
         NEVER
     };
@@ -227,7 +290,10 @@ fn announce_log<A: Arch>(hypervisor: &Hypervisor<A>) {
 
 fn pick<A: Arch>(hypervisor: &Hypervisor<A>, cpu: &Cpu) -> Option<(DomainRef<A>, u32)> {
     loop {
-        let key = cpu.queue.lock().take_best()?.key;
+        let key = match cpu.take_next() {
+            Some(key) => key,
+            None => place::steal(hypervisor, cpu)?,
+        };
         let Some(domain) = hypervisor.domain(key.domain) else {
             continue;
         };
@@ -235,7 +301,13 @@ fn pick<A: Arch>(hypervisor: &Hypervisor<A>, cpu: &Cpu) -> Option<(DomainRef<A>,
             continue;
         };
         slot.queued.store(false, Ordering::SeqCst);
+        if !slot.may_run_on(cpu.number) {
+            enqueue(hypervisor, &domain, slot);
+            continue;
+        }
         if domain.held() == 0 && slot.activity() == Activity::Ready {
+            place::adopt(hypervisor, cpu, &domain, slot);
+            place::share_work(hypervisor, cpu);
             return Some((domain, key.vcpu));
         }
     }
@@ -246,7 +318,7 @@ fn idle<A: Arch>(hypervisor: &Hypervisor<A>, cpu: &Cpu) {
         return;
     }
     let start = hypervisor.now_ns();
-    let at = next_deadline(hypervisor, &cpu.queue.lock(), start, NEVER);
+    let at = next_deadline(hypervisor, &cpu.queue.lock(), start, Slice::NONE);
     cpu.arm(hypervisor.host, at);
     hypervisor.host.idle();
     let spent = hypervisor.now_ns().saturating_sub(start);
@@ -271,7 +343,10 @@ pub fn enqueue<A: Arch>(hypervisor: &Hypervisor<A>, domain: &Domain<A>, slot: &V
     if slot.queued.swap(true, Ordering::SeqCst) {
         return;
     }
-    let Some(cpu) = hypervisor.cpu(slot.home()) else {
+    if cap::parks(hypervisor, domain, slot) {
+        return;
+    }
+    let Some(cpu) = place::choose(hypervisor, domain, slot) else {
         return;
     };
     let mut queue = cpu.queue.lock();
@@ -282,7 +357,9 @@ pub fn enqueue<A: Arch>(hypervisor: &Hypervisor<A>, domain: &Domain<A>, slot: &V
         key: key(domain, slot),
         virtual_ns: paid,
         urgent: slot.urgent.load(Ordering::Relaxed),
+        affinity: slot.affinity(),
     });
+    cpu.waiting.store(queue.waiting(), Ordering::Relaxed);
     drop(queue);
     get_attention(hypervisor, cpu);
 }
@@ -306,16 +383,46 @@ pub fn interrupt_domain<A: Arch>(hypervisor: &Hypervisor<A>, domain: &Domain<A>)
 /// Lets the ready vCPUs of a domain run that nothing holds any more.
 pub fn release_domain<A: Arch>(hypervisor: &Hypervisor<A>, domain: &Domain<A>) {
     for slot in &domain.vcpus {
-        if slot.activity() == Activity::Ready {
+        // One that is on a CPU is put back by that CPU when it leaves.
+        if slot.activity() == Activity::Ready && slot.running_on().is_none() {
             enqueue(hypervisor, domain, slot);
         }
     }
 }
 
+/// Sets where a vCPU may run: a bit for each CPU.
+///
+/// # Errors
+/// `EINVAL`: on none of those that run.
+pub fn set_affinity<A: Arch>(
+    hypervisor: &Hypervisor<A>,
+    slot: &VcpuSlot<A>,
+    cpus: u64,
+) -> Result<(), Errno> {
+    if cpus & all_cpus(hypervisor) == 0 {
+        return Err(Errno::EINVAL);
+    }
+    slot.set_affinity(cpus);
+    // Where it runs or waits, it is looked at again.
+    let here = slot.running_on().unwrap_or_else(|| slot.home());
+    if let Some(cpu) = hypervisor.cpu(here) {
+        get_attention(hypervisor, cpu);
+    }
+    Ok(())
+}
+
+/// CPUs that run, a bit for each.
+#[must_use]
+pub fn all_cpus<A: Arch>(hypervisor: &Hypervisor<A>) -> u64 {
+    (1_u64 << hypervisor.cpus.len().min(63)) - 1
+}
+
 /// Takes a domain's timers and entries out of all queues.
 pub(crate) fn forget_domain<A: Arch>(hypervisor: &Hypervisor<A>, id: DomId) {
     for cpu in &hypervisor.cpus {
-        cpu.queue.lock().forget(id);
+        let mut queue = cpu.queue.lock();
+        queue.forget(id);
+        cpu.waiting.store(queue.waiting(), Ordering::Relaxed);
     }
 }
 
@@ -388,6 +495,7 @@ fn run_timers<A: Arch>(hypervisor: &Hypervisor<A>, cpu: &Cpu) {
         };
         match kind {
             TimerKind::Wake => wake(hypervisor, &domain, slot),
+            TimerKind::Release => cap::release(hypervisor, &domain, slot),
             TimerKind::Singleshot => {
                 slot.singleshot_ns.store(NEVER, Ordering::Relaxed);
                 if domain.kind == DomainKind::HVM {

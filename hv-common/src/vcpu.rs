@@ -22,7 +22,8 @@ use crate::domain::{self, DomainRef};
 use crate::event;
 use crate::hypercall::{self, After, CallContext, Outcome};
 use crate::hypervisor::Hypervisor;
-use crate::sched::{self, Cpu};
+use crate::lock;
+use crate::sched::{self, Cpu, Slice};
 use crate::time::NEVER;
 
 /// What a vCPU wants.
@@ -59,6 +60,10 @@ pub struct VcpuSlot<A: Arch> {
     pub(crate) urgent: AtomicBool,
     /// Weighted time it has run.
     pub(crate) virtual_ns: AtomicU64,
+    /// When it has waited long enough for its domain's cap.
+    pub(crate) capped_until_ns: AtomicU64,
+    /// Where it may run: a bit for each CPU.
+    affinity: AtomicU64,
     /// Whether its first context was set.
     pub has_context: AtomicBool,
     /// The port it polls for: [`NOT_POLLING`], [`POLLING_ANY`] or a number.
@@ -159,6 +164,8 @@ impl<A: Arch> VcpuSlot<A> {
             queued: AtomicBool::new(false),
             urgent: AtomicBool::new(false),
             virtual_ns: AtomicU64::new(0),
+            capped_until_ns: AtomicU64::new(0),
+            affinity: AtomicU64::new(u64::MAX),
             has_context: AtomicBool::new(false),
             polling: AtomicU32::new(NOT_POLLING),
             singleshot_ns: AtomicU64::new(NEVER),
@@ -218,6 +225,27 @@ impl<A: Arch> VcpuSlot<A> {
         self.home.load(Ordering::Relaxed) as usize
     }
 
+    pub(crate) fn set_home(&self, cpu: u32) {
+        self.home.store(cpu, Ordering::Relaxed);
+    }
+
+    /// Where it may run: a bit for each CPU.
+    #[must_use]
+    pub fn affinity(&self) -> u64 {
+        self.affinity.load(Ordering::Relaxed)
+    }
+
+    /// See [`crate::sched::set_affinity`].
+    pub(crate) fn set_affinity(&self, cpus: u64) {
+        self.affinity.store(cpus, Ordering::Relaxed);
+    }
+
+    /// Whether it may run on that CPU.
+    #[must_use]
+    pub fn may_run_on(&self, cpu: u32) -> bool {
+        self.affinity().wrapping_shr(cpu) & 1 != 0
+    }
+
     /// Time it ran, nanoseconds.
     #[must_use]
     pub fn cpu_ns(&self, now_ns: u64) -> u64 {
@@ -268,7 +296,7 @@ struct Stay<'a, A: Arch> {
     cpu: &'a Cpu,
     domain: &'a DomainRef<A>,
     slot: &'a VcpuSlot<A>,
-    slice_end_ns: u64,
+    slice: Slice,
 }
 
 /// Runs a vCPU that was picked until it waits, is switched off or has to give way, and puts it where it belongs then.
@@ -280,7 +308,9 @@ pub fn run<A: Arch>(
 ) {
     let Some(mut registers) = slot.registers() else {
         // A control call looks at it for a moment: it goes to the queue's end and is tried again.
+        // Or it has not left its last CPU yet.
         sched::enqueue(hypervisor, domain, slot);
+        lock::give_way();
         return;
     };
     let now = hypervisor.now_ns();
@@ -294,9 +324,9 @@ pub fn run<A: Arch>(
         cpu,
         domain,
         slot,
-        slice_end_ns: now.saturating_add(sched::SLICE_NS),
+        slice: Slice::of(domain, now),
     };
-    cpu.begin(hypervisor, sched::key(domain, slot), now, stay.slice_end_ns);
+    cpu.begin(hypervisor, sched::key(domain, slot), now, stay.slice);
     let host = hypervisor.host;
     registers.load(host, &domain.platform, domain.root, domain.vmid);
     let leave = stay.run(&mut registers);
@@ -308,7 +338,8 @@ pub fn run<A: Arch>(
     };
     drop(registers);
     let end = hypervisor.now_ns();
-    cpu.charge(domain, slot, end.saturating_sub(now));
+    cpu.charge(domain, slot, end, end.saturating_sub(now));
+    cpu.end();
     match leave {
         Leave::Ready => slot.runstate.enter(runstate::RUNNABLE, end),
         Leave::Blocked { .. } => slot.runstate.enter(runstate::BLOCKED, end),
@@ -507,7 +538,7 @@ impl<A: Arch> Stay<'_, A> {
             && self.slot.is_online()
             && self
                 .cpu
-                .keeps(self.hypervisor, self.domain, self.slot, self.slice_end_ns)
+                .keeps(self.hypervisor, self.domain, self.slot, self.slice)
     }
 
     /// Whether giving way would only bring it back: it does not leave the CPU for that.
@@ -517,7 +548,7 @@ impl<A: Arch> Stay<'_, A> {
             && self.slot.is_online()
             && self
                 .cpu
-                .would_pick(self.hypervisor, self.domain, self.slot, self.slice_end_ns)
+                .would_pick(self.hypervisor, self.domain, self.slot, self.slice)
     }
 
     /// Publishes that it waits, and looks again. `None`: it goes on.

@@ -10,6 +10,7 @@ use crate::domain::destroy::{self, Progress};
 use crate::domain::{Domain, DomainRef, add_hold, announce, create, hold, remove_hold};
 use crate::hypercall::{CallContext, Outcome};
 use crate::hypervisor::Hypervisor;
+use crate::sched;
 use crate::vcpu::Activity;
 
 /// Entries one `LIST` returns.
@@ -27,6 +28,8 @@ pub(super) fn call<A: Arch>(context: &CallContext<'_, A>, args: &[u64; 5]) -> Ou
         abi::LIST => list(context, first, second, third),
         abi::SET_BLOB => set_blob(context, first, second, third),
         abi::GET_BLOB => get_blob(context, first, second, third),
+        abi::SET_SCHEDULING => set_scheduling(context.hypervisor, first, second, third),
+        abi::GET_SCHEDULING => scheduling(context.hypervisor, first),
         _ => Err(Errno::ENOSYS),
     };
     Outcome::Done(done)
@@ -185,6 +188,35 @@ fn state_bits<A: Arch>(domain: &Domain<A>) -> u32 {
         } else {
             abi::state::BLOCKED
         }
+}
+
+fn set_scheduling<A: Arch>(
+    hypervisor: &Hypervisor<A>,
+    number: u64,
+    weight: u64,
+    cap: u64,
+) -> Result<u64, Errno> {
+    let domain = find(hypervisor, number)?;
+    let small = |value: u64, most: u32| {
+        let value = u32::try_from(value).map_err(|_| Errno::EINVAL)?;
+        (value <= most).then_some(value).ok_or(Errno::EINVAL)
+    };
+    let weight = small(weight, abi::WEIGHT_MAX)?;
+    let cap = small(cap, abi::CAP_MAX)?;
+    if weight == 0 {
+        return Err(Errno::EINVAL);
+    }
+    domain.weight.store(weight, Ordering::Relaxed);
+    domain.cap.store(cap, Ordering::Relaxed);
+    // Slices are made anew: one without a limit has no deadline.
+    sched::interrupt_domain(hypervisor, &domain);
+    Ok(0)
+}
+
+fn scheduling<A: Arch>(hypervisor: &Hypervisor<A>, number: u64) -> Result<u64, Errno> {
+    let domain = find(hypervisor, number)?;
+    let weight = u64::from(domain.weight.load(Ordering::Relaxed));
+    Ok(u64::from(domain.cap.load(Ordering::Relaxed)) << abi::CAP_SHIFT | weight)
 }
 
 fn set_blob<A: Arch>(

@@ -6,10 +6,11 @@ use hv_abi::Errno;
 use hv_abi::control::domain::state;
 use hv_abi::control::vcpu::{self as abi, StartContext, VcpuInfo};
 
-use super::domain::find_guest;
+use super::domain::{find, find_guest};
 use crate::arch::{Arch, Vcpu};
 use crate::domain::DomainRef;
 use crate::hypercall::CallContext;
+use crate::sched;
 use crate::vcpu::{Activity, VcpuSlot};
 
 /// Serves the call.
@@ -18,7 +19,10 @@ use crate::vcpu::{Activity, VcpuSlot};
 /// As the operation says in `hv_abi`.
 pub(super) fn call<A: Arch>(context: &CallContext<'_, A>, args: &[u64; 5]) -> Result<u64, Errno> {
     let [operation, number, vcpu, address, length] = *args;
-    let domain = find_guest(context.hypervisor, number)?;
+    let domain = match operation {
+        abi::SET_CONTEXT => find_guest(context.hypervisor, number)?,
+        _ => find(context.hypervisor, number)?,
+    };
     let index = u32::try_from(vcpu).map_err(|_| Errno::EINVAL)?;
     let slot = domain.vcpu(index).ok_or(Errno::EINVAL)?;
     match operation {
@@ -30,6 +34,8 @@ pub(super) fn call<A: Arch>(context: &CallContext<'_, A>, args: &[u64; 5]) -> Re
             let info = describe(slot, context.hypervisor.now_ns());
             context.copy_out(address, &info).map(|()| 0)
         }
+        abi::SET_AFFINITY => sched::set_affinity(context.hypervisor, slot, address).map(|()| 0),
+        abi::GET_AFFINITY => Ok(slot.affinity() & sched::all_cpus(context.hypervisor)),
         abi::SET_CONTEXT | abi::INFO => Err(Errno::EINVAL),
         _ => Err(Errno::ENOSYS),
     }

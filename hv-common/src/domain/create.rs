@@ -169,6 +169,7 @@ fn build_on<A: Arch>(
         vcpus,
         account: blueprint.account,
         weight: AtomicU32::new(WEIGHT_DEFAULT),
+        cap: AtomicU32::new(0),
         refusals: AtomicU64::new(0),
         hold: AtomicU32::new(hold::PAUSED),
         shutdown: AtomicU32::new(NOT_SHUT_DOWN),

@@ -20,6 +20,8 @@ pub(crate) struct Entry {
     pub(crate) key: Key,
     pub(crate) virtual_ns: u64,
     pub(crate) urgent: bool,
+    /// Where it may run: a bit for each CPU.
+    pub(crate) affinity: u64,
 }
 
 /// What a timer is for.
@@ -29,6 +31,8 @@ pub(crate) enum TimerKind {
     Wake,
     /// `VIRQ_TIMER`.
     Singleshot,
+    /// A vCPU that used up what its domain's cap allows goes on.
+    Release,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -42,7 +46,7 @@ struct Timer {
 #[derive(Debug, Default)]
 pub(crate) struct Queue {
     ready: heapless::Vec<Entry, VCPUS_MAX>,
-    timers: heapless::Vec<Timer, { 2 * VCPUS_MAX }>,
+    timers: heapless::Vec<Timer, { 3 * VCPUS_MAX }>,
     floor_ns: u64,
 }
 
@@ -76,6 +80,32 @@ impl Queue {
         let entry = self.ready.swap_remove(self.best_index()?);
         self.floor_ns = self.floor_ns.max(entry.virtual_ns);
         Some(entry)
+    }
+
+    /// How many wait.
+    pub(crate) fn waiting(&self) -> usize {
+        self.ready.len()
+    }
+
+    /// Takes the one that has paid least of those that may run on that CPU, for another CPU.
+    pub(crate) fn give_away(&mut self, cpu: u32) -> Option<Entry> {
+        let allowed = self.ready.iter().enumerate();
+        let allowed = allowed.filter(|(_, entry)| entry.affinity >> cpu & 1 != 0);
+        let (index, _) = allowed.min_by_key(|(_, entry)| entry.virtual_ns)?;
+        Some(self.ready.swap_remove(index))
+    }
+
+    /// Takes a vCPU's timers out, to be set elsewhere.
+    pub(crate) fn take_timers(&mut self, key: Key) -> [Option<(TimerKind, u64)>; 3] {
+        let mut taken = [None; 3];
+        for slot in &mut taken {
+            let Some(index) = self.timers.iter().position(|timer| timer.key == key) else {
+                break;
+            };
+            let timer = self.timers.swap_remove(index);
+            *slot = Some((timer.kind, timer.at_ns));
+        }
+        taken
     }
 
     /// Lets one go first. Returns whether it is here.

@@ -102,6 +102,100 @@ fn weights_share_a_cpu() {
 }
 
 #[test]
+fn a_cap_holds_although_nobody_else_wants_the_cpu() {
+    let machine = machine();
+    let domain = running(&machine, 1);
+    domain.cap.store(25, Ordering::Relaxed);
+    let start = machine.hypervisor.now_ns();
+    burn(&machine, &[&domain], 2_000);
+    let ran = ran_ns(&machine, &domain);
+    let percent = 100.0 * ran as f64 / (machine.hypervisor.now_ns() - start) as f64;
+    assert!((24.0..26.5).contains(&percent), "{percent}");
+}
+
+/// A machine with two CPUs on which Domain-0 sleeps.
+fn machine_with_two() -> Machine {
+    FakeHost::be_cpu(0);
+    let machine = Machine::with_cpus(2048, 2);
+    let slot = machine.dom0.vcpu(0).expect("it has one");
+    slot.set_activity(Activity::Blocked);
+    remove_hold(machine.hypervisor, &machine.dom0, hold::PAUSED);
+    machine
+}
+
+fn turn_on(machine: &Machine, cpu: usize) {
+    FakeHost::be_cpu(cpu);
+    turn(machine.hypervisor);
+}
+
+fn home(domain: &DomainRef<Fake>, vcpu: u32) -> usize {
+    domain.vcpu(vcpu).expect("it exists").home()
+}
+
+#[test]
+fn vcpus_that_become_ready_spread_over_idle_cpus() {
+    let machine = machine_with_two();
+    let domain = machine.domain(4, 2);
+    for slot in &domain.vcpus {
+        slot.set_home(0);
+    }
+    remove_hold(machine.hypervisor, &domain, hold::PAUSED);
+    assert_eq!((home(&domain, 0), home(&domain, 1)), (0, 1));
+    assert!(machine.hypervisor.host.take_kicks().contains(&1));
+}
+
+#[test]
+fn a_cpu_with_nothing_to_do_takes_what_waits_elsewhere_and_may_run_on_it() {
+    let machine = machine_with_two();
+    let domain = machine.domain(4, 3);
+    let hypervisor = machine.hypervisor;
+    for slot in &domain.vcpus {
+        slot.set_home(0);
+    }
+    domain.vcpu(0).expect("three").set_affinity(0b01);
+    let second = hypervisor.cpu(1).expect("two");
+    second.busy.store(true, Ordering::Relaxed);
+    remove_hold(hypervisor, &domain, hold::PAUSED);
+    assert_eq!([0, 1, 2].map(|vcpu| home(&domain, vcpu)), [0, 0, 0]);
+    second.end();
+    for _ in 0..3 {
+        turn_on(&machine, 1);
+    }
+    let ran = [0, 1, 2].map(|vcpu| domain.platform.script(vcpu).take_replies().len());
+    assert_eq!(ran, [0, 1, 1]);
+    assert_eq!([0, 1, 2].map(|vcpu| home(&domain, vcpu)), [0, 1, 1]);
+    FakeHost::be_cpu(0);
+}
+
+#[test]
+fn a_vcpu_that_is_pinned_elsewhere_moves_with_its_timers() {
+    let machine = machine_with_two();
+    let domain = machine.domain(4, 1);
+    let hypervisor = machine.hypervisor;
+    let slot = domain.vcpu(0).expect("it has one");
+    slot.set_home(0);
+    set_singleshot(hypervisor, &domain, slot, Some(u64::MAX / 2));
+    set_affinity(hypervisor, slot, 0b10).expect("CPU 1 runs");
+    assert_eq!(set_affinity(hypervisor, slot, 0b100), Err(Errno::EINVAL));
+    remove_hold(hypervisor, &domain, hold::PAUSED);
+    assert_eq!(home(&domain, 0), 1);
+    let next = |cpu: usize| {
+        hypervisor
+            .cpu(cpu)
+            .expect("two")
+            .queue
+            .lock()
+            .next_timer_ns()
+    };
+    assert_eq!((next(0), next(1)), (NEVER, u64::MAX / 2));
+    turn_on(&machine, 0);
+    assert!(domain.platform.script(0).take_replies().is_empty());
+    turn_on(&machine, 1);
+    assert_eq!(domain.platform.script(0).take_replies().len(), 1);
+    FakeHost::be_cpu(0);
+}
+
+#[test]
 fn a_vcpu_alone_has_no_tick() {
     let machine = machine();
     let domain = running(&machine, 1);
@@ -315,6 +409,7 @@ fn a_queue_takes_the_urgent_then_the_one_that_paid_least() {
             key: key(vcpu),
             virtual_ns,
             urgent: false,
+            affinity: u64::MAX,
         });
     }
     assert!(queue.promote(key(0)) && !queue.promote(key(7)));

@@ -22,6 +22,18 @@ pub const SET_BLOB: u64 = 5;
 /// `(domid, out: *mut u8, capacity)` -> bytes of the record (at most `capacity` are written).
 pub const GET_BLOB: u64 = 6;
 
+/// `(domid, weight, cap)` -> 0: its share of a CPU that others want too (1 to [`WEIGHT_MAX`]; 256 is usual), and percent
+/// of one CPU that its vCPUs together may use at most (0 to [`CAP_MAX`]; 0: no limit).
+pub const SET_SCHEDULING: u64 = 32;
+/// `(domid)` -> the weight, and the cap shifted left by [`CAP_SHIFT`].
+pub const GET_SCHEDULING: u64 = 33;
+/// Largest weight.
+pub const WEIGHT_MAX: u32 = 65_535;
+/// Largest cap: all vCPUs that a domain may have.
+pub const CAP_MAX: u32 = 100 * VCPUS_MAX;
+/// See [`GET_SCHEDULING`].
+pub const CAP_SHIFT: u32 = 32;
+
 /// Bytes of xend's record of a domain.
 pub const BLOB_MAX: usize = 4096;
 /// vCPUs of a domain at most.

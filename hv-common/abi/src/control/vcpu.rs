@@ -7,6 +7,11 @@ pub const SET_CONTEXT: u64 = 0;
 /// `(domid, vcpu, out: *mut VcpuInfo)` -> 0.
 pub const INFO: u64 = 1;
 
+/// `(domid, vcpu, CPUs)` -> 0: where it may run, bit n for CPU n. `EINVAL`: none of them runs.
+pub const SET_AFFINITY: u64 = 2;
+/// `(domid, vcpu)` -> where it may run, of the CPUs that there are.
+pub const GET_AFFINITY: u64 = 3;
+
 /// How a vCPU starts.
 #[repr(C)]
 #[derive(
