@@ -228,6 +228,36 @@ impl Hypervisor for Calls {
         .map(drop)
     }
 
+    fn set_scheduling(&mut self, domid: DomId, weight: u32, cap: u32) -> Answer<()> {
+        let (weight, cap) = (u64::from(weight), u64::from(cap));
+        let number = CallNumber::CONTROL_DOMAIN;
+        let operation = domain::SET_SCHEDULING;
+        hypercall::call_three(number, operation, u64::from(domid.0), weight, cap).map(drop)
+    }
+
+    fn scheduling(&mut self, domid: DomId) -> Answer<(u32, u32)> {
+        let both = plain(CallNumber::CONTROL_DOMAIN, domain::GET_SCHEDULING, domid)?;
+        let small = |value: u64| u32::try_from(value).map_err(|_| Errno::EIO);
+        let weight = both & ((1 << domain::CAP_SHIFT) - 1);
+        Ok((small(weight)?, small(both >> domain::CAP_SHIFT)?))
+    }
+
+    fn set_affinity(&mut self, domid: DomId, vcpu: u32, cpus: u64) -> Answer<()> {
+        let number = CallNumber::CONTROL_VCPU;
+        let (domid, index) = (u64::from(domid.0), u64::from(vcpu));
+        hypercall::call_three(number, vcpu::SET_AFFINITY, domid, index, cpus).map(drop)
+    }
+
+    fn affinity(&mut self, domid: DomId, vcpu: u32) -> Answer<u64> {
+        let number = CallNumber::CONTROL_VCPU;
+        call(
+            number,
+            vcpu::GET_AFFINITY,
+            u64::from(domid.0),
+            u64::from(vcpu),
+        )
+    }
+
     fn vcpu_info(&mut self, domid: DomId, vcpu: u32) -> Answer<VcpuInfo> {
         let mut info = VcpuInfo::new_zeroed();
         hypercall::call_filling_at(

@@ -37,6 +37,9 @@ pub(crate) enum Verb {
     Pause(Pause),
     Unpause(Unpause),
     Rename(Rename),
+    Sched(Sched),
+    VcpuList(VcpuList),
+    VcpuPin(VcpuPin),
     Console(Console),
     Save(Save),
     Restore(Restore),
@@ -49,9 +52,29 @@ pub(crate) enum Verb {
 }
 
 /// The verbs, for suggestions.
-const VERBS: [&str; 20] = [
-    "top", "info", "list", "dmesg", "log", "create", "destroy", "shutdown", "reboot", "pause",
-    "unpause", "rename", "console", "save", "restore", "snapshot", "domid", "domname", "serve",
+const VERBS: [&str; 23] = [
+    "top",
+    "info",
+    "list",
+    "dmesg",
+    "log",
+    "create",
+    "destroy",
+    "shutdown",
+    "reboot",
+    "pause",
+    "unpause",
+    "rename",
+    "sched",
+    "vcpu-list",
+    "vcpu-pin",
+    "console",
+    "save",
+    "restore",
+    "snapshot",
+    "domid",
+    "domname",
+    "serve",
     "config",
 ];
 
@@ -172,6 +195,48 @@ pub(crate) struct Rename {
     /// its new name
     #[argh(positional)]
     pub(crate) name: String,
+}
+
+/// Show what domains may use of the CPUs, or change it for one.
+///
+/// A domain with twice the weight gets twice the time of a CPU that both want; 256 is usual. A cap is the percent of one CPU that all of
+/// its vCPUs together get at most, even when nobody else wants it. Changes last through reboot, save and restore.
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "sched")]
+pub(crate) struct Sched {
+    /// the domain's name or number; all domains, unless one is named
+    #[argh(positional)]
+    pub(crate) domain: Option<String>,
+    /// its weight, 1 to 65535
+    #[argh(option, short = 'w', arg_name = "n")]
+    pub(crate) weight: Option<u32>,
+    /// its cap in percent of one CPU; 0: none
+    #[argh(option, short = 'c', arg_name = "percent")]
+    pub(crate) cap: Option<u32>,
+}
+
+/// List virtual CPUs: where they run and where they may run.
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "vcpu-list")]
+pub(crate) struct VcpuList {
+    /// only those of these domains, by name or number
+    #[argh(positional, arg_name = "domain")]
+    pub(crate) domains: Vec<String>,
+}
+
+/// Say on which CPUs a domain's virtual CPUs may run. Lasts through reboot, save and restore.
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "vcpu-pin")]
+pub(crate) struct VcpuPin {
+    /// the domain's name or number
+    #[argh(positional)]
+    pub(crate) domain: String,
+    /// the virtual CPU's number, or "all"
+    #[argh(positional)]
+    pub(crate) vcpu: String,
+    /// the CPUs, such as 1, 0-3,^2 or all
+    #[argh(positional)]
+    pub(crate) cpus: String,
 }
 
 /// Attach to a domain's console; Ctrl-] leaves.

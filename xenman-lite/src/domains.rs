@@ -119,6 +119,11 @@ pub(crate) fn explain(client: &Client, name: &str, problem: Problem) -> Problem 
     }
 }
 
+/// The problem of a name that no domain has, with a guess at what was meant.
+pub(crate) fn unknown_name(client: &Client, name: &str) -> Problem {
+    unknown(name, &domains(client).unwrap_or_default())
+}
+
 fn unknown(name: &str, all: &[DomainSummary]) -> Problem {
     let mut problem = match DomainRef::parse(name) {
         DomainRef::Id(domid) => Problem::new(format!("there is no domain with the number {domid}")),

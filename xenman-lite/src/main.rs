@@ -15,6 +15,7 @@ mod output;
 mod problem;
 mod restore;
 mod save;
+mod scheduling;
 mod signals;
 mod top;
 mod upload;
@@ -99,6 +100,9 @@ fn with_client(client: &Arc<Client>, output: Output, verb: Verb) -> Result<(), P
         Verb::Shutdown(shutdown) => domains::shutdown(client, output, &shutdown),
         Verb::Reboot(reboot) => domains::reboot(client, output, &reboot),
         Verb::Rename(rename) => domains::rename(client, output, &rename),
+        Verb::Sched(it) => scheduling::sched(client, output, &it),
+        Verb::VcpuList(it) => scheduling::list(client, output, &it.domains),
+        Verb::VcpuPin(it) => scheduling::pin(client, output, &it),
         Verb::Console(console) => console::console(client, output, &console),
         Verb::Save(save) => save::save(client, output, &save),
         Verb::Snapshot(snapshot) => host::snapshot(client, output, snapshot.verb),

@@ -22,6 +22,7 @@ mod failure;
 mod host;
 mod reply;
 mod request;
+mod scheduling;
 mod stats;
 
 use alloc::string::String;
@@ -43,6 +44,7 @@ pub use request::{
     RestoreBegin, RestoreCommit, RestoreFromStore, RestoreManifest, RestorePut, SaveCommit,
     SaveManifest, SaveRead, SaveToStore, Shutdown,
 };
+pub use scheduling::{DomainScheduling, PinVcpu, SetScheduling, VcpuSummary};
 pub use stats::{DomainStats, HostStats, Stats};
 
 /// The version of these messages. A change that an older peer would misread raises it.

@@ -36,6 +36,20 @@ pub(crate) fn call(number: CallNumber, operation: u64, a: u64, b: u64) -> Result
     raw(number, [operation, a, b, 0, 0])
 }
 
+/// A call with three numbers.
+///
+/// # Errors
+/// The hypervisor's.
+pub(crate) fn call_three(
+    number: CallNumber,
+    operation: u64,
+    a: u64,
+    b: u64,
+    c: u64,
+) -> Result<u64, Errno> {
+    raw(number, [operation, a, b, c, 0])
+}
+
 /// A call whose second argument is a struct that is read and written back.
 ///
 /// # Errors

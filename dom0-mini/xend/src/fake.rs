@@ -49,6 +49,7 @@ pub(crate) struct Machine {
     pub(crate) counter_hz: u64,
     /// Version of the interrupt controller.
     pub(crate) gic: u32,
+    pub(crate) cpus: u32,
     /// Wall-clock time at system time 0: seconds and nanoseconds.
     pub(crate) wall_clock: Option<(u64, u32)>,
     random: u8,
@@ -67,6 +68,10 @@ pub(crate) struct FakeDomain {
     pub(crate) shutdown: Option<ShutdownReason>,
     /// Stands for its registers.
     pub(crate) registers: u64,
+    /// Weight and cap.
+    pub(crate) scheduling: (u32, u32),
+    /// Where its vCPUs may run.
+    pub(crate) affinity: BTreeMap<u32, u64>,
     dying: bool,
 }
 
@@ -305,6 +310,7 @@ impl Fake {
             stopped: None,
             counter_hz: 62_500_000,
             gic: 3,
+            cpus: 4,
             wall_clock: None,
             random: 0,
         })))

@@ -118,6 +118,15 @@ pub trait Hypervisor {
     /// Shuts a domain down from outside, as if it had done so itself.
     fn remote_shutdown(&mut self, domid: DomId, reason: ShutdownReason) -> Answer<()>;
 
+    /// Sets a domain's weight, and its cap in percent of one CPU (0: none).
+    fn set_scheduling(&mut self, domid: DomId, weight: u32, cap: u32) -> Answer<()>;
+    /// A domain's weight and cap.
+    fn scheduling(&mut self, domid: DomId) -> Answer<(u32, u32)>;
+    /// Says where a vCPU may run: bit n for CPU n.
+    fn set_affinity(&mut self, domid: DomId, vcpu: u32, cpus: u64) -> Answer<()>;
+    /// Where a vCPU may run, of the CPUs that there are.
+    fn affinity(&mut self, domid: DomId, vcpu: u32) -> Answer<u64>;
+
     /// Populates guest frames; returns how many, at least one.
     fn populate(&mut self, domid: DomId, run: Run) -> Answer<u64>;
     /// Clears frames that are not cleared yet; returns how many were looked at, at least one.

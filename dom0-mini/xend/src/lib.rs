@@ -31,6 +31,7 @@ mod refusal;
 mod restore;
 pub mod ring;
 mod save;
+mod scheduling;
 pub mod scrollback;
 mod server;
 mod session;

@@ -14,6 +14,7 @@ use crate::job::{Done, Step, Workshop};
 use crate::nodes;
 use crate::refusal::{no_domain, refused};
 use crate::save::Platform;
+use crate::scheduling;
 use crate::session::Ticket;
 use crate::store::snapshots::Snapshot;
 use alloc::format;
@@ -285,7 +286,8 @@ impl<F: AsRef<[u8]> + AsMut<[u8]>> Restore<F> {
         let record = domain.record();
         hypervisor
             .set_blob(domid, &record)
-            .map_err(|errno| refused("keep the domain's record", errno))
+            .map_err(|errno| refused("keep the domain's record", errno))?;
+        scheduling::apply(hypervisor, domid, &domain.plan.config)
     }
 
     fn populate<H: Hypervisor>(

@@ -6,6 +6,7 @@ mod clock;
 mod hvm;
 mod lifecycle;
 mod robustness;
+mod scheduling;
 mod snapshots;
 mod stats;
 mod world;

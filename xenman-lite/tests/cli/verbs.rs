@@ -240,3 +240,49 @@ fn a_dashboard_without_a_terminal_is_refused() {
     alone("top --once --interval 0").failed(2, "interval");
     alone("top --once").failed(2, "which host?");
 }
+
+#[test]
+fn shows_and_changes_what_domains_may_use() {
+    let host = Host::start();
+    let rows = |text: String| -> Vec<String> {
+        let lines = text.lines();
+        lines
+            .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "))
+            .collect()
+    };
+    let all = rows(host.run("sched").done().out);
+    assert_eq!(all[..2], ["Name ID Weight Cap", "Domain-0 0 256 none"]);
+    assert_eq!(all[2], "debian 3 256 30%");
+    let one = host.run("sched debian --json").done().json();
+    let expected = serde_json::json!([{ "domid": 3, "name": "debian", "weight": 256, "cap": 30 }]);
+    assert_eq!(one, expected);
+    host.run("sched debian -w 512 -c 50").done();
+    host.run("sched --weight 512").failed(2, "name it");
+    host.run("sched debain").failed(1, "did you mean 'debian'?");
+    host.run("sched debain -w 1")
+        .failed(1, "did you mean 'debian'?");
+}
+
+#[test]
+fn lists_and_pins_virtual_cpus() {
+    let host = Host::start();
+    let list = host.run("vcpu-list --json debian").done().json();
+    assert_eq!(
+        list,
+        serde_json::json!([{
+            "domid": 3, "name": "debian", "vcpu": 0, "state": "blocked", "cpu": 1, "cpu_ns": 1_500_000_000u64,
+            "affinity": [1, 3],
+        }])
+    );
+    let text = host.run("vcpu-list").done().out;
+    assert!(text.contains("Affinity") && text.contains("1,3"), "{text}");
+    host.run("vcpu-list 77").failed(1, "there is no domain");
+    host.run("vcpu-pin debian all 0-2,^1").done();
+    host.run("vcpu-pin debian 0 all").done();
+    host.run("vcpu-pin debian zero 1")
+        .failed(2, "is not a vCPU");
+    host.run("vcpu-pin debian 0 x")
+        .failed(2, "is not a set of CPUs");
+    host.run("vcpu-pin debain 0 1")
+        .failed(1, "did you mean 'debian'?");
+}

@@ -16,6 +16,7 @@ use alloc::{
     string::{String, ToString},
     vec::Vec,
 };
+use core::fmt;
 
 /// The most memory a configuration may ask for: 1 TiB, in MiB.
 const MAX_MEMORY_MIB: u64 = 1 << 20;
@@ -138,6 +139,27 @@ impl CpuSet {
     }
 }
 
+impl fmt::Display for CpuSet {
+    /// As [`CpuSet::parse`] reads it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if *self == Self::ALL {
+            return f.write_str("all");
+        }
+        let has = |cpu: u32| cpu < 64 && self.0 >> cpu & 1 != 0;
+        let mut gap = "";
+        for first in (0..64).filter(|cpu| has(*cpu) && (*cpu == 0 || !has(cpu - 1))) {
+            let last = (first..64).find(|cpu| !has(cpu + 1)).unwrap_or(first);
+            if first == last {
+                write!(f, "{gap}{first}")?;
+            } else {
+                write!(f, "{gap}{first}-{last}")?;
+            }
+            gap = ",";
+        }
+        Ok(())
+    }
+}
+
 /// The bits of `N` or `N-M`.
 fn range(text: &str) -> Option<u64> {
     let (first, last) = text.split_once('-').unwrap_or((text, text));
@@ -154,6 +176,20 @@ pub enum Affinity {
     All(CpuSet),
     /// Each on its own set, in order; those not listed run anywhere.
     Each(Vec<CpuSet>),
+}
+
+impl Affinity {
+    /// Where one of the virtual CPUs may run.
+    #[must_use]
+    pub fn of(&self, vcpu: u32) -> CpuSet {
+        match self {
+            Self::All(set) => *set,
+            Self::Each(sets) => {
+                let index = usize::try_from(vcpu).unwrap_or(usize::MAX);
+                sets.get(index).copied().unwrap_or(CpuSet::ALL)
+            }
+        }
+    }
 }
 
 impl DomainConfig {

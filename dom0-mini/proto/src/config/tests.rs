@@ -576,3 +576,17 @@ fn the_name_of_an_hvm_file_says_its_type() {
     let (config, _) = DomainConfig::from_file(&file).unwrap();
     assert_eq!((config.kind, config.memory_mib), (DomainKind::HVM, 128));
 }
+
+#[test]
+fn sets_of_cpus_are_written_as_they_are_read() {
+    for text in ["all", "0", "0-3", "1,3-5,63", "62-63"] {
+        let set = CpuSet::parse(text).unwrap();
+        assert_eq!(set.to_string(), text);
+    }
+    assert_eq!(CpuSet::parse("0-7,^3").unwrap().to_string(), "0-2,4-7");
+    let each = Affinity::Each(vec![CpuSet(3), CpuSet(8)]);
+    assert_eq!(
+        [0, 1, 2].map(|vcpu| each.of(vcpu)),
+        [CpuSet(3), CpuSet(8), CpuSet::ALL]
+    );
+}

@@ -4,6 +4,7 @@
 use super::{
     domain::{DomainDetail, DomainSummary, Event},
     host::HostInfo,
+    scheduling::{DomainScheduling, VcpuSummary},
     stats::Stats,
 };
 use crate::blob::{BlobId, Chunk};
@@ -71,6 +72,12 @@ pub enum Reply {
     /// The host and its domains at one moment.
     #[n(100)]
     Stats(#[n(0)] Stats),
+    /// What each domain may use of the CPUs.
+    #[n(110)]
+    Scheduling(#[n(0)] Vec<DomainScheduling>),
+    /// All vCPUs.
+    #[n(111)]
+    Vcpus(#[n(0)] Vec<VcpuSummary>),
 }
 
 /// A piece of a log.

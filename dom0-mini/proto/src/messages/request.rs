@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What a client can ask for.
 
-use super::domain::DomainRef;
+use super::{
+    domain::DomainRef,
+    scheduling::{PinVcpu, SetScheduling},
+};
 use crate::{
     blob::{BlobId, Chunk, Digest},
     link,
@@ -62,6 +65,19 @@ pub enum RequestBody {
     /// Gives a domain another name → `Done`.
     #[n(22)]
     Rename(#[n(0)] Rename),
+
+    /// What each domain may use of the CPUs, Domain-0 first → `Scheduling`.
+    #[n(24)]
+    SchedulingList,
+    /// Changes it for one domain → `Done`.
+    #[n(25)]
+    SchedulingSet(#[n(0)] SetScheduling),
+    /// All vCPUs, Domain-0's first → `Vcpus`.
+    #[n(26)]
+    VcpuList,
+    /// Says where vCPUs may run → `Done`.
+    #[n(27)]
+    VcpuPin(#[n(0)] PinVcpu),
 
     /// Console output from a cursor on → `Console`.
     #[n(32)]

@@ -72,7 +72,31 @@ pub(crate) fn requests() -> Vec<(&'static str, RequestBody)> {
     all.extend(restore_requests());
     // Numbers in the files follow the order here: what is new goes to the end.
     all.push(("stats", RequestBody::Stats));
+    all.extend(scheduling_requests());
     all
+}
+
+fn scheduling_requests() -> Vec<(&'static str, RequestBody)> {
+    vec![
+        ("scheduling-list", RequestBody::SchedulingList),
+        (
+            "scheduling-set",
+            RequestBody::SchedulingSet(SetScheduling {
+                domain: debian(),
+                weight: Some(512),
+                cap: Some(150),
+            }),
+        ),
+        ("vcpu-list", RequestBody::VcpuList),
+        (
+            "vcpu-pin",
+            RequestBody::VcpuPin(PinVcpu {
+                domain: debian(),
+                vcpu: Some(1),
+                cpus: 0b1010,
+            }),
+        ),
+    ]
 }
 
 fn host_requests() -> Vec<(&'static str, RequestBody)> {
@@ -317,6 +341,28 @@ fn info() -> HostInfo {
     }
 }
 
+fn scheduling_replies() -> Vec<(&'static str, Reply)> {
+    let domain = DomainScheduling {
+        domid: 3,
+        name: "debian".into(),
+        weight: 512,
+        cap: 150,
+    };
+    let vcpu = VcpuSummary {
+        domid: 3,
+        name: "debian".into(),
+        vcpu: 1,
+        state: Some(DomainState::RUNNING),
+        cpu: 2,
+        cpu_ns: 1_500_000_000,
+        affinity: 0b1100,
+    };
+    vec![
+        ("scheduling", Reply::Scheduling(vec![domain])),
+        ("vcpus", Reply::Vcpus(vec![vcpu])),
+    ]
+}
+
 fn stats() -> Stats {
     let domain = DomainStats {
         summary: summary(),
@@ -349,6 +395,7 @@ pub(crate) fn replies() -> Vec<(&'static str, Reply)> {
     all.extend(snapshot_replies());
     // Numbers in the files follow the order here: what is new goes to the end.
     all.push(("stats", Reply::Stats(stats())));
+    all.extend(scheduling_replies());
     all
 }
 

@@ -12,6 +12,7 @@ use crate::hypervisor::{Answer, Hypervisor, Run};
 use crate::job::{Done, Step, Workshop};
 use crate::nodes;
 use crate::refusal::{no_domain, refused};
+use crate::scheduling;
 use crate::store::content::{Content, Piece};
 use alloc::format;
 use alloc::vec::Vec;
@@ -368,7 +369,8 @@ fn reserve<H: Hypervisor>(hypervisor: &mut H, domain: &mut Domain<H>) -> Result<
     let record = domain.record();
     hypervisor
         .set_blob(domid, &record)
-        .map_err(|errno| refused("keep the domain's record", errno))
+        .map_err(|errno| refused("keep the domain's record", errno))?;
+    scheduling::apply(hypervisor, domid, &domain.plan.config)
 }
 
 /// A domain's kind, in the hypervisor's terms.

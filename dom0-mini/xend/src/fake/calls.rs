@@ -5,7 +5,9 @@ use crate::hypervisor::{
     Answer, HeapUse, HostStop, Hypervisor, LocalPort, LogPiece, RecordPiece, Run, SamplePiece,
 };
 use crate::ring::FakePage;
-use hv_abi::control::domain::{CreateDomain, DomainInfo, EXTRA_FRAMES, ShutdownReason};
+use hv_abi::control::domain::{
+    CAP_MAX, CreateDomain, DomainInfo, EXTRA_FRAMES, ShutdownReason, WEIGHT_MAX,
+};
 use hv_abi::control::host::HostInfo;
 use hv_abi::control::vcpu::{StartContext, VcpuInfo};
 use hv_abi::layout::arm::{CONSOLE_GFN, XENSTORE_GFN};
@@ -32,6 +34,7 @@ impl Hypervisor for Fake {
             store_kib: machine.claimed * 4,
             domains: machine.domains.len() as u32 + 1,
             interrupt_controller_version: machine.gic,
+            cpus: machine.cpus,
             counter_hz: machine.counter_hz,
             ..HostInfo::default()
         })
@@ -104,6 +107,8 @@ impl Hypervisor for Fake {
             started: false,
             shutdown: None,
             registers: 0,
+            scheduling: (256, 0),
+            affinity: BTreeMap::new(),
             dying: false,
         };
         machine.domains.insert(domid, domain);
@@ -271,6 +276,44 @@ impl Hypervisor for Fake {
     fn set_context(&mut self, domid: DomId, _: u32, context: &StartContext) -> Answer<()> {
         self.machine()?.live(domid)?.context = Some(*context);
         Ok(())
+    }
+
+    fn set_scheduling(&mut self, domid: DomId, weight: u32, cap: u32) -> Answer<()> {
+        if weight == 0 || weight > WEIGHT_MAX || cap > CAP_MAX {
+            return Err(Errno::EINVAL);
+        }
+        if domid != DomId::ZERO {
+            self.machine()?.live(domid)?.scheduling = (weight, cap);
+        }
+        Ok(())
+    }
+
+    fn scheduling(&mut self, domid: DomId) -> Answer<(u32, u32)> {
+        if domid == DomId::ZERO {
+            return Ok((256, 0));
+        }
+        Ok(self.machine()?.live(domid)?.scheduling)
+    }
+
+    fn set_affinity(&mut self, domid: DomId, vcpu: u32, cpus: u64) -> Answer<()> {
+        let mut machine = self.machine()?;
+        if cpus & ((1 << machine.cpus) - 1) == 0 {
+            return Err(Errno::EINVAL);
+        }
+        if domid != DomId::ZERO {
+            machine.live(domid)?.affinity.insert(vcpu, cpus);
+        }
+        Ok(())
+    }
+
+    fn affinity(&mut self, domid: DomId, vcpu: u32) -> Answer<u64> {
+        let mut machine = self.machine()?;
+        let all = (1 << machine.cpus) - 1;
+        if domid == DomId::ZERO {
+            return Ok(all);
+        }
+        let set = machine.live(domid)?.affinity.get(&vcpu).copied();
+        Ok(set.unwrap_or(u64::MAX) & all)
     }
 
     fn vcpu_info(&mut self, _: DomId, _: u32) -> Answer<VcpuInfo> {

@@ -6,6 +6,7 @@ mod domains;
 mod host;
 mod restores;
 mod saves;
+mod scheduling;
 
 use super::Xend;
 use super::waits::What;
@@ -47,6 +48,10 @@ impl<H: Hypervisor> Xend<H> {
             }
             RequestBody::Destroy(domain) => self.destroy(ticket, &domain),
             RequestBody::Rename(rename) => Some(self.give_name(&rename)),
+            RequestBody::SchedulingList => Some(self.scheduling_list()),
+            RequestBody::SchedulingSet(set) => Some(self.scheduling_set(&set)),
+            RequestBody::VcpuList => Some(self.vcpu_list()),
+            RequestBody::VcpuPin(pin) => Some(self.vcpu_pin(&pin)),
             RequestBody::ConsoleRead(read) => self.console_read(ticket, &read),
             RequestBody::ConsoleWrite(write) => Some(self.console_write(&write)),
             RequestBody::BlobOpen(open) => Some(self.blob_open(ticket.session, &open)),

@@ -133,6 +133,29 @@ impl State {
         self.domains.iter().find(is_it).ok_or_else(unknown)
     }
 
+    fn scheduling(&self) -> Vec<DomainScheduling> {
+        let of = |domain: &DomainSummary| DomainScheduling {
+            domid: domain.domid,
+            name: domain.name.clone(),
+            weight: 256,
+            cap: u32::from(domain.domid) * 10,
+        };
+        self.domains.iter().map(of).collect()
+    }
+
+    fn vcpus(&self) -> Vec<VcpuSummary> {
+        let of = |domain: &DomainSummary| VcpuSummary {
+            domid: domain.domid,
+            name: domain.name.clone(),
+            vcpu: 0,
+            state: Some(domain.state),
+            cpu: 1,
+            cpu_ns: domain.cpu_ns,
+            affinity: if domain.domid == 0 { 0b1111 } else { 0b1010 },
+        };
+        self.domains.iter().map(of).collect()
+    }
+
     fn remove(&mut self, domain: &DomainRef) -> Result<Reply, Failure> {
         let domid = self.find(domain)?.domid;
         self.domains.retain(|domain| domain.domid != domid);
@@ -183,6 +206,10 @@ impl State {
             }
             RequestBody::Reboot(reboot) => self.find(&reboot.domain).map(|_| Reply::Done),
             RequestBody::Rename(rename) => self.find(&rename.domain).map(|_| Reply::Done),
+            RequestBody::SchedulingList => Ok(Reply::Scheduling(self.scheduling())),
+            RequestBody::SchedulingSet(set) => self.find(&set.domain).map(|_| Reply::Done),
+            RequestBody::VcpuList => Ok(Reply::Vcpus(self.vcpus())),
+            RequestBody::VcpuPin(pin) => self.find(&pin.domain).map(|_| Reply::Done),
             RequestBody::ConsoleRead(read) => return self.console_read(read, waited),
             RequestBody::ConsoleWrite(write) => self.console_write(write),
             RequestBody::BlobOpen(open) => Ok(self.blob_open(open)),

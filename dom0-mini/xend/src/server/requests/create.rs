@@ -7,6 +7,7 @@ use crate::event::SessionId;
 use crate::hypervisor::Hypervisor;
 use crate::job::Job;
 use crate::lifecycle::State;
+use crate::scheduling;
 use crate::server::Xend;
 use crate::session::Ticket;
 use crate::store::content::Content;
@@ -79,6 +80,7 @@ impl<H: Hypervisor> Xend<H> {
             let sentence = format!("a domain has at most {VCPUS_MAX} vCPUs");
             return refuse(sentence, "ask for fewer");
         }
+        scheduling::check_config(&mut self.hypervisor, config)?;
         let gic = self
             .hypervisor
             .host_info()
