@@ -79,6 +79,8 @@ pub struct Cpu {
     armed_ns: AtomicU64,
     /// It has a vCPU on it.
     busy: AtomicBool,
+    /// What that one had paid when it came, when that was, and its weight.
+    running: [AtomicU64; 3],
     /// vCPUs in its queue.
     waiting: AtomicUsize,
     idle_ns: AtomicU64,
@@ -94,6 +96,7 @@ impl Cpu {
             attention: AtomicBool::new(true),
             armed_ns: AtomicU64::new(NEVER),
             busy: AtomicBool::new(false),
+            running: [const { AtomicU64::new(0) }; 3],
             waiting: AtomicUsize::new(0),
             idle_ns: AtomicU64::new(0),
             queue: Lock::new(Queue::default()),
@@ -135,22 +138,43 @@ impl Cpu {
     pub(crate) fn begin<A: Arch>(
         &self,
         hypervisor: &Hypervisor<A>,
-        key: Key,
-        now_ns: u64,
+        domain: &Domain<A>,
+        slot: &VcpuSlot<A>,
         slice: Slice,
     ) {
         self.attention.store(false, Ordering::SeqCst);
-        self.busy.store(true, Ordering::Relaxed);
+        let weight = u64::from(domain.weight.load(Ordering::Relaxed));
+        let paid = slot.virtual_ns.load(Ordering::Relaxed);
+        for (place, value) in self.running.iter().zip([paid, slice.start_ns, weight]) {
+            place.store(value, Ordering::Relaxed);
+        }
+        self.busy.store(true, Ordering::Release);
         let mut queue = self.queue.lock();
-        queue.set_timer(key, TimerKind::Wake, NEVER);
-        let at = next_deadline(hypervisor, &queue, now_ns, slice);
+        queue.set_timer(key(domain, slot), TimerKind::Wake, NEVER);
+        let at = next_deadline(hypervisor, &queue, slice.start_ns, slice);
         drop(queue);
         self.arm(hypervisor.host, at);
     }
 
     /// The vCPU that had this CPU has left it.
-    pub(crate) fn end(&self) {
-        self.busy.store(false, Ordering::Relaxed);
+    pub(crate) fn end<A: Arch>(&self, slot: &VcpuSlot<A>) {
+        let paid = slot.virtual_ns.load(Ordering::Relaxed);
+        self.queue.lock().raise_floor(paid);
+        self.busy.store(false, Ordering::Release);
+    }
+
+    /// What somebody who comes to this CPU is taken to have paid at least: as much as the one who has paid least of those
+    /// that are here. Read while they go on, so it is a little less than true at most.
+    fn floor_ns(&self, queue: &Queue, now_ns: u64) -> u64 {
+        if !self.busy.load(Ordering::Acquire) {
+            return queue.floor_ns();
+        }
+        let [paid, since, weight] = [0, 1, 2].map(|n: usize| {
+            let place = self.running.get(n);
+            place.map_or(0, |value| value.load(Ordering::Relaxed))
+        });
+        let running = paid.saturating_add(weighted_by(weight, now_ns.saturating_sub(since)));
+        queue.floor_with(running)
     }
 
     /// Whether the vCPU that runs stays.
@@ -221,7 +245,11 @@ fn paid_by<A: Arch>(domain: &Domain<A>, slot: &VcpuSlot<A>, now_ns: u64, slice: 
 }
 
 fn weighted<A: Arch>(domain: &Domain<A>, ns: u64) -> u64 {
-    let weight = u64::from(domain.weight.load(Ordering::Relaxed)).max(1);
+    weighted_by(u64::from(domain.weight.load(Ordering::Relaxed)), ns)
+}
+
+fn weighted_by(weight: u64, ns: u64) -> u64 {
+    let weight = weight.max(1);
     if weight == u64::from(WEIGHT_DEFAULT) {
         return ns;
     }
@@ -351,7 +379,8 @@ pub fn enqueue<A: Arch>(hypervisor: &Hypervisor<A>, domain: &Domain<A>, slot: &V
     };
     let mut queue = cpu.queue.lock();
     let paid = slot.virtual_ns.load(Ordering::Relaxed);
-    let paid = paid.max(queue.floor_ns().saturating_sub(SLICE_NS));
+    let floor = cpu.floor_ns(&queue, hypervisor.now_ns());
+    let paid = paid.max(floor.saturating_sub(SLICE_NS));
     slot.virtual_ns.store(paid, Ordering::Relaxed);
     queue.push(Entry {
         key: key(domain, slot),

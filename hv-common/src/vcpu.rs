@@ -326,7 +326,7 @@ pub fn run<A: Arch>(
         slot,
         slice: Slice::of(domain, now),
     };
-    cpu.begin(hypervisor, sched::key(domain, slot), now, stay.slice);
+    cpu.begin(hypervisor, domain, slot, stay.slice);
     let host = hypervisor.host;
     registers.load(host, &domain.platform, domain.root, domain.vmid);
     let leave = stay.run(&mut registers);
@@ -339,7 +339,7 @@ pub fn run<A: Arch>(
     drop(registers);
     let end = hypervisor.now_ns();
     cpu.charge(domain, slot, end, end.saturating_sub(now));
-    cpu.end();
+    cpu.end(slot);
     match leave {
         Leave::Ready => slot.runstate.enter(runstate::RUNNABLE, end),
         Leave::Blocked { .. } => slot.runstate.enter(runstate::BLOCKED, end),

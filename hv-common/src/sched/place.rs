@@ -55,10 +55,11 @@ pub(super) fn adopt<A: Arch>(
         return;
     }
     let key = key(domain, slot);
+    let now = hypervisor.now_ns();
     let (timers, before) = match hypervisor.cpu(slot.home()) {
         Some(old) => {
             let mut queue = old.queue.lock();
-            (queue.take_timers(key), queue.floor_ns())
+            (queue.take_timers(key), old.floor_ns(&queue, now))
         }
         None => ([None; 3], 0),
     };
@@ -69,7 +70,7 @@ pub(super) fn adopt<A: Arch>(
     }
     let paid = slot.virtual_ns.load(Ordering::Relaxed);
     let ahead = paid.saturating_sub(before);
-    let paid = queue.floor_ns().saturating_add(ahead);
+    let paid = cpu.floor_ns(&queue, now).saturating_add(ahead);
     drop(queue);
     slot.virtual_ns.store(paid, Ordering::Relaxed);
 }

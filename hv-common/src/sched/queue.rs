@@ -56,6 +56,23 @@ impl Queue {
         self.floor_ns
     }
 
+    /// The same, with one on the CPU that has paid this much.
+    pub(crate) fn floor_with(&self, running_ns: u64) -> u64 {
+        let least = self
+            .best_virtual_ns()
+            .map_or(running_ns, |best| best.min(running_ns));
+        self.floor_ns.max(least)
+    }
+
+    /// One has left the CPU that has paid this much.
+    pub(crate) fn raise_floor(&mut self, paid_ns: u64) {
+        self.floor_ns = self.floor_with(paid_ns);
+    }
+
+    fn best_virtual_ns(&self) -> Option<u64> {
+        self.ready.iter().map(|entry| entry.virtual_ns).min()
+    }
+
     /// Puts a vCPU in. There is room for all that exist.
     pub(crate) fn push(&mut self, entry: Entry) {
         let fitted = self.ready.push(entry).is_ok();

@@ -157,7 +157,7 @@ fn a_cpu_with_nothing_to_do_takes_what_waits_elsewhere_and_may_run_on_it() {
     second.busy.store(true, Ordering::Relaxed);
     remove_hold(hypervisor, &domain, hold::PAUSED);
     assert_eq!([0, 1, 2].map(|vcpu| home(&domain, vcpu)), [0, 0, 0]);
-    second.end();
+    second.busy.store(false, Ordering::Relaxed);
     for _ in 0..3 {
         turn_on(&machine, 1);
     }
@@ -165,6 +165,36 @@ fn a_cpu_with_nothing_to_do_takes_what_waits_elsewhere_and_may_run_on_it() {
     assert_eq!(ran, [0, 1, 1]);
     assert_eq!([0, 1, 2].map(|vcpu| home(&domain, vcpu)), [0, 1, 1]);
     FakeHost::be_cpu(0);
+}
+
+#[test]
+fn who_comes_to_a_cpu_has_paid_as_much_as_who_ran_there_alone() {
+    const ALONE_NS: u64 = 7_000_000_000;
+    let machine = machine_with_two();
+    let (hypervisor, host) = (machine.hypervisor, machine.hypervisor.host);
+    let resident = machine.domain(1, 1);
+    let newcomer = machine.domain(1, 1);
+    let (there, comes) = (
+        resident.vcpu(0).expect("one"),
+        newcomer.vcpu(0).expect("one"),
+    );
+    there.set_home(1);
+    comes.set_home(0);
+    let cpu = hypervisor.cpu(1).expect("two");
+    cpu.begin(
+        hypervisor,
+        &resident,
+        there,
+        Slice::of(&resident, host.now_ns()),
+    );
+    host.advance(ALONE_NS);
+    // It ran alone for as long on its own CPU, and left it just now.
+    let other = hypervisor.cpu(0).expect("two");
+    comes.virtual_ns.store(ALONE_NS, Ordering::Relaxed);
+    other.end(comes);
+    place::adopt(hypervisor, cpu, &newcomer, comes);
+    let paid = comes.virtual_ns.load(Ordering::Relaxed);
+    assert!(paid.abs_diff(ALONE_NS) < SLICE_NS, "{paid}");
 }
 
 #[test]
