@@ -154,6 +154,11 @@ fn ratio(part: u64, whole: u64) -> f64 {
     part as f64 / whole as f64
 }
 
+/// A part of a whole, in percent.
+pub(crate) fn share(part: u64, whole: u64) -> f64 {
+    ratio(part, whole.max(1)) * 100.0
+}
+
 fn rounded(value: Option<f64>) -> Option<f64> {
     value.map(|value| (value * 100.0).round() / 100.0)
 }
