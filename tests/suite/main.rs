@@ -9,5 +9,6 @@ mod hostile;
 mod hvm;
 mod lifecycle;
 mod linux;
+mod pty;
 mod smp;
 mod stage;
