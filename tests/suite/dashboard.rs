@@ -36,8 +36,14 @@ const HINTS: &str = "q quit";
 
 /// The dashboard of the host at that address, in a terminal.
 fn dashboard(address: &str) -> Result<Pty, Trouble> {
+    dashboard_with("", address)
+}
+
+/// The same with something set in its environment.
+fn dashboard_with(environment: &str, address: &str) -> Result<Pty, Trouble> {
     let xenman = Images::of_workspace().xenman();
-    let pty = Pty::start(&format!("{} -H {address}", xenman.display()))?;
+    let command = format!("env {environment} {} -H {address}", xenman.display());
+    let pty = Pty::start(&command)?;
     pty.shows(HINTS)?;
     Ok(pty)
 }
@@ -62,6 +68,14 @@ fn a_domain_is_looked_after_with_keys_alone() {
         pty.press("p")?;
         pty.until("it does not run again", |pty| !state(" paused ")(pty))?;
 
+        for (key, words) in [
+            ("b", "'clock' was asked to reboot"),
+            ("s", "'clock' was asked to shut down"),
+        ] {
+            pty.press(key)?;
+            pty.shows(words)?;
+        }
+
         pty.press("\r")?;
         pty.until("its console is not shown", |pty| {
             pty.line("tick ").is_some()
@@ -70,6 +84,7 @@ fn a_domain_is_looked_after_with_keys_alone() {
         pty.shows(HINTS)?;
         pty.until("the table is not back", |pty| pty.line("clock").is_some())?;
 
+        assert!(pty.is_coloured(), "there are colours");
         pty.resize(120, 40)?;
         pty.until("it does not fill the terminal", |pty| {
             pty.text()
@@ -132,15 +147,16 @@ fn it_says_when_its_figures_are_old_and_finds_its_host_again() {
                 .map_err(|missing| Trouble(missing.to_string()))
         };
         let mut broker = serve()?;
-        let pty = dashboard(&socket)?;
+        let pty = dashboard_with("NO_COLOR=1", &socket)?;
         pty.shows(" s old")?;
         broker.kill();
         pty.shows("STALE")?;
-        pty.shows("trying again")?;
+        pty.shows("Trying again")?;
+        assert!(!pty.is_coloured(), "colours were not wanted");
         let _again = serve()?;
         pty.until("it does not find its host again", |pty| {
             let text = pty.text();
-            !text.contains("STALE") && !text.contains("trying again") && text.contains("Domain-0")
+            !text.contains("STALE") && !text.contains("Trying again") && text.contains("Domain-0")
         })?;
         pty.terminate()?;
         pty.is_given_back()

@@ -9,7 +9,7 @@ use std::thread;
 
 use harness::operator::{Trouble, wait};
 use ptyprocess::PtyProcess;
-use vt100::Parser;
+use vt100::{Color, Parser};
 
 use crate::stage::SOON;
 
@@ -89,6 +89,19 @@ impl Pty {
         })
     }
 
+    /// Whether anything on the screen has a colour of its own.
+    pub(crate) fn is_coloured(&self) -> bool {
+        let screen = lock(&self.screen);
+        let screen = screen.screen();
+        let (rows, columns) = screen.size();
+        let mut places =
+            (0..rows.get()).flat_map(|row| (0..columns.get()).map(move |it| (row, it)));
+        places.any(|(row, column)| {
+            let cell = screen.cell(row, column);
+            cell.is_some_and(|it| (it.fgcolor(), it.bgcolor()) != (Color::Default, Color::Default))
+        })
+    }
+
     /// Asks everything that runs here to end.
     pub(crate) fn terminate(&self) -> Result<(), Trouble> {
         let group = format!("-{}", self.process.pid());
@@ -103,7 +116,7 @@ impl Pty {
         // Lines, echo and signals by the terminal itself: none of them is switched off.
         self.until("the terminal stays raw", |pty| {
             let text = pty.text();
-            let is_set = |mode: &str| text.contains(&format!(" {mode}"));
+            let is_set = |mode| text.split_whitespace().any(|word| word == mode);
             ["icanon", "isig"].into_iter().all(is_set)
         })?;
         let screen = lock(&self.screen);

@@ -313,6 +313,9 @@ pub(crate) struct Top {
     /// print one sample and leave; rates are over one interval
     #[argh(switch)]
     pub(crate) once: bool,
+    /// with --once: rates are over this many intervals, with a sample after each (default 1)
+    #[argh(option, arg_name = "N", default = "1")]
+    pub(crate) intervals: u32,
     /// seconds between samples (default 1)
     #[argh(option, arg_name = "seconds")]
     pub(crate) interval: Option<f64>,

@@ -65,9 +65,13 @@ pub(crate) fn show(host: Host, top: &args::Top) -> Result<(), Problem> {
 
 /// `top --once`.
 pub(crate) fn once(client: &Client, output: Output, top: &args::Top) -> Result<(), Problem> {
-    let first = sample(client)?;
-    thread::sleep(interval(top)?);
-    let figures = Figures::between(Some(&first), sample(client)?);
+    let (first, interval) = (sample(client)?, interval(top)?);
+    let mut last = first.clone();
+    for _ in 0..top.intervals.max(1) {
+        thread::sleep(interval);
+        last = sample(client)?;
+    }
+    let figures = Figures::between(Some(&first), last);
     if output.json {
         return output.json(&figures.json());
     }

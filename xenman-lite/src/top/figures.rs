@@ -190,6 +190,15 @@ pub(crate) fn uptime(ns: u64) -> String {
     }
 }
 
+/// A size in few letters.
+pub(crate) fn short(kib: u64) -> String {
+    match kib {
+        0..10_240 => format!("{kib}K"),
+        10_240..10_485_760 => format!("{}M", kib >> 10),
+        _ => format!("{}G", kib >> 20),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::{super::samples, *};
@@ -244,6 +253,9 @@ mod tests {
             (1_047_600, "12d03h"),
         ] {
             assert_eq!(uptime(seconds * 1_000_000_000), text);
+        }
+        for (kib, text) in [(10_239, "10239K"), (24 << 10, "24M"), (10 << 20, "10G")] {
+            assert_eq!(short(kib), text);
         }
         assert_eq!(
             (percent(None), percent(Some(99.96))),

@@ -148,15 +148,16 @@ fn draw_host(
         ]);
         frame.render_widget(line, area);
     }
-    let text = format!(
-        "domains {}  Domain-0 {}  hypervisor {}  store {}  free {}",
-        size(host.domains_kib),
-        size(host.dom0_kib),
-        size(host.hypervisor_kib + host.boot_kib),
-        size(host.store_kib),
-        size(host.free_kib)
-    );
-    frame.render_widget(Line::raw(text), parts);
+    let parts_of_it = [
+        ("domains", host.domains_kib),
+        ("Domain-0", host.dom0_kib),
+        ("hypervisor", host.hypervisor_kib),
+        ("boot", host.boot_kib),
+        ("store", host.store_kib),
+        ("free", host.free_kib),
+    ];
+    let text = parts_of_it.map(|(name, kib)| format!("{name} {}", figures::short(kib)));
+    frame.render_widget(Line::raw(text.join("  ")), parts);
 }
 
 /// The newest values of a history, a character each.
@@ -275,7 +276,7 @@ fn word_line(model: &Model, palette: Palette) -> Line<'static> {
             Line::styled(format!("{question}  (Enter saves, Esc does not)"), bold)
         }
         (None, Some(why), _) => {
-            Line::styled(format!("{}; trying again", harmless(why)), palette.alarm())
+            Line::styled(format!("Trying again: {}", harmless(why)), palette.alarm())
         }
         (None, None, Some(word)) if word.is_error => {
             Line::styled(harmless(&word.text), palette.alarm())

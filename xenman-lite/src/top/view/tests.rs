@@ -65,7 +65,7 @@ fn the_dashboard_fits_80_by_24() {
         TITLE,
         "CPU   75.5% of 2 CPUs                                                        ▂▄▇",
         "Mem   25.0% of 1024 MiB                                                     ▂▂▂▂",
-        "domains 64 MiB  Domain-0 24 MiB  hypervisor 6144 KiB  store 0 KiB  free 768 MiB",
+        "domains 64M  Domain-0 24M  hypervisor 2048K  boot 4096K  store 0K  free 768M",
         "",
         HEADING,
         "Domain-0           0 dom0 running     1.0      ▁▁▁     64     1        0   1h00m",
@@ -133,7 +133,7 @@ fn questions_troubles_and_words_share_a_line() {
     model.lose("cannot reach xend at unix:/x".to_owned());
     assert_eq!(
         lines(&model, 80, 24)[21],
-        "cannot reach xend at unix:/x; trying again"
+        "Trying again: cannot reach xend at unix:/x"
     );
 }
 
