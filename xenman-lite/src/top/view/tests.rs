@@ -65,7 +65,7 @@ fn the_dashboard_fits_80_by_24() {
         TITLE,
         "CPU   75.5% of 2 CPUs                                                        ▂▄▇",
         "Mem   25.0% of 1024 MiB                                                     ▂▂▂▂",
-        "domains 64M  Domain-0 24M  hypervisor 2048K  boot 4096K  store 0K  free 768M",
+        "domains 64M  Domain-0 24M  hypervisor 4096K  boot 2048K  store 0K  free 768M",
         "",
         HEADING,
         "Domain-0           0 dom0 running     1.0      ▁▁▁     64     1        0   1h00m",
