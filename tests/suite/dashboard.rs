@@ -5,8 +5,9 @@ use std::fs;
 use harness::images::Images;
 use harness::operator::Trouble;
 
+use crate::linux;
 use crate::pty::Pty;
-use crate::stage::{SOON, on_machine};
+use crate::stage::{LINUX_BOOT, SOON, on_machine};
 
 #[test]
 fn one_sample_shows_who_uses_the_machine() {
@@ -68,14 +69,6 @@ fn a_domain_is_looked_after_with_keys_alone() {
         pty.press("p")?;
         pty.until("it does not run again", |pty| !state(" paused ")(pty))?;
 
-        for (key, words) in [
-            ("b", "'clock' was asked to reboot"),
-            ("s", "'clock' was asked to shut down"),
-        ] {
-            pty.press(key)?;
-            pty.shows(words)?;
-        }
-
         pty.press("\r")?;
         pty.until("its console is not shown", |pty| {
             pty.line("tick ").is_some()
@@ -106,6 +99,34 @@ fn a_domain_is_looked_after_with_keys_alone() {
         pty.shows("'clock' is destroyed")?;
         pty.until("it is still shown", |pty| pty.line("clock").is_none())?;
         stage.operator.gone("clock", SOON)?;
+        pty.press("q")?;
+        pty.is_given_back()
+    });
+}
+
+#[test]
+fn a_domain_is_asked_to_reboot_and_to_shut_down() {
+    on_machine(|stage| {
+        // A guest that does not listen, and one that does.
+        stage.create_small("clock", "ticker", "")?;
+        let mut pty = dashboard(&stage.host.address())?;
+        pty.until("it is not shown", |pty| pty.line("clock").is_some())?;
+        pty.press(DOWN)?;
+        pty.press("s")?;
+        pty.shows("the guest does not listen to shutdown requests")?;
+        stage.do_to("destroy", "clock")?;
+
+        let mut console = linux::up(stage, "debian", &linux::bundled(stage, "debian", 192))?;
+        pty.until("it is not selected", |pty| {
+            pty.line("debian").is_some() && pty.line("clock").is_none()
+        })?;
+        pty.press(DOWN)?;
+        pty.press("b")?;
+        pty.shows("'debian' was asked to reboot")?;
+        console.line("GUEST-UP", LINUX_BOOT)?;
+        pty.press("s")?;
+        pty.shows("'debian' was asked to shut down")?;
+        pty.until("it is still shown", |pty| pty.line("debian").is_none())?;
         pty.press("q")?;
         pty.is_given_back()
     });

@@ -73,10 +73,12 @@ pub(super) fn draw(frame: &mut Frame<'_>, model: &Model, palette: Palette) {
         let text = Paragraph::new(sentence).wrap(Wrap { trim: true });
         return frame.render_widget(text, area);
     }
+    let words = word_line(model, palette);
     let rows = [1, 1, 1, 1, 1].map(Constraint::Length);
     let rest = [
         Constraint::Fill(1),
-        Constraint::Length(1),
+        // A long sentence takes a second line.
+        Constraint::Length(1 + u16::from(words.width() > usize::from(area.width))),
         Constraint::Length(2),
     ];
     let layout = Layout::vertical(rows.into_iter().chain(rest));
@@ -86,7 +88,7 @@ pub(super) fn draw(frame: &mut Frame<'_>, model: &Model, palette: Palette) {
         draw_host(frame, [cpu, memory, parts], model, figures, palette);
     }
     draw_domains(frame, table, model, palette);
-    frame.render_widget(word_line(model, palette), word);
+    frame.render_widget(Paragraph::new(words).wrap(Wrap { trim: true }), word);
     let hints = [DOMAIN_KEYS, TABLE_KEYS].map(|keys| Line::styled(keys, palette.quiet()));
     frame.render_widget(Paragraph::new(hints.to_vec()), keys);
 }

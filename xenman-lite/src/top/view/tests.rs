@@ -122,7 +122,7 @@ fn more_domains_than_lines_scroll_with_the_selection() {
 fn questions_troubles_and_words_share_a_line() {
     let mut model = model();
     press(&mut model, "jd");
-    assert!(lines(&model, 80, 24)[21].starts_with("Destroy 'debian'? y destroys it at once"));
+    assert!(lines(&model, 80, 24)[20].starts_with("Destroy 'debian'? y destroys it at once"));
     press(&mut model, "n");
     assert_eq!(lines(&model, 80, 24)[21], "'debian' is left alone");
     press(&mut model, "v");
@@ -135,6 +135,15 @@ fn questions_troubles_and_words_share_a_line() {
         lines(&model, 80, 24)[21],
         "Trying again: cannot reach xend at unix:/x"
     );
+}
+
+#[test]
+fn a_long_sentence_takes_two_lines() {
+    let mut model = model();
+    model.say(Err("word ".repeat(20)));
+    let lines = lines(&model, 80, 24);
+    assert_eq!(lines[20..22].join(" "), "word ".repeat(20).trim_end());
+    assert_eq!(lines[22], DOMAIN_KEYS);
 }
 
 #[test]
