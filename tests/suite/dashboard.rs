@@ -1,6 +1,13 @@
 //! The dashboard and its samples, on a booted machine.
 
-use crate::stage::on_machine;
+use std::fs;
+
+use harness::images::Images;
+use harness::operator::Trouble;
+
+use crate::linux;
+use crate::pty::Pty;
+use crate::stage::{LINUX_BOOT, SOON, on_machine};
 
 #[test]
 fn one_sample_shows_who_uses_the_machine() {
@@ -20,5 +27,159 @@ fn one_sample_shows_who_uses_the_machine() {
         let uptime = |value: &serde_json::Value| value["uptime_ns"].as_u64().expect("a time");
         assert!(uptime(&domains[1]) < uptime(&sample["host"]), "{sample}");
         stage.do_to("destroy", "busy")
+    });
+}
+
+const DOWN: &str = "\x1b[B";
+const LEAVE_CONSOLE: &str = "\x1d";
+/// At the bottom of every screen of the dashboard.
+const HINTS: &str = "q quit";
+
+/// The dashboard of the host at that address, in a terminal.
+fn dashboard(address: &str) -> Result<Pty, Trouble> {
+    dashboard_with("", address)
+}
+
+/// The same with something set in its environment.
+fn dashboard_with(environment: &str, address: &str) -> Result<Pty, Trouble> {
+    let xenman = Images::of_workspace().xenman();
+    let command = format!("env {environment} {} -H {address}", xenman.display());
+    let pty = Pty::start(&command)?;
+    pty.shows(HINTS)?;
+    Ok(pty)
+}
+
+#[test]
+fn a_domain_is_looked_after_with_keys_alone() {
+    on_machine(|stage| {
+        stage.create_small("clock", "ticker", "")?;
+        let mut pty = dashboard(&stage.host.address())?;
+        pty.shows("Domain-0")?;
+        pty.until("its figures are not shown", |pty| {
+            let line = pty.line("clock").unwrap_or_default();
+            let words: Vec<&str> = line.split_whitespace().collect();
+            words.get(2) == Some(&"pvh") && line.contains(" 8 ") && line.contains('▁')
+        })?;
+        let state = |word: &'static str| {
+            move |pty: &Pty| pty.line("clock").is_some_and(|line| line.contains(word))
+        };
+        pty.press(DOWN)?;
+        pty.press("p")?;
+        pty.until("it is not paused", state(" paused "))?;
+        pty.press("p")?;
+        pty.until("it does not run again", |pty| !state(" paused ")(pty))?;
+
+        pty.press("\r")?;
+        pty.until("its console is not shown", |pty| {
+            pty.line("tick ").is_some()
+        })?;
+        pty.press(LEAVE_CONSOLE)?;
+        pty.shows(HINTS)?;
+        pty.until("the table is not back", |pty| pty.line("clock").is_some())?;
+
+        assert!(pty.is_coloured(), "there are colours");
+        pty.resize(120, 40)?;
+        pty.until("it does not fill the terminal", |pty| {
+            pty.text()
+                .lines()
+                .nth(39)
+                .is_some_and(|line| line.ends_with(HINTS))
+        })?;
+        pty.resize(60, 20)?;
+        pty.shows("needs a terminal of 80x24")?;
+        pty.resize(80, 24)?;
+        pty.shows(HINTS)?;
+
+        pty.press("d")?;
+        pty.shows("Destroy 'clock'?")?;
+        pty.press("n")?;
+        pty.shows("'clock' is left alone")?;
+        stage.is("clock", &["running", "blocked"])?;
+        pty.press("dy")?;
+        pty.shows("'clock' is destroyed")?;
+        pty.until("it is still shown", |pty| pty.line("clock").is_none())?;
+        stage.operator.gone("clock", SOON)?;
+        pty.press("q")?;
+        pty.is_given_back()
+    });
+}
+
+#[test]
+fn a_domain_is_asked_to_reboot_and_to_shut_down() {
+    on_machine(|stage| {
+        // A guest that does not listen, and one that does.
+        stage.create_small("clock", "ticker", "")?;
+        let mut pty = dashboard(&stage.host.address())?;
+        pty.until("it is not shown", |pty| pty.line("clock").is_some())?;
+        pty.press(DOWN)?;
+        pty.press("s")?;
+        pty.shows("the guest does not listen to shutdown requests")?;
+        stage.do_to("destroy", "clock")?;
+
+        let mut console = linux::up(stage, "debian", &linux::bundled(stage, "debian", 192))?;
+        pty.until("it is not selected", |pty| {
+            pty.line("debian").is_some() && pty.line("clock").is_none()
+        })?;
+        pty.press(DOWN)?;
+        pty.press("b")?;
+        pty.shows("'debian' was asked to reboot")?;
+        console.line("GUEST-UP", LINUX_BOOT)?;
+        pty.press("s")?;
+        pty.shows("'debian' was asked to shut down")?;
+        pty.until("it is still shown", |pty| pty.line("debian").is_none())?;
+        pty.press("q")?;
+        pty.is_given_back()
+    });
+}
+
+#[test]
+fn a_domain_is_saved_where_the_operator_says() {
+    on_machine(|stage| {
+        stage.create_small("clock", "ticker", "")?;
+        let mut pty = dashboard(&stage.host.address())?;
+        pty.until("it is not shown", |pty| pty.line("clock").is_some())?;
+        pty.press(DOWN)?;
+        pty.press("v")?;
+        pty.shows("to: clock.save_")?;
+        let file = stage.file("from-the-dashboard");
+        pty.press(&format!("\x15{}\r", file.display()))?;
+        pty.shows("'clock' is saved to")?;
+        stage.operator.gone("clock", SOON)?;
+        pty.press("q")?;
+        pty.is_given_back()?;
+        let path = file.to_string_lossy().into_owned();
+        stage.operator.run(&["restore", &path])?;
+        stage.ticks_go_on("clock")?;
+        fs::remove_file(&file).expect("it was written");
+        stage.do_to("destroy", "clock")
+    });
+}
+
+#[test]
+fn it_says_when_its_figures_are_old_and_finds_its_host_again() {
+    on_machine(|stage| {
+        let socket = format!("unix:{}", stage.file("second.sock").display());
+        let serve = || {
+            let broker = stage.host.session(["serve", "--listen", &socket]);
+            let broker = broker.expect("a broker starts");
+            let ready = broker.errors().expect("serving", SOON);
+            ready
+                .map(|_| broker)
+                .map_err(|missing| Trouble(missing.to_string()))
+        };
+        let mut broker = serve()?;
+        let pty = dashboard_with("NO_COLOR=1", &socket)?;
+        pty.shows(" s old")?;
+        broker.kill();
+        pty.shows("STALE")?;
+        pty.shows("Trying again")?;
+        assert!(!pty.is_coloured(), "colours were not wanted");
+        let _again = serve()?;
+        pty.until("it does not find its host again", |pty| {
+            let text = pty.text();
+            !text.contains("STALE") && !text.contains("Trying again") && text.contains("Domain-0")
+        })?;
+        pty.terminate()?;
+        pty.is_given_back()
     });
 }

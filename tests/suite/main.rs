@@ -9,6 +9,7 @@ mod hostile;
 mod hvm;
 mod lifecycle;
 mod linux;
+mod pty;
 mod sched;
 mod smp;
 mod stage;

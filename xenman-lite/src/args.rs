@@ -378,6 +378,9 @@ pub(crate) struct Top {
     /// print one sample and leave; rates are over one interval
     #[argh(switch)]
     pub(crate) once: bool,
+    /// with --once: rates are over this many intervals, with a sample after each (default 1)
+    #[argh(option, arg_name = "N", default = "1")]
+    pub(crate) intervals: u32,
     /// seconds between samples (default 1)
     #[argh(option, arg_name = "seconds")]
     pub(crate) interval: Option<f64>,
@@ -392,17 +395,20 @@ pub(crate) enum Asked {
     Text(String),
 }
 
-/// Reads a command line, the program's name first.
-pub(crate) fn parse(words: &[String]) -> Result<Asked, Problem> {
+/// Reads a command line, the program's name first. Without a verb it asks for the dashboard, where there is a terminal.
+pub(crate) fn parse(words: &[String], on_terminal: bool) -> Result<Asked, Problem> {
     let program = words
         .first()
         .map_or("xenman", |path| path.rsplit('/').next().unwrap_or(path));
-    let words = hoist(words.get(1..).unwrap_or_default());
+    let mut words = hoist(words.get(1..).unwrap_or_default());
     if words.iter().any(|word| word == "--version" || word == "-V") {
         return Ok(Asked::Text(format!(
             "xenman {}\n",
             env!("CARGO_PKG_VERSION")
         )));
+    }
+    if on_terminal && verb(&words).is_none() {
+        words.push("top".to_owned());
     }
     check_verb(program, &words)?;
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
@@ -447,17 +453,21 @@ fn attached_host(word: &str) -> Option<&str> {
     word.strip_prefix("-H").filter(|host| !host.is_empty())
 }
 
+/// The first word that is not one of the options in front.
+fn verb(words: &[String]) -> Option<&str> {
+    let mut words = words.iter();
+    loop {
+        match words.next()?.as_str() {
+            "-H" | "--host" => drop(words.next()),
+            "--json" => {}
+            other => return Some(other),
+        }
+    }
+}
+
 /// Refuses what is not a verb before argh does, with a guess at what was meant.
 fn check_verb(program: &str, words: &[String]) -> Result<(), Problem> {
-    let mut words = words.iter();
-    let verb = loop {
-        match words.next().map(String::as_str) {
-            Some("-H" | "--host") => drop(words.next()),
-            Some("--json") => {}
-            other => break other,
-        }
-    };
-    match verb {
+    match verb(words) {
         None => {
             let usage = Arguments::from_args(&[program], &["--help"]).err();
             Err(Problem::usage_text(
@@ -482,7 +492,10 @@ mod tests {
     use super::*;
 
     fn read(line: &str) -> Result<Asked, Problem> {
-        parse(&line.split(' ').map(str::to_owned).collect::<Vec<_>>())
+        parse(
+            &line.split(' ').map(str::to_owned).collect::<Vec<_>>(),
+            false,
+        )
     }
 
     fn arguments(line: &str) -> Arguments {
@@ -506,6 +519,17 @@ mod tests {
                 "{line}"
             );
             assert!(matches!(arguments.verb, Verb::List(_)));
+        }
+    }
+
+    #[test]
+    fn no_verb_on_a_terminal_is_the_dashboard() {
+        for line in ["xenman", "xenman -H unix:/a"] {
+            let words: Vec<String> = line.split(' ').map(str::to_owned).collect();
+            let Ok(Asked::Verb(arguments)) = parse(&words, true) else {
+                panic!("{line}")
+            };
+            assert!(matches!(arguments.verb, Verb::Top(_)), "{line}");
         }
     }
 

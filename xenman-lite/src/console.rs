@@ -15,7 +15,7 @@ use crate::{
     link::Client,
     output::{Output, harmless, note},
     problem::Problem,
-    signals,
+    signals::{self, Asked},
 };
 use keys::Keys;
 use mgmt_proto::messages::{ConsoleChunk, ConsoleRead, DomainRef, ErrorCode, Reply, RequestBody};
@@ -27,6 +27,7 @@ use std::{
         Arc,
         mpsc::{self, Receiver, RecvTimeoutError},
     },
+    thread,
     time::{Duration, Instant},
 };
 use terminal::RawMode;
@@ -127,10 +128,7 @@ pub(crate) fn attach(client: &Arc<Client>, name: &str, linger: Duration) -> Resu
         ));
     }
     let raw = RawMode::enter(interactive)?;
-    let (tell, news) = mpsc::sync_channel(8);
-    let keys = Keys::start(client, name, interactive, &tell);
-    output::start(client, name, tell);
-    let ended = follow(&news, &keys, linger);
+    let (ended, _) = converse(client, name, interactive, linger);
     drop(raw);
     match ended? {
         End::Left => note(""),
@@ -138,6 +136,45 @@ pub(crate) fn attach(client: &Arc<Client>, name: &str, linger: Duration) -> Resu
         End::Silent => {}
     }
     Ok(())
+}
+
+/// Attaches to a console for somebody who wants the terminal's keys back afterwards.
+pub(crate) fn visit(client: &Arc<Client>, name: &str, stop: &Asked) -> Result<(), Problem> {
+    read(client, name, None, 0)?;
+    let shown = harmless(name);
+    note(&format!(
+        "xenman: the console of '{shown}'; Ctrl-] goes back"
+    ));
+    let raw = RawMode::enter(true)?;
+    let (ended, keys) = converse(client, name, true, LINGER);
+    let why = match &ended {
+        Ok(End::Left | End::Silent) => None,
+        Ok(End::Gone) => Some(format!("domain '{shown}' is gone")),
+        Err(problem) => Some(problem.message.clone()),
+    };
+    if let Some(why) = why {
+        note(&format!("\r\nxenman: {why}; press a key to go back\r"));
+        keys.close();
+        // The thread that reads keys would take the next one from whoever reads them now.
+        while !keys.reader_has_ended() && !stop.to_end() {
+            thread::sleep(LOOK);
+        }
+    }
+    drop(raw);
+    ended.map(drop)
+}
+
+/// Talks with a console until it is over.
+fn converse(
+    client: &Arc<Client>,
+    name: &str,
+    interactive: bool,
+    linger: Duration,
+) -> (Result<End, Problem>, Keys) {
+    let (tell, news) = mpsc::sync_channel(8);
+    let keys = Keys::start(client, name, interactive, &tell);
+    output::start(client, name, tell);
+    (follow(&news, &keys, linger), keys)
 }
 
 /// How it ended.

@@ -36,7 +36,7 @@ fn main() -> ExitCode {
         .map(|word| word.to_string_lossy().into_owned())
         .collect();
     let json = words.iter().any(|word| word == "--json");
-    match args::parse(&words).and_then(run) {
+    match args::parse(&words, top::is_on_terminal()).and_then(run) {
         Ok(()) => ExitCode::SUCCESS,
         Err(problem) => {
             report(&problem, json);
@@ -81,7 +81,12 @@ fn run(asked: Asked) -> Result<(), Problem> {
         }
         Verb::Top(top) => {
             top::check(&top, output)?;
-            with_client(&Arc::new(connect(arguments.host)?), output, Verb::Top(top))
+            let host = host(arguments.host)?;
+            if top.once {
+                top::once(&Client::connect(&host, CLIENT_NAME)?, output, &top)
+            } else {
+                top::show(host, &top)
+            }
         }
         Verb::Restore(restore) => restore::restore(|| connect(arguments.host), output, &restore),
         verb => with_client(&Arc::new(connect(arguments.host)?), output, verb),
@@ -106,10 +111,11 @@ fn with_client(client: &Arc<Client>, output: Output, verb: Verb) -> Result<(), P
         Verb::Console(console) => console::console(client, output, &console),
         Verb::Save(save) => save::save(client, output, &save),
         Verb::Snapshot(snapshot) => host::snapshot(client, output, snapshot.verb),
-        Verb::Top(top) => top::once(client, output, &top),
         Verb::Domid(domid) => domains::domid(client, output, &domid.name),
         Verb::Domname(domname) => domains::domname(client, output, domname.domid),
-        Verb::Config(_) | Verb::Serve(_) | Verb::Create(_) | Verb::Restore(_) => Ok(()),
+        Verb::Config(_) | Verb::Serve(_) | Verb::Create(_) | Verb::Restore(_) | Verb::Top(_) => {
+            Ok(())
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 //! Signals that ask to end, noted instead of died of.
 
 use crate::problem::Problem;
+use signal_hook::{SigId, low_level::unregister};
 use std::{
     ffi::c_int,
     sync::{
@@ -15,26 +16,50 @@ use std::{
 /// How often a noted signal is looked for.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// Whether one of the signals came.
+/// Whether one of the signals came. When the last copy is dropped nobody notes them any more.
 #[derive(Clone, Default)]
-pub(crate) struct Asked(Arc<AtomicBool>);
+pub(crate) struct Asked(Arc<Watch>);
+
+#[derive(Default)]
+struct Watch {
+    came: Arc<AtomicBool>,
+    registered: Vec<SigId>,
+}
 
 impl Asked {
     /// Whether to end.
     pub(crate) fn to_end(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+        self.0.came.load(Ordering::Relaxed)
+    }
+
+    /// The signal was meant for something else, which has dealt with it.
+    pub(crate) fn forget(&self) {
+        self.0.came.store(false, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        for id in self.registered.drain(..) {
+            unregister(id);
+        }
     }
 }
 
 /// Notes the first of these signals; the second one kills as usual.
 pub(crate) fn watch(signals: &[c_int]) -> Result<Asked, Problem> {
-    let asked = Asked::default();
+    let failed = |error| Problem::new(format!("cannot watch for signals: {error}"));
+    let mut watch = Watch::default();
     for signal in signals {
-        signal_hook::flag::register_conditional_default(*signal, asked.0.clone())
-            .and_then(|_| signal_hook::flag::register(*signal, asked.0.clone()))
-            .map_err(|error| Problem::new(format!("cannot watch for signals: {error}")))?;
+        let came = &watch.came;
+        let ids = [
+            signal_hook::flag::register_conditional_default(*signal, came.clone())
+                .map_err(failed)?,
+            signal_hook::flag::register(*signal, came.clone()).map_err(failed)?,
+        ];
+        watch.registered.extend(ids);
     }
-    Ok(asked)
+    Ok(Asked(Arc::new(watch)))
 }
 
 /// Does something once a signal came.

@@ -1,19 +1,29 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! `top`: the dashboard, and one sample of it for scripts.
 
+mod columns;
+mod dashboard;
+mod feed;
 mod figures;
+mod model;
 #[cfg(test)]
 mod samples;
+mod screen;
+mod view;
 
 use crate::{
     args,
-    link::Client,
+    link::{Client, Host},
     output::{Output, size},
     problem::Problem,
 };
 use figures::{DomainFigures, Figures};
 use mgmt_proto::messages::{Reply, RequestBody, Stats};
-use std::{thread, time::Duration};
+use std::{
+    io::{IsTerminal, stdin, stdout},
+    thread,
+    time::Duration,
+};
 
 /// The time between two samples that one set of figures comes from, unless said otherwise.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -35,15 +45,33 @@ pub(crate) fn check(top: &args::Top, output: Output) -> Result<(), Problem> {
         return Err(Problem::usage("the dashboard is no JSON")
             .with_remedy("'top --once --json' prints one sample"));
     }
+    if is_on_terminal() {
+        return Ok(());
+    }
     Err(Problem::usage("the dashboard needs a terminal")
         .with_remedy("'top --once' prints one sample"))
 }
 
+/// Whether there is a terminal to show the dashboard on.
+pub(crate) fn is_on_terminal() -> bool {
+    stdin().is_terminal() && stdout().is_terminal()
+}
+
+/// `top`.
+pub(crate) fn show(host: Host, top: &args::Top) -> Result<(), Problem> {
+    let client = Client::connect(&host, crate::CLIENT_NAME)?;
+    dashboard::Dashboard::new(host, client, interval(top)?)?.run()
+}
+
 /// `top --once`.
 pub(crate) fn once(client: &Client, output: Output, top: &args::Top) -> Result<(), Problem> {
-    let first = sample(client)?;
-    thread::sleep(interval(top)?);
-    let figures = Figures::between(Some(&first), sample(client)?);
+    let (first, interval) = (sample(client)?, interval(top)?);
+    let mut last = first.clone();
+    for _ in 0..top.intervals.max(1) {
+        thread::sleep(interval);
+        last = sample(client)?;
+    }
+    let figures = Figures::between(Some(&first), last);
     if output.json {
         return output.json(&figures.json());
     }

@@ -16,6 +16,7 @@
  *   dom0=HEX-HEX    Domain-0's virtual addresses
  *   guest=HEX       first instruction of a guest: a line `guest` when it is executed
  *   profile=FILE    instructions of each block of the hypervisor, written anew with each line
+ *   idle=on         a line `idle` whenever the CPU has nothing to do; on a machine that somebody talks to
  *
  * Lines: NAME hyp=N hyp_dom0=N dom0=N guest=N exits=N (hyp_dom0: the part of hyp after an exit of Domain-0), for the
  * first time the hypervisor is left (`dom0`), a guest's first instruction (`guest`), the marks `orr x27,x27,x27` (`up`),
@@ -39,6 +40,7 @@ EXPORT int qemu_plugin_version = 1;
 void qemu_plugin_register_vcpu_tb_trans_cb(plugin_id, void (*)(plugin_id, struct tb *));
 void qemu_plugin_register_vcpu_tb_exec_cb(struct tb *, void (*)(unsigned, void *), int, void *);
 void qemu_plugin_register_vcpu_insn_exec_cb(struct insn *, void (*)(unsigned, void *), int, void *);
+void qemu_plugin_register_vcpu_idle_cb(plugin_id, void (*)(plugin_id, unsigned));
 void qemu_plugin_register_atexit_cb(plugin_id, void (*)(plugin_id, void *), void *);
 size_t qemu_plugin_tb_n_insns(const struct tb *);
 struct insn *qemu_plugin_tb_get_insn(const struct tb *, size_t);
@@ -72,7 +74,7 @@ static FILE *out;
 static const char *profile_path;
 
 static uint64_t hyp, hyp_dom0, dom0, guest, exits;
-static bool in_hypervisor, left_before, from_dom0;
+static bool in_hypervisor, left_before, from_dom0, tell_idle;
 
 static bool within(struct range range, uint64_t address)
 {
@@ -90,11 +92,16 @@ static void write_profile(void)
     fclose(file);
 }
 
-static void line(const char *name)
+static void counts(const char *name)
 {
     fprintf(out, "%s hyp=%" PRIu64 " hyp_dom0=%" PRIu64 " dom0=%" PRIu64 " guest=%" PRIu64 " exits=%" PRIu64 "\n", name,
             hyp, hyp_dom0, dom0, guest, exits);
     fflush(out);
+}
+
+static void line(const char *name)
+{
+    counts(name);
     if (profile_path != NULL)
         write_profile();
 }
@@ -156,6 +163,13 @@ static void marked(unsigned cpu, void *data)
 {
     (void)cpu;
     line(data);
+}
+
+static void idles(plugin_id id, unsigned cpu)
+{
+    (void)id;
+    (void)cpu;
+    counts("idle");
 }
 
 static const char *mark_of(uint32_t word)
@@ -221,6 +235,8 @@ static bool argument(const char *text)
         hypva_range = range;
     else if (strncmp(text, "profile=", 8) == 0)
         profile_path = strdup(text + 8);
+    else if (strcmp(text, "idle=on") == 0)
+        tell_idle = true;
     else if (strncmp(text, "out=", 4) == 0)
         out = fopen(text + 4, "w");
     else
@@ -243,6 +259,8 @@ EXPORT int qemu_plugin_install(plugin_id id, const void *info, int argc, char **
     /* The machine starts in its highest exception level, and so in the hypervisor, if it has one. */
     in_hypervisor = vectors != 0;
     qemu_plugin_register_vcpu_tb_trans_cb(id, translated);
+    if (tell_idle)
+        qemu_plugin_register_vcpu_idle_cb(id, idles);
     qemu_plugin_register_atexit_cb(id, ended, NULL);
     return 0;
 }

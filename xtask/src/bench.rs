@@ -52,6 +52,7 @@ impl Bench {
         let image_kib = size(&images.hypervisor())? as f64 / 1024.0;
         let mut figures = vec![Figure::new(figures::IMAGE, image_kib)];
         figures.extend(machines::memory(&images)?);
+        figures.extend(machines::sample(&images)?);
         let (operations, by_operations) = machines::operations(&images)?;
         figures.extend(operations);
         figures.extend(machines::uart(&images)?);

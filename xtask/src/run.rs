@@ -1,7 +1,8 @@
 //! `cargo xtask run`: boots a board and stays up.
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -9,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use argh::FromArgs;
 use harness::host::{BOOT_LIMIT, Host};
+use harness::images::Images;
 use harness::machine::{Machine, check_emulated};
 use signal_hook::consts::{SIGINT, SIGTERM};
 
@@ -77,7 +79,17 @@ impl Run {
             shown: 0,
         };
         self.wait_until_up(&mut session, &stop)?;
+        if self.shows_dashboard() && !stop.load(Ordering::Relaxed) {
+            dashboard(&session, &stop)?;
+            println!("The machine runs on; Ctrl-C ends it.");
+        }
         self.stay(&mut session, &stop)
+    }
+
+    /// Whether there is a terminal for the dashboard, and nothing else was asked for.
+    fn shows_dashboard(&self) -> bool {
+        let is_terminal = io::stdin().is_terminal() && io::stdout().is_terminal();
+        is_terminal && !self.headless && !self.console
     }
 
     /// Refuses what is not there yet, before anything is built.
@@ -137,6 +149,30 @@ impl Run {
                 .and_then(|()| io::stdout().flush());
         }
     }
+}
+
+/// The dashboard, until the operator leaves it. It has the terminal, and Ctrl-C is a key there.
+fn dashboard(session: &Session, stop: &AtomicBool) -> Outcome {
+    let mut xenman = Command::new(Images::of_workspace().xenman());
+    xenman.arg("-H").arg(session.host.address());
+    let mut child = xenman
+        .spawn()
+        .map_err(|error| Failure::Start("xenman".to_owned(), error))?;
+    loop {
+        match child.try_wait() {
+            Ok(None) if stop.load(Ordering::Relaxed) => break,
+            Ok(None) => thread::sleep(POLL),
+            Ok(Some(_)) | Err(_) => return Ok(()),
+        }
+    }
+    // It is asked to end, so that it gives the terminal back.
+    let mut kill = Command::new("kill");
+    let asked = kill.args(["-TERM", &child.id().to_string()]).status();
+    let ended = child.wait();
+    asked
+        .and(ended)
+        .map(drop)
+        .map_err(|error| Failure::Start("kill".to_owned(), error))
 }
 
 struct Session {

@@ -16,7 +16,7 @@ use std::{
         atomic::{AtomicBool, Ordering},
         mpsc::SyncSender,
     },
-    thread,
+    thread::{self, JoinHandle},
     time::Duration,
 };
 
@@ -29,14 +29,19 @@ const BACKLOG: usize = 16 * 1024;
 /// How long to wait before typing again to a guest that does not read.
 const AGAIN: Duration = Duration::from_millis(50);
 
-/// The keys on their way.
-pub(super) struct Keys(Arc<Shared>);
+/// The keys on their way. When it is dropped no more are typed.
+pub(super) struct Keys {
+    shared: Arc<Shared>,
+    reader: JoinHandle<()>,
+}
 
 #[derive(Default)]
 struct Shared {
     waiting: Mutex<VecDeque<u8>>,
     changed: Condvar,
     leave: AtomicBool,
+    /// Nobody wants keys any more.
+    closed: AtomicBool,
 }
 
 impl Shared {
@@ -57,7 +62,7 @@ impl Keys {
     ) -> Self {
         let shared = Arc::new(Shared::default());
         let (keys, told) = (shared.clone(), tell.clone());
-        thread::spawn(move || {
+        let reader = thread::spawn(move || {
             let last = read_keys(&keys, stdin().lock(), interactive);
             // Nobody listens when it is over.
             drop(told.send(last));
@@ -73,17 +78,35 @@ impl Keys {
                 drop(told.send(News::Failed(problem)));
             }
         });
-        Self(shared)
+        Self { shared, reader }
+    }
+
+    /// Whether the thread that reads keys has ended. Where there are no more keys to the console but somebody else wants
+    /// them, it does so with the next one.
+    pub(super) fn reader_has_ended(&self) -> bool {
+        self.reader.is_finished()
+    }
+
+    /// From now on keys are nobody's.
+    pub(super) fn close(&self) {
+        self.shared.closed.store(true, Ordering::Relaxed);
+        self.shared.changed.notify_all();
     }
 
     /// Whether none waits to be typed.
     pub(super) fn all_typed(&self) -> bool {
-        self.0.waiting().is_empty()
+        self.shared.waiting().is_empty()
     }
 
     /// Whether the operator wants to leave; true even if no news of it could be sent yet.
     pub(super) fn leave(&self) -> bool {
-        self.0.leave.load(Ordering::Relaxed)
+        self.shared.leave.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Keys {
+    fn drop(&mut self) {
+        self.close();
     }
 }
 
@@ -97,6 +120,9 @@ fn read_keys(shared: &Shared, mut from: impl Read, interactive: bool) -> News {
             Ok(0) | Err(_) => return News::InputEnded,
             Ok(count) => count,
         };
+        if shared.closed.load(Ordering::Relaxed) {
+            return News::InputEnded;
+        }
         let typed = buffer.get(..count).unwrap_or_default();
         let end = typed.iter().position(|key| *key == LEAVE);
         let mut waiting = shared.waiting();
@@ -125,8 +151,7 @@ struct Typist {
 
 impl Typist {
     fn run(&self) -> Result<(), Problem> {
-        loop {
-            let keys = self.next();
+        while let Some(keys) = self.next() {
             let typed = self.write(keys)?;
             let mut waiting = self.shared.waiting();
             let typed_of_it = typed.min(waiting.len());
@@ -137,19 +162,26 @@ impl Typist {
                 thread::sleep(AGAIN);
             }
         }
+        Ok(())
     }
 
-    /// The next keys, which keep waiting until they are typed.
-    fn next(&self) -> Vec<u8> {
+    /// The next keys, which keep waiting until they are typed. None: there will be no more.
+    fn next(&self) -> Option<Vec<u8>> {
         let mut waiting = self.shared.waiting();
-        while waiting.is_empty() {
+        loop {
+            if self.shared.closed.load(Ordering::Relaxed) {
+                return None;
+            }
+            if !waiting.is_empty() {
+                break;
+            }
             waiting = self
                 .shared
                 .changed
                 .wait(waiting)
                 .unwrap_or_else(std::sync::PoisonError::into_inner);
         }
-        waiting.iter().take(MAX_CONSOLE_WRITE).copied().collect()
+        Some(waiting.iter().take(MAX_CONSOLE_WRITE).copied().collect())
     }
 
     /// How many were taken.

@@ -154,6 +154,11 @@ fn ratio(part: u64, whole: u64) -> f64 {
     part as f64 / whole as f64
 }
 
+/// A part of a whole, in percent.
+pub(crate) fn share(part: u64, whole: u64) -> f64 {
+    ratio(part, whole.max(1)) * 100.0
+}
+
 fn rounded(value: Option<f64>) -> Option<f64> {
     value.map(|value| (value * 100.0).round() / 100.0)
 }
@@ -182,6 +187,15 @@ pub(crate) fn uptime(ns: u64) -> String {
         60..3600 => format!("{minutes}m{:02}s", seconds % 60),
         3600..86_400 => format!("{hours}h{:02}m", minutes % 60),
         _ => format!("{days}d{:02}h", hours % 24),
+    }
+}
+
+/// A size in few letters.
+pub(crate) fn short(kib: u64) -> String {
+    match kib {
+        0..10_240 => format!("{kib}K"),
+        10_240..10_485_760 => format!("{}M", kib >> 10),
+        _ => format!("{}G", kib >> 20),
     }
 }
 
@@ -239,6 +253,9 @@ mod tests {
             (1_047_600, "12d03h"),
         ] {
             assert_eq!(uptime(seconds * 1_000_000_000), text);
+        }
+        for (kib, text) in [(10_239, "10239K"), (24 << 10, "24M"), (10 << 20, "10G")] {
+            assert_eq!(short(kib), text);
         }
         assert_eq!(
             (percent(None), percent(Some(99.96))),

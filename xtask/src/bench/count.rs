@@ -1,12 +1,14 @@
 //! Counting instructions of a deterministic machine, split by who executes them (xtask/plugin/count.c).
 
+use std::ffi::OsString;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use harness::emulator::Emulator;
+use harness::host::Host;
 use harness::images::Images;
 use harness::machine::Machine;
 use tempfile::TempDir;
@@ -24,6 +26,8 @@ const GUEST_START: u64 = 0x4000_0000;
 /// The hypervisor with its symbols.
 const HYPERVISOR: &str = "hv-aarch64.elf";
 const POLL: Duration = Duration::from_millis(50);
+/// After this a machine with nothing to do has nothing left of what it did.
+const SETTLED: Duration = Duration::from_millis(500);
 
 /// What had been executed when something happened.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -80,22 +84,12 @@ impl Counted {
     ) -> Outcome<Self> {
         let folder = tempfile::tempdir().map_err(Failure::file(&std::env::temp_dir()))?;
         let lines = folder.path().join("counts");
-        let mut plugin = plugin(images)?.into_os_string();
         let profile = folder.path().join("profile");
+        let mut plugin = counting(hypervisor, images, &lines)?;
         plugin.push(format!(
-            ",out={},profile={},guest={GUEST_START:x}",
-            lines.display(),
+            ",profile={},guest={GUEST_START:x}",
             profile.display()
         ));
-        match hypervisor {
-            Hypervisor::None => {}
-            Hypervisor::Addresses(from, to) => plugin.push(format!(",hypva={from:x}-{to:x}")),
-            Hypervisor::Ours => {
-                let vectors = LOAD_ADDRESS + symbol(&images.folder().join(HYPERVISOR), "vectors")?;
-                let (from, to) = DOM0;
-                plugin.push(format!(",vectors={vectors:x},dom0={from:x}-{to:x}"));
-            }
-        }
         machine.deterministic = true;
         machine.extra.extend(["-plugin".into(), plugin]);
         let log = folder.path().join("serial.log");
@@ -144,6 +138,54 @@ impl Counted {
             }
             thread::sleep(POLL);
         }
+    }
+}
+
+/// The plugin, told where the hypervisor is and where lines go.
+fn counting(hypervisor: &Hypervisor, images: &Images, lines: &Path) -> Outcome<OsString> {
+    let mut plugin = plugin(images)?.into_os_string();
+    plugin.push(format!(",out={}", lines.display()));
+    match hypervisor {
+        Hypervisor::None => {}
+        Hypervisor::Addresses(from, to) => plugin.push(format!(",hypva={from:x}-{to:x}")),
+        Hypervisor::Ours => {
+            let vectors = LOAD_ADDRESS + symbol(&images.folder().join(HYPERVISOR), "vectors")?;
+            let (from, to) = DOM0;
+            plugin.push(format!(",vectors={vectors:x},dom0={from:x}-{to:x}"));
+        }
+    }
+    Ok(plugin)
+}
+
+/// A machine in real time that somebody talks to. What it executed is known whenever its CPU idles; the figures differ a
+/// little from run to run.
+pub(super) struct Live {
+    pub(super) host: Host,
+    lines: PathBuf,
+    _folder: TempDir,
+}
+
+impl Live {
+    /// Boots it, to be ended after `limit`.
+    pub(super) fn boot(mut machine: Machine, images: &Images, limit: Duration) -> Outcome<Self> {
+        let folder = tempfile::tempdir().map_err(Failure::file(&std::env::temp_dir()))?;
+        let lines = folder.path().join("counts");
+        let mut plugin = counting(&Hypervisor::Ours, images, &lines)?;
+        plugin.push(",idle=on");
+        machine.extra.extend(["-plugin".into(), plugin]);
+        Ok(Self {
+            host: Host::boot(&machine, limit)?,
+            lines,
+            _folder: folder,
+        })
+    }
+
+    /// What had been executed when the CPU last went idle.
+    pub(super) fn idle(&self) -> Outcome<Counts> {
+        thread::sleep(SETTLED);
+        let text = fs::read_to_string(&self.lines).map_err(Failure::file(&self.lines))?;
+        let last = text.lines().rev().find_map(|line| counts(line, "idle"));
+        last.ok_or_else(|| Failure::new("the machine was never idle"))
     }
 }
 

@@ -29,6 +29,8 @@ pub(super) const UART_LOAD: &str = "uart_fr_read";
 pub(super) const UART_STORE: &str = "uart_dr_write";
 pub(super) const UART_BOOT: &str = "Linux boot on a UART, in the hypervisor";
 pub(super) const IDLE_LINUX: &str = "one idle Linux, outside it, a second";
+pub(super) const SAMPLE: &str = "one statistics sample, 2 domains";
+pub(super) const SAMPLE_DOM0: &str = "  Domain-0's share, the reply included";
 pub(super) const WORK: &str = "fork, exec, sha256: against native";
 
 /// The rows of the design's table that are measured here.

@@ -5,6 +5,7 @@
 //! through the hypervisor's log. What memory is used for is asked of an ordinary one.
 
 use std::fs;
+use std::thread;
 use std::time::Duration;
 
 use harness::bundle::Bundle;
@@ -14,7 +15,7 @@ use harness::machine::Machine;
 use harness::operator::{Operator, Trouble};
 use tempfile::TempDir;
 
-use super::count::{Counted, Counts, Hypervisor};
+use super::count::{Counted, Counts, Hypervisor, Live};
 use super::figures::{self, Figure, guest_row};
 use super::profile::Profile;
 use crate::failure::Failure;
@@ -191,6 +192,46 @@ pub(super) fn phase(counted: &Counted) -> Outcome<Counts> {
     Ok(end.since(begin))
 }
 
+/// How many samples one is averaged over, and the time between two of them in seconds.
+const SAMPLES: (u32, f64) = (100, 0.1);
+
+/// One sample for the dashboard: the control hypercall in the hypervisor, the reply in Domain-0. What the machine does
+/// by itself in the meantime is measured and left out.
+pub(super) fn sample(images: &Images) -> Outcome<[Figure; 2]> {
+    let written = write(&bundle::with_dom0(images, &[])?)?;
+    let machine = Machine::qemu_virt(images.hypervisor(), &written.file);
+    let live = Live::boot(machine, images, LIMIT)?;
+    let operator = Operator::new(&live.host);
+    let said = |trouble: Trouble| Failure::new(trouble.to_string());
+    two_paused(&live.host, images, 8).map_err(said)?;
+    let (samples, seconds) = SAMPLES;
+    let interval = seconds.to_string();
+    let during = |intervals: u32| {
+        let (before, intervals) = (live.idle()?, intervals.to_string());
+        let words = [
+            "top",
+            "--once",
+            "--interval",
+            &interval,
+            "--intervals",
+            &intervals,
+        ];
+        operator.run(&words).map_err(said)?;
+        Ok::<Counts, Failure>(live.idle()?.since(before))
+    };
+    let (one, many) = (during(1)?, during(samples + 1)?);
+    let before = live.idle()?;
+    thread::sleep(Duration::from_secs_f64(seconds * f64::from(samples)));
+    let rest = live.idle()?.since(before);
+    let each = |of: fn(&Counts) -> u64| {
+        (of(&many) as f64 - of(&one) as f64 - of(&rest) as f64) / f64::from(samples)
+    };
+    Ok([
+        Figure::new(figures::SAMPLE, each(|counts| counts.hyp + counts.dom0)),
+        Figure::new(figures::SAMPLE_DOM0, each(|counts| counts.dom0)),
+    ])
+}
+
 /// What memory is used for, with two domains on a machine of 2 GiB.
 pub(super) fn memory(images: &Images) -> Outcome<Vec<Figure>> {
     let written = write(&bundle::with_dom0(images, &[])?)?;
@@ -204,16 +245,23 @@ pub(super) fn memory(images: &Images) -> Outcome<Vec<Figure>> {
     measured.map_err(|trouble| Failure::new(trouble.to_string()))
 }
 
-fn two_domains(host: &Host, images: &Images) -> Result<Vec<Figure>, Trouble> {
+/// Two domains that do nothing.
+fn two_paused(host: &Host, images: &Images, memory_mib: u32) -> Result<(), Trouble> {
     let operator = Operator::new(host);
-    let file = host.folder().join("half.cfg");
+    let file = host.folder().join("paused.cfg");
     let kernel = images.guest("ticker");
-    let text = format!("memory = 512\nkernel = \"{}\"\n", kernel.display());
+    let text = format!("memory = {memory_mib}\nkernel = \"{}\"\n", kernel.display());
     fs::write(&file, text).map_err(|error| Trouble(error.to_string()))?;
     let file = file.to_string_lossy();
     for name in ["name=first", "name=second"] {
         operator.run(&["create", "-p", &file, name])?;
     }
+    Ok(())
+}
+
+fn two_domains(host: &Host, images: &Images) -> Result<Vec<Figure>, Trouble> {
+    two_paused(host, images, 512)?;
+    let operator = Operator::new(host);
     let info = operator.json(&["info"])?;
     let bytes = |key: &str, unit: f64| info[key].as_f64().unwrap_or(f64::NAN) * unit;
     let used = bytes("dom0_kib", KIB) - bytes("heap_size", 1.0) + bytes("heap_used", 1.0);
