@@ -219,6 +219,12 @@ impl<A: Arch> VcpuSlot<A> {
         }
     }
 
+    /// It has left that CPU. If it is on another one by now, that stays so.
+    fn leave(&self, cpu: u32) {
+        let on = &self.running_on;
+        let _elsewhere = on.compare_exchange(cpu, NO_CPU, Ordering::SeqCst, Ordering::SeqCst);
+    }
+
     /// The CPU whose queue it is in.
     #[must_use]
     pub fn home(&self) -> usize {
@@ -332,24 +338,23 @@ pub fn run<A: Arch>(
     let leave = stay.run(&mut registers);
     registers.unload(host, &domain.platform);
     slot.counters.pc.store(registers.pc(), Ordering::Relaxed);
-    let timer = match leave {
-        Leave::Blocked { until_ns } => earliest(until_ns, registers.deadline_ns(host)),
-        Leave::Ready | Leave::Off => None,
-    };
-    drop(registers);
     let end = hypervisor.now_ns();
     cpu.charge(domain, slot, end, end.saturating_sub(now));
     cpu.end(slot);
+    // All of this while nobody else can run it: another CPU may be waiting to, and what it notes must not be undone here.
     match leave {
         Leave::Ready => slot.runstate.enter(runstate::RUNNABLE, end),
-        Leave::Blocked { .. } => slot.runstate.enter(runstate::BLOCKED, end),
+        Leave::Blocked { until_ns } => {
+            slot.runstate.enter(runstate::BLOCKED, end);
+            let timer = earliest(until_ns, registers.deadline_ns(host));
+            sched::set_wake(hypervisor, domain, slot, timer);
+        }
         Leave::Off => slot.runstate.enter(runstate::OFFLINE, end),
     }
-    slot.running_on.store(NO_CPU, Ordering::SeqCst);
-    match leave {
-        Leave::Ready => sched::enqueue(hypervisor, domain, slot),
-        Leave::Blocked { .. } => sched::set_wake(hypervisor, domain, slot, timer),
-        Leave::Off => {}
+    drop(registers);
+    slot.leave(cpu.number());
+    if leave == Leave::Ready {
+        sched::enqueue(hypervisor, domain, slot);
     }
 }
 
