@@ -228,11 +228,19 @@ pub(crate) fn drop_priority(number: u32) {
     }
 }
 
-/// Makes an interrupt inactive: it may come again.
+/// Makes an interrupt inactive: it may come again. One that all CPUs share may have been taken by another CPU than this
+/// one: QEMU's GICC_DIR has no effect then, so it is told the distributor.
 #[cold]
 #[inline(never)]
 pub(crate) fn deactivate(number: u32) {
-    if number >= SGIS
+    if number >= BANK {
+        let gicd = distributor();
+        let bank = (number / BANK) as usize;
+        let register = gicd.and_then(|gicd| gicd.clear_active.get(bank));
+        if let Some(register) = register {
+            register.set(1 << (number % BANK));
+        }
+    } else if number >= SGIS
         && let Some(gicc) = cpu_interface()
     {
         gicc.deactivate.set(number);
