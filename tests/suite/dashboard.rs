@@ -116,7 +116,7 @@ fn a_domain_is_asked_to_reboot_and_to_shut_down() {
         pty.shows("the guest does not listen to shutdown requests")?;
         stage.do_to("destroy", "clock")?;
 
-        let mut console = linux::up(stage, "debian", &linux::bundled(stage, "debian", 192))?;
+        let console = linux::up(stage, "debian", &linux::bundled(stage, "debian", 192))?;
         pty.until("it is not selected", |pty| {
             pty.line("debian").is_some() && pty.line("clock").is_none()
         })?;

@@ -3,9 +3,13 @@
 use harness::operator::{Console, Trouble};
 
 use crate::linux::{bundled_with, up};
-use crate::stage::{Board, LINUX_BOOT, SOON, Stage, contains};
+use crate::stage::{Board, LINUX_BOOT, SOON, Stage, contains, on_machine};
 
 static TWO: Board = Board::new(|machine| machine.cpus = 2);
+static GICV2: Board = Board::new(|machine| {
+    machine.cpus = 2;
+    machine.gic = 2;
+});
 static FOUR: Board = Board::new(|machine| machine.cpus = 4);
 static EIGHT: Board = Board::new(|machine| machine.cpus = 8);
 
@@ -110,4 +114,44 @@ fn eight_cpus_run() {
         contains(&stage.operator.said("last")?, &["ok hello"]);
         Ok(())
     });
+}
+
+/// A guest that makes claims about its CPUs, on this many.
+fn cpus_do_as_told(stage: &Stage<'_>, counts: &[u32], type_of: &str) -> Result<(), Trouble> {
+    for count in counts {
+        let name = format!("cpus{count}");
+        let lines = format!("vcpus = {count}\ntype = \"{type_of}\"");
+        stage.create_small(&name, "cpus", &lines)?;
+        stage.operator.gone(&name, LINUX_BOOT)?;
+        contains(&stage.operator.said(&name)?, &["ok cpus"]);
+    }
+    Ok(())
+}
+
+#[test]
+fn cpus_of_a_domain_do_as_they_are_told_on_one_cpu() {
+    on_machine(|stage| cpus_do_as_told(stage, &[1, 2, 3], "pvh"));
+}
+
+#[test]
+fn cpus_of_a_domain_do_as_they_are_told_on_two_cpus() {
+    TWO.run(|stage| {
+        cpus_do_as_told(stage, &[2, 4], "pvh")?;
+        cpus_do_as_told(stage, &[4], "hvm")
+    });
+}
+
+#[test]
+fn sixteen_cpus_of_a_domain_do_as_they_are_told_on_four() {
+    FOUR.run(|stage| {
+        cpus_do_as_told(stage, &[8, 16], "pvh")?;
+        let file = stage.small("many", "cpus", "vcpus = 17");
+        contains(&stage.operator.refused(&["create", &file])?, &["16"]);
+        Ok(())
+    });
+}
+
+#[test]
+fn cpus_of_a_domain_do_as_they_are_told_on_a_gicv2() {
+    GICV2.run(|stage| cpus_do_as_told(stage, &[2, 8], "pvh"));
 }

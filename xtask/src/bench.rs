@@ -55,6 +55,7 @@ impl Bench {
         figures.extend(machines::sample(&images)?);
         let (operations, by_operations) = machines::operations(&images)?;
         figures.extend(operations);
+        figures.extend(machines::ipi(&images)?);
         figures.extend(machines::uart(&images)?);
         let (boot, by_boot) = machines::boot(&images)?;
         figures.extend(boot);

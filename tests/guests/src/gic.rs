@@ -9,13 +9,18 @@ pub mod lines;
 use core::arch::asm;
 use core::sync::atomic::{AtomicBool, Ordering};
 
-use hv_abi::layout::arm::{EVENT_INTID, GICC_BASE, GICD_BASE, GICR_BASE, VIRTUAL_TIMER_INTID};
+use hv_abi::layout::arm::{
+    EVENT_INTID, GICC_BASE, GICD_BASE, GICR_BASE, GICR_STRIDE, VIRTUAL_TIMER_INTID,
+};
+
+use crate::cpus;
 
 const GICD_CTLR: u64 = GICD_BASE;
 /// `GICD_TYPER`, for who wants to read something harmless.
 pub const GICD_TYPER: u64 = GICD_BASE + 4;
-const GICR_WAKER: u64 = GICR_BASE + 0x14;
-const GICR_PRIVATE: u64 = GICR_BASE + 0x1_0000;
+/// Of a redistributor.
+const WAKER: u64 = 0x14;
+const SECOND_FRAME: u64 = 0x1_0000;
 const IGROUPR: u64 = 0x80;
 const ISENABLER: u64 = 0x100;
 const ICENABLER: u64 = 0x180;
@@ -32,6 +37,7 @@ const CTLR_GROUP_0: u32 = 1;
 const WAKER_SLEEP: u32 = 2;
 const WAKER_ASLEEP: u32 = 4;
 const PRIORITY_MASK: u32 = 0xF0;
+const SGIS: u32 = 0xFFFF;
 
 static IS_V2: AtomicBool = AtomicBool::new(false);
 
@@ -45,7 +51,16 @@ pub fn is_v2() -> bool {
 /// Where the registers of SGIs and PPIs are: the redistributor's second frame, or a GICv2's distributor.
 #[must_use]
 pub fn private_frame() -> u64 {
-    if is_v2() { GICD_BASE } else { GICR_PRIVATE }
+    if is_v2() {
+        GICD_BASE
+    } else {
+        redistributor() + SECOND_FRAME
+    }
+}
+
+/// This CPU's redistributor.
+fn redistributor() -> u64 {
+    GICR_BASE + u64::from(cpus::this()) * GICR_STRIDE
 }
 
 /// Sets everything up and leaves interrupts masked.
@@ -55,16 +70,26 @@ pub(crate) fn init() {
     // SAFETY: reading ID_AA64PFR0_EL1 has no effect.
     unsafe { asm!("mrs {}, id_aa64pfr0_el1", out(reg) features, options(nostack)) };
     IS_V2.store(features & SYSTEM_REGISTERS == 0, Ordering::Relaxed);
+    let enable = if is_v2() {
+        CTLR_GROUP_0
+    } else {
+        CTLR_ARE_AND_GROUP_1
+    };
+    write(GICD_CTLR, enable);
+    init_cpu();
+}
+
+/// Sets up what each CPU has for itself.
+pub(crate) fn init_cpu() {
     if is_v2() {
-        write(GICD_CTLR, CTLR_GROUP_0);
         init_private(0);
         write(GICC_PMR, PRIORITY_MASK);
         write(GICC_CTLR, 1);
         return;
     }
-    write(GICD_CTLR, CTLR_ARE_AND_GROUP_1);
-    write(GICR_WAKER, read(GICR_WAKER) & !WAKER_SLEEP);
-    while read(GICR_WAKER) & WAKER_ASLEEP != 0 {}
+    let waker = redistributor() + WAKER;
+    write(waker, read(waker) & !WAKER_SLEEP);
+    while read(waker) & WAKER_ASLEEP != 0 {}
     init_private(u32::MAX);
     // SAFETY: the CPU interface's registers (ICC_SRE_EL1, ICC_PMR_EL1, ICC_IGRPEN1_EL1); interrupts stay masked.
     unsafe {
@@ -91,7 +116,7 @@ fn init_private(groups: u32) {
     write(frame + ICENABLER, u32::MAX);
     write(
         frame + ISENABLER,
-        1 << VIRTUAL_TIMER_INTID | 1 << EVENT_INTID,
+        SGIS | 1 << VIRTUAL_TIMER_INTID | 1 << EVENT_INTID,
     );
 }
 

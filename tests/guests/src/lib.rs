@@ -11,6 +11,8 @@
 #[cfg(target_os = "none")]
 pub mod console;
 #[cfg(target_os = "none")]
+pub mod cpus;
+#[cfg(target_os = "none")]
 mod entry;
 #[cfg(target_os = "none")]
 pub mod event;
@@ -23,7 +25,7 @@ pub mod hypercall;
 #[cfg(target_os = "none")]
 pub mod marks;
 #[cfg(target_os = "none")]
-mod mmu;
+pub mod mmu;
 #[cfg(target_os = "none")]
 pub mod power;
 #[cfg(target_os = "none")]

@@ -58,6 +58,11 @@ pub(crate) fn enable() {
         0 => FIRST_GIBIBYTE.address() | TABLE,
         _ => index << 30 | NORMAL,
     });
+    switch_on();
+}
+
+/// Switches MMU and caches of this CPU on, with the tables that [`enable`] made.
+pub(crate) fn switch_on() {
     // SAFETY: the tables map everything where it is and live for ever; nothing is cached or translated yet.
     unsafe {
         asm!(
@@ -78,4 +83,44 @@ pub(crate) fn enable() {
             options(nostack),
         );
     }
+}
+
+/// Where [`point_window_at`] puts memory: 2 MiB of virtual addresses.
+pub const WINDOW: u64 = 0x2000_0000;
+
+/// Makes the window show 2 MiB of RAM, and every CPU forget what it showed before.
+pub fn point_window_at(target: u64) {
+    let slot = &FIRST_GIBIBYTE.0[(WINDOW / MIB_2) as usize];
+    slot.store(0, Ordering::SeqCst);
+    forget_window();
+    slot.store(target | NORMAL, Ordering::SeqCst);
+    forget_window();
+}
+
+fn forget_window() {
+    // SAFETY: only drops translations; the window is in nobody's use meanwhile.
+    unsafe {
+        asm!(
+            "dsb ishst",
+            "tlbi vaae1is, {page}",
+            "dsb ish",
+            "isb",
+            page = in(reg) WINDOW >> 12,
+            options(nostack),
+        );
+    }
+}
+
+/// The first word of the window.
+#[must_use]
+pub fn window() -> &'static AtomicU64 {
+    // SAFETY: the window shows RAM whenever this is called, and all use atomics there.
+    unsafe { &*(WINDOW as *const AtomicU64) }
+}
+
+/// A word of RAM that nothing else uses.
+#[must_use]
+pub fn word_at(address: u64) -> &'static AtomicU64 {
+    // SAFETY: callers name RAM beyond the image, which is mapped and free.
+    unsafe { &*(address as *const AtomicU64) }
 }

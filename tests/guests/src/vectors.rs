@@ -7,7 +7,7 @@ use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use hv_abi::layout::arm::{EVENT_INTID, VIRTUAL_TIMER_INTID};
 
-use crate::{event, gic, timer};
+use crate::{cpus, event, gic, timer};
 
 global_asm!(
     r#"
@@ -60,6 +60,7 @@ unsafe extern "C" {
 }
 
 static TIMER_INTERRUPTS: AtomicU32 = AtomicU32::new(0);
+static SGIS: [AtomicU32; cpus::MOST] = [const { AtomicU32::new(0) }; cpus::MOST];
 static EVENTS: AtomicU32 = AtomicU32::new(0);
 static ARRIVED: AtomicU64 = AtomicU64::new(0);
 
@@ -67,6 +68,12 @@ static ARRIVED: AtomicU64 = AtomicU64::new(0);
 #[must_use]
 pub fn timer_interrupts() -> u32 {
     TIMER_INTERRUPTS.load(Ordering::SeqCst)
+}
+
+/// How many SGIs a CPU has taken.
+#[must_use]
+pub fn sgis(cpu: u32) -> u32 {
+    SGIS[cpu as usize].load(Ordering::SeqCst)
 }
 
 /// How many events there were.
@@ -96,7 +103,11 @@ pub fn point_at(address: u64) {
 extern "C" fn guest_interrupt() {
     let now = timer::now();
     let intid = gic::acknowledge();
-    match intid {
+    // On a GICv2 an SGI comes with who sent it.
+    match intid & 0x3FF {
+        0..16 => {
+            SGIS[cpus::this() as usize].fetch_add(1, Ordering::SeqCst);
+        }
         VIRTUAL_TIMER_INTID => {
             timer::stop();
             TIMER_INTERRUPTS.fetch_add(1, Ordering::SeqCst);

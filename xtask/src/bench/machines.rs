@@ -137,6 +137,19 @@ pub(super) fn boot(images: &Images) -> Outcome<(Vec<Figure>, Profile)> {
     Ok((figures, counted.profile(images)?))
 }
 
+/// Interrupts between two vCPUs on one CPU.
+pub(super) fn ipi(images: &Images) -> Outcome<Vec<Figure>> {
+    let mut bundle = bundle::with_dom0(images, &[])?;
+    bundle.add("ipi", &images.guest("bench_ipi"))?;
+    let config = "name = \"ipi\"\nmemory = 16\nvcpus = 2\nkernel = \"boot:ipi\"\n";
+    bundle.add_bytes("auto/ipi.cfg", config.into())?;
+    let written = write(&bundle)?;
+    let machine = Machine::qemu_virt(images.hypervisor(), &written.file);
+    let counted = Counted::start(machine, &Hypervisor::Ours, images, LIMIT)?;
+    let said = counted.said(BENCH_END, LIMIT)?;
+    Ok(said.lines().filter_map(guest_row).collect())
+}
+
 /// Accesses to an emulated UART, one by one.
 pub(super) fn uart(images: &Images) -> Outcome<Vec<Figure>> {
     let mut bundle = bundle::with_dom0(images, &[])?;

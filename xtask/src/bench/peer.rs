@@ -58,7 +58,8 @@ impl Xen {
             .map_err(Failure::file(&self.image))?
             .len();
         let mut found = vec![Figure::new(figures::IMAGE, bytes as f64 / 1024.0)];
-        found.extend(self.operations(images)?);
+        found.extend(self.operations(images, "bench", 1)?);
+        found.extend(self.operations(images, "bench_ipi", 2)?);
         let boot = self.boot(images, "console=ttyAMA0 quiet alcove_then=idle")?;
         found.push(Figure::new(figures::QUIET_BOOT, millions(boot.hyp)));
         found.push(Figure::new("  exits", boot.exits as f64));
@@ -68,9 +69,10 @@ impl Xen {
         Ok(found)
     }
 
-    fn operations(&self, images: &Images) -> Outcome<Vec<Figure>> {
+    fn operations(&self, images: &Images, name: &str, vcpus: u32) -> Outcome<Vec<Figure>> {
         let guest = Guest {
-            kernel: images.guest("bench"),
+            vcpus,
+            kernel: images.guest(name),
             ramdisk: None,
             memory_kib: 16 << 10,
             options: "",
@@ -84,6 +86,7 @@ impl Xen {
     fn boot(&self, images: &Images, options: &'static str) -> Outcome<Counts> {
         let debian = images.debian();
         let guest = Guest {
+            vcpus: 1,
             kernel: debian.join("Image"),
             ramdisk: Some(debian.join("initrd.gz")),
             memory_kib: 256 << 10,
@@ -145,6 +148,7 @@ fn newest(depends: &str) -> Option<&str> {
 
 /// A domain that Xen starts.
 struct Guest {
+    vcpus: u32,
     kernel: PathBuf,
     ramdisk: Option<PathBuf>,
     memory_kib: u64,
@@ -163,8 +167,8 @@ impl Guest {
         let uart = if self.has_uart { "vpl011;" } else { "" };
         Ok(format!(
             "domU1 {{ #address-cells = <2>; #size-cells = <2>; compatible = \"xen,domain\"; \
-             memory = <0 {}>; cpus = <1>; {uart} {modules} }};",
-            self.memory_kib
+             memory = <0 {}>; cpus = <{}>; {uart} {modules} }};",
+            self.memory_kib, self.vcpus
         ))
     }
 }
@@ -216,6 +220,7 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         fs::write(&file, [0; 16]).unwrap();
         let guest = Guest {
+            vcpus: 2,
             kernel: file.path().into(),
             ramdisk: None,
             memory_kib: 1024,

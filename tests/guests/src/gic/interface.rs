@@ -93,6 +93,16 @@ pub fn send_to_self(number: u32) {
     }
 }
 
+/// Sends an SGI to one CPU.
+#[inline]
+pub fn send_to(cpu: u32, number: u32) {
+    if is_v2() {
+        write(GICD_BASE + 0xF00, 1 << (16 + cpu) | number);
+    } else {
+        send(u64::from(number) << 24 | 1 << cpu);
+    }
+}
+
 /// Sends an SGI to all CPUs but this one.
 pub fn send_to_others(number: u32) {
     const TO_OTHERS: u32 = 1 << 24;

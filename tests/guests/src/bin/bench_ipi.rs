@@ -1,0 +1,46 @@
+//! How many instructions an interrupt to another CPU and one back take, with both CPUs asleep in between: on one CPU of the
+//! machine, with a switch to the other each time. Reports like `bench`.
+#![cfg_attr(target_os = "none", no_std, no_main)]
+
+guests::guest!("bench_ipi", || {
+    use guests::cpus::{self, answer};
+    use guests::gic::interface::send_to;
+    use guests::{gic, log, timer, vectors};
+
+    /// Instructions in a tick of the counter.
+    const TICK: u64 = 16;
+    const ROUNDS: u32 = 500;
+
+    fn sleep_until(cpu: u32, sgis: u32) {
+        while vectors::sgis(cpu) < sgis {
+            gic::wait();
+            gic::unmask();
+            gic::mask();
+        }
+    }
+
+    fn answer_all(cpu: u32) {
+        gic::mask();
+        for round in 1..=ROUNDS + 1 {
+            sleep_until(cpu, round);
+            send_to(0, 0);
+        }
+    }
+
+    fn ping(round: u32) {
+        send_to(1, 0);
+        sleep_until(0, round);
+    }
+
+    gic::mask();
+    assert_eq!(cpus::switch_on(1, answer_all), answer::DONE);
+    // The other one is there when it has answered.
+    ping(1);
+    let start = timer::now();
+    (2..=ROUNDS + 1).for_each(ping);
+    let instructions = (timer::now() - start) * TICK;
+    let rounds = u64::from(ROUNDS);
+    let (whole, tenth) = (instructions / rounds, instructions * 10 / rounds % 10);
+    log!("BENCH ipi_ping_pong iters={ROUNDS} insn/op={whole}.{tenth}");
+    log!("BENCH-END");
+});
