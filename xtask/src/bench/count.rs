@@ -116,18 +116,30 @@ impl Counted {
         Ok(self.emulator.serial().text())
     }
 
-    /// Waits until something was counted (`name` as the plugin calls it); the first count of that name.
+    /// Waits until something was counted (`name` as the plugin calls it); the last count of that name.
     pub(super) fn at(&self, name: &str, limit: Duration) -> Outcome<Counts> {
-        self.nth(name, 0, limit)
+        self.find(name, limit, |text| {
+            text.lines().rev().find_map(|line| counts(line, name))
+        })
     }
 
     /// The same, the `nth` count of that name.
     pub(super) fn nth(&self, name: &str, nth: usize, limit: Duration) -> Outcome<Counts> {
+        self.find(name, limit, |text| {
+            text.lines().filter_map(|line| counts(line, name)).nth(nth)
+        })
+    }
+
+    fn find(
+        &self,
+        name: &str,
+        limit: Duration,
+        find: impl Fn(&str) -> Option<Counts>,
+    ) -> Outcome<Counts> {
         let deadline = Instant::now() + limit;
         loop {
             let text = fs::read_to_string(&self.lines).unwrap_or_default();
-            let mut found = text.lines().filter_map(|line| counts(line, name));
-            if let Some(counts) = found.nth(nth) {
+            if let Some(counts) = find(&text) {
                 return Ok(counts);
             }
             if Instant::now() > deadline || !self.emulator.is_running() {
