@@ -20,9 +20,12 @@ guests::guest!("residue", || {
             }
         }
     }
-    guests::say!("{}", if paints { "painted" } else { "all zero" });
-    // A painter's memory is taken from it as it is.
-    while paints {
+    if !paints {
+        return guests::say!("all zero");
+    }
+    guests::say!("painted");
+    // Its memory is taken from it as it is.
+    loop {
         guests::gic::wait();
     }
 });
