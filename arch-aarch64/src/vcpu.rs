@@ -16,7 +16,7 @@ use hv_abi::control::vcpu::StartContext;
 use hv_abi::record::Header;
 use hv_abi::record::arm::{Cpu, FloatingPoint, Timer};
 use hv_abi::{ARM_HYPERCALL_TAG, Errno};
-use hv_common::arch::{self, Exit, Gpa, Mfn, RecordSink, Refusal, Reply};
+use hv_common::arch::{self, Exit, Gpa, Mfn, RecordSink, Refusal, RefusalKind, Reply};
 use zerocopy::FromZeros;
 
 use crate::Aarch64;
@@ -227,8 +227,9 @@ impl Vcpu {
         Some(Exit::Interrupted)
     }
 
-    fn refusal(&self, what: &'static str, detail: u64, address: u64) -> Refusal {
+    fn refusal(&self, kind: RefusalKind, what: &'static str, detail: u64, address: u64) -> Refusal {
         Refusal {
+            kind,
             what,
             pc: self.context.pc,
             detail,
@@ -305,7 +306,12 @@ impl hv_common::arch::Vcpu<Aarch64> for Vcpu {
                     Some(exit) => Done::Exit(exit),
                     None => Done::GoOn,
                 },
-                Left::SystemError => Done::Exit(Exit::Fault(self.refusal("system error", 0, 0))),
+                Left::SystemError => Done::Exit(Exit::Fault(self.refusal(
+                    RefusalKind::Access,
+                    "system error",
+                    0,
+                    0,
+                ))),
             };
             match done {
                 Done::GoOn => {}

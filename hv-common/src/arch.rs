@@ -321,9 +321,26 @@ pub mod cpu_on {
     pub const UNKNOWN: u64 = 2;
 }
 
+/// What kind of thing was refused; counted apart.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum RefusalKind {
+    /// A hypercall that does not exist, or is not for this domain.
+    Call,
+    /// A hypercall with a pointer to nothing.
+    Pointer,
+    /// A load, store or fetch where nothing allows it.
+    Access,
+    /// An instruction or a system register that is not there.
+    Instruction,
+    /// A call of firmware.
+    Firmware,
+}
+
 /// What was refused, for people: a short name and three numbers to look at.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Refusal {
+    /// What kind of thing.
+    pub kind: RefusalKind,
     /// What, e.g. `"sysreg write"`.
     pub what: &'static str,
     /// Program counter.

@@ -9,10 +9,12 @@ use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use crate::lock::{Guard, Lock};
 use hv_abi::DomId;
-use hv_abi::control::domain::{DomainKind, ShutdownReason, VCPUS_MAX};
+use hv_abi::control::domain::{self as abi, DomainKind, ShutdownReason, VCPUS_MAX};
 use hv_abi::xen::{event::virq, hvm::param};
 
-use crate::arch::{Arch, Gfn, GuestInterrupt, Host, MachinePower, Mfn, Platform, Refusal, Shared};
+use crate::arch::{
+    Arch, Gfn, GuestInterrupt, Host, MachinePower, Mfn, Platform, Refusal, RefusalKind, Shared,
+};
 use crate::device::Devices;
 use crate::event::{self, EventTable};
 use crate::grant::GrantTable;
@@ -48,6 +50,48 @@ const NOT_SHUT_DOWN: u32 = u32::MAX;
 /// Weight of a domain that was given none.
 pub const WEIGHT_DEFAULT: u32 = 256;
 
+/// Counts what was refused to a domain.
+#[derive(Default)]
+pub struct Refusals {
+    calls: AtomicU64,
+    pointers: AtomicU64,
+    accesses: AtomicU64,
+    instructions: AtomicU64,
+    firmware: AtomicU64,
+}
+
+impl Refusals {
+    fn of(&self, kind: RefusalKind) -> &AtomicU64 {
+        match kind {
+            RefusalKind::Call => &self.calls,
+            RefusalKind::Pointer => &self.pointers,
+            RefusalKind::Access => &self.accesses,
+            RefusalKind::Instruction => &self.instructions,
+            RefusalKind::Firmware => &self.firmware,
+        }
+    }
+
+    /// As they are now.
+    #[must_use]
+    pub fn read(&self) -> abi::Refusals {
+        let [calls, pointers, accesses, instructions, firmware] = [
+            &self.calls,
+            &self.pointers,
+            &self.accesses,
+            &self.instructions,
+            &self.firmware,
+        ]
+        .map(|count| count.load(Ordering::Relaxed));
+        abi::Refusals {
+            calls,
+            pointers,
+            accesses,
+            instructions,
+            firmware,
+        }
+    }
+}
+
 /// A domain.
 pub struct Domain<A: Arch> {
     /// Its number on this host.
@@ -77,7 +121,7 @@ pub struct Domain<A: Arch> {
     /// Percent of a CPU it may use at most, all its vCPUs together; 0: no limit.
     pub cap: AtomicU32,
     /// What was refused to it so far.
-    pub refusals: AtomicU64,
+    pub refusals: Refusals,
     /// Bits of [`hold`].
     hold: AtomicU32,
     shutdown: AtomicU32,
@@ -172,8 +216,10 @@ impl<A: Arch> Domain<A> {
     }
 
     /// Counts something that was refused. Returns how many there were before.
-    pub fn count_refusal(&self) -> u64 {
-        self.refusals.fetch_add(1, Ordering::Relaxed)
+    fn count_refusal(&self, kind: RefusalKind) -> u64 {
+        let before = self.refusals.read().total();
+        self.refusals.of(kind).fetch_add(1, Ordering::Relaxed);
+        before
     }
 }
 
@@ -254,7 +300,7 @@ pub fn crash<A: Arch>(
     vcpu: u32,
     refusal: &Refusal,
 ) {
-    domain.count_refusal();
+    domain.count_refusal(refusal.kind);
     log::error!(
         "d{}v{vcpu}: {} at pc {:#x}: detail {:#x}, address {:#x}: crashed",
         domain.id.0,
@@ -271,7 +317,7 @@ const REFUSALS_LOGGED: u64 = 16;
 
 /// Counts something that was refused, and logs it unless there were many.
 pub fn refuse<A: Arch>(domain: &Domain<A>, vcpu: u32, refusal: &Refusal) {
-    let before = domain.count_refusal();
+    let before = domain.count_refusal(refusal.kind);
     if before < REFUSALS_LOGGED || (before + 1).is_power_of_two() {
         log::warn!(
             "d{}v{vcpu}: {} at pc {:#x}: detail {:#x}, address {:#x} ({} so far)",

@@ -16,7 +16,7 @@ use hv_abi::control::domain::ShutdownReason;
 use hv_abi::control::vcpu::StartContext;
 use hv_abi::xen::vcpu::runstate;
 
-use crate::arch::{Arch, Exit, Gpa, Power, Refusal, Reply, Vcpu, cpu_on};
+use crate::arch::{Arch, Exit, Gpa, Power, Refusal, RefusalKind, Reply, Vcpu, cpu_on};
 use crate::device;
 use crate::domain::{self, DomainRef};
 use crate::event;
@@ -434,9 +434,7 @@ impl<A: Arch> Stay<'_, A> {
         let reply = match hypercall::dispatch(&mut context, number, args) {
             Outcome::Done(Ok(value)) => Reply::Returned(value),
             Outcome::Done(Err(errno)) => {
-                if errno == Errno::ENOSYS {
-                    self.refuse("call not offered", registers, number, args[0]);
-                }
+                self.refuse_call(errno, registers, number, args);
                 Reply::Returned(errno.to_return_value())
             }
             Outcome::Again(args) => Reply::Again(args),
@@ -454,8 +452,28 @@ impl<A: Arch> Stay<'_, A> {
         }
     }
 
-    fn refuse(&self, what: &'static str, registers: &A::Vcpu, detail: u64, address: u64) {
+    /// Counts a call that failed as no call of a sound guest does.
+    #[inline(never)]
+    fn refuse_call(&self, errno: Errno, registers: &A::Vcpu, number: u64, args: &[u64; 5]) {
+        let (kind, what) = match errno {
+            Errno::ENOSYS => (RefusalKind::Call, "call not offered"),
+            Errno::EPERM => (RefusalKind::Call, "call not allowed"),
+            Errno::EFAULT => (RefusalKind::Pointer, "call with a bad pointer"),
+            _ => return,
+        };
+        self.refuse(kind, what, registers, number, args[0]);
+    }
+
+    fn refuse(
+        &self,
+        kind: RefusalKind,
+        what: &'static str,
+        registers: &A::Vcpu,
+        detail: u64,
+        address: u64,
+    ) {
         let refusal = Refusal {
+            kind,
             what,
             pc: registers.pc(),
             detail,
@@ -488,7 +506,8 @@ impl<A: Arch> Stay<'_, A> {
         address: u64,
         size: u8,
     ) -> Step {
-        self.refuse(what, registers, u64::from(size), address);
+        let kind = RefusalKind::Access;
+        self.refuse(kind, what, registers, u64::from(size), address);
         Step::Go(Reply::Abort)
     }
 

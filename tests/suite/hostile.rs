@@ -2,6 +2,7 @@
 
 use harness::operator::{Trouble, wait};
 
+use crate::smp::TWO;
 use crate::stage::{SOON, Stage, on_machine};
 
 /// The same in every run, besides one that nobody chose.
@@ -9,7 +10,12 @@ const SEED: u64 = 20_260_101;
 
 /// Runs a hostile guest beside the honest one, to its end.
 fn attack(stage: &Stage<'_>, guest: &str, options: &str) -> Result<(), Trouble> {
-    let more = format!("on_crash = \"preserve\"\nextra = \"{options}\"");
+    attack_with(stage, guest, options, "")
+}
+
+/// The same with further lines in its configuration.
+fn attack_with(stage: &Stage<'_>, guest: &str, options: &str, lines: &str) -> Result<(), Trouble> {
+    let more = format!("on_crash = \"preserve\"\nextra = \"{options}\"\n{lines}");
     let domid = stage.create(guest, guest, 16, &more)?;
     let done = format!("(d{domid}) ok {guest}");
     let what = format!("{guest} ({options}) did not come to its end");
@@ -62,8 +68,23 @@ fn claim(guest: &str, refused: Option<&str>) {
 }
 
 #[test]
+fn any_hypercall_with_any_arguments() {
+    claim("hostile_calls", Some("call with a bad pointer"));
+}
+
+#[test]
 fn event_channels_in_any_order() {
     claim("hostile_events", None);
+}
+
+#[test]
+fn grants_of_anybody() {
+    claim("hostile_grants", None);
+}
+
+#[test]
+fn any_system_register_and_any_hvc() {
+    claim("hostile_registers", Some("HVC at pc"));
 }
 
 #[test]
@@ -89,6 +110,101 @@ fn anything_in_the_rings() {
 #[test]
 fn a_flood_of_interrupts() {
     claim("hostile_timer", None);
+}
+
+#[test]
+fn vcpus_that_switch_one_another_on_and_off() {
+    TWO.run(|stage| {
+        stage.create("honest", "honest", 32, "")?;
+        for options in [format!("seed={SEED}"), String::new()] {
+            attack_with(stage, "hostile_cpus", &options, "vcpus = 4")?;
+        }
+        assert!(!stage.operator.said("honest")?.contains("FAIL"));
+        stage.do_to("destroy", "honest")
+    });
+}
+
+/// A domain that maps another's frame, and writes it after it has unmapped it.
+fn write_after_unmap(stage: &Stage<'_>, more: &str) -> Result<(), Trouble> {
+    let honest = stage.create("honest", "honest", 32, "")?;
+    // Domains are numbered one after the other.
+    let (granter, mapper) = (honest + 1, honest + 2);
+    let options = format!("extra = \"peer={mapper} {more}\"");
+    assert_eq!(stage.create("granter", "granter", 16, &options)?, granter);
+    attack(stage, "hostile_mapper", &format!("peer={granter} {more}"))?;
+    let log = stage.operator.run(&["dmesg"])?;
+    for words in [
+        format!("(d{granter}) ok granter"),
+        format!("d{mapper}v0: store at pc"),
+    ] {
+        assert!(log.contains(&words), "{words:?} is not in the log:\n{log}");
+    }
+    stage.operator.gone("granter", SOON)?;
+    stage.do_to("destroy", "honest")
+}
+
+#[test]
+fn writes_after_unmap() {
+    on_machine(|stage| write_after_unmap(stage, ""));
+}
+
+#[test]
+fn writes_after_unmap_beside_another_cpu() {
+    // Each invalidation makes the emulator's CPUs wait for one another.
+    TWO.run(|stage| write_after_unmap(stage, "times=200"));
+}
+
+#[test]
+fn what_was_refused_is_counted_by_kind() {
+    on_machine(|stage| {
+        stage.create_small("mistaken", "mistaken", "")?;
+        stage
+            .operator
+            .says("mistaken", "mistakes were made", SOON)?;
+        let info = stage.operator.json(&["info", "mistaken"])?;
+        let counted = [
+            "calls",
+            "pointers",
+            "accesses",
+            "instructions",
+            "firmware calls",
+        ]
+        .map(|kind| info["counters"][format!("refused {kind}")].as_u64());
+        assert_eq!(counted, [2, 3, 4, 5, 6].map(Some));
+        let top = stage
+            .operator
+            .json(&["top", "--once", "--interval", "0.1"])?;
+        let domains = top["domains"].as_array().expect("there are domains");
+        let ours = domains.iter().find(|it| it["name"] == "mistaken");
+        assert_eq!(ours.expect("it is there")["refusals"], 20);
+        let log = stage.operator.run(&["dmesg"])?;
+        for word in [
+            "call not offered",
+            "call not allowed",
+            "bad pointer",
+            "load",
+            "HVC",
+        ] {
+            assert!(log.contains(word), "{word:?} is not in the log:\n{log}");
+        }
+        stage.do_to("destroy", "mistaken")
+    });
+}
+
+#[test]
+fn nobody_sees_what_was_in_its_memory_before() {
+    on_machine(|stage| {
+        // Most of what is free, so that the second gets what the first had.
+        let mib = u32::try_from(stage.free_kib / 1024 * 3 / 4).expect("it fits");
+        let options = format!("extra = \"paint mib={mib}\"");
+        stage.create("painter", "residue", mib, &options)?;
+        stage.operator.says("painter", "painted", LONG)?;
+        stage.do_to("destroy", "painter")?;
+        stage.clean()?;
+        stage.create("looker", "residue", mib, &format!("extra = \"mib={mib}\""))?;
+        stage.operator.says("looker", "all zero", LONG)?;
+        stage.operator.gone("looker", SOON)
+    });
 }
 
 #[test]

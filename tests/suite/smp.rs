@@ -5,7 +5,7 @@ use harness::operator::{Console, Trouble};
 use crate::linux::{bundled_with, up};
 use crate::stage::{Board, LINUX_BOOT, SOON, Stage, contains, on_machine};
 
-static TWO: Board = Board::new(|machine| machine.cpus = 2);
+pub(crate) static TWO: Board = Board::new(|machine| machine.cpus = 2);
 static GICV2: Board = Board::new(|machine| {
     machine.cpus = 2;
     machine.gic = 2;

@@ -78,10 +78,14 @@ const VERBS: [&str; 23] = [
     "config",
 ];
 
-/// Show the host: its memory, processors, versions and start.
+/// Show the host: its memory, processors, versions and start. Or a domain: what it used, and what was refused to it.
 #[derive(FromArgs, Debug)]
 #[argh(subcommand, name = "info")]
-pub(crate) struct Info {}
+pub(crate) struct Info {
+    /// a domain, by name or number
+    #[argh(positional)]
+    pub(crate) domain: Option<String>,
+}
 
 /// List the domains, Domain-0 first.
 #[derive(FromArgs, Debug)]

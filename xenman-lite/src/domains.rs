@@ -4,14 +4,14 @@
 use crate::{
     args,
     link::Client,
-    output::{Output, harmless, note, seconds},
+    output::{Output, harmless, note, seconds, size},
     problem::Problem,
 };
 use mgmt_proto::{
     config::{check_name, suggest, uuid_text},
     messages::{
-        DomainFlags, DomainKind, DomainRef, DomainState, DomainSummary, ErrorCode, MAX_WAIT_MS,
-        Reply, RequestBody, Shutdown,
+        DomainDetail, DomainFlags, DomainKind, DomainRef, DomainState, DomainSummary, ErrorCode,
+        MAX_WAIT_MS, Reply, RequestBody, Shutdown,
     },
 };
 use serde_json::{Value, json};
@@ -138,10 +138,46 @@ fn unknown(name: &str, all: &[DomainSummary]) -> Problem {
 
 /// One domain's line of `list`.
 pub(crate) fn show(client: &Client, name: &str) -> Result<DomainSummary, Problem> {
+    detail(client, name).map(|detail| detail.summary)
+}
+
+fn detail(client: &Client, name: &str) -> Result<DomainDetail, Problem> {
     match ask(client, name, RequestBody::Show(DomainRef::parse(name)))? {
-        Reply::Domain(detail) => Ok(detail.summary),
+        Reply::Domain(detail) => Ok(detail),
         _ => Err(Problem::nonsense("a domain")),
     }
+}
+
+/// `info NAME`.
+pub(crate) fn info(client: &Client, output: Output, name: &str) -> Result<(), Problem> {
+    let detail = detail(client, name)?;
+    let counters = detail.counters.iter();
+    if output.json {
+        let counters = counters.map(|it| (it.name.clone(), it.count.into()));
+        let mut shown = summary_json(&detail.summary);
+        shown["counters"] = Value::Object(counters.collect());
+        return output.json(&shown);
+    }
+    let summary = &detail.summary;
+    let mut lines = vec![
+        ("name".to_owned(), summary.name.clone()),
+        ("number".to_owned(), summary.domid.to_string()),
+        ("UUID".to_owned(), uuid_text(&summary.uuid)),
+        ("type".to_owned(), summary.kind.name().to_owned()),
+        ("state".to_owned(), summary.state.name().to_owned()),
+        ("vCPUs".to_owned(), summary.vcpus.to_string()),
+        ("memory".to_owned(), size(summary.memory_kib)),
+        (
+            "CPU time".to_owned(),
+            format!("{} s", seconds(summary.cpu_ns)),
+        ),
+    ];
+    lines.extend(counters.map(|it| (it.name.clone(), it.count.to_string())));
+    let lines = lines.into_iter();
+    let text: String = lines
+        .map(|(what, value)| format!("{:<24}{}\n", harmless(&what), harmless(&value)))
+        .collect();
+    output.bytes(text.as_bytes())
 }
 
 /// `pause`, `unpause`, `destroy`.

@@ -95,7 +95,8 @@ fn run(asked: Asked) -> Result<(), Problem> {
 
 fn with_client(client: &Arc<Client>, output: Output, verb: Verb) -> Result<(), Problem> {
     match verb {
-        Verb::Info(_) => host::info(client, output),
+        Verb::Info(args::Info { domain: None }) => host::info(client, output),
+        Verb::Info(args::Info { domain: Some(it) }) => domains::info(client, output, &it),
         Verb::List(list) => domains::list(client, output, &list.domains),
         Verb::Dmesg(dmesg) => host::text(client, output, dmesg.follow, RequestBody::Dmesg),
         Verb::Log(log) => host::text(client, output, log.follow, RequestBody::Log),

@@ -1,6 +1,6 @@
 //! What to do about a synchronous exit.
 
-use hv_common::arch::{Exit, Gpa};
+use hv_common::arch::{Exit, Gpa, RefusalKind};
 
 use super::{Done, Pending, Vcpu};
 use crate::exit::{Access, Cause, DataFault, Syndrome};
@@ -77,13 +77,20 @@ impl Vcpu {
             Cause::Hvc(0) => self.firmware(platform),
             Cause::Smc => {
                 // Trapped before it is done, unlike HVC.
+                let function = self.context.x[0];
+                let refusal = self.refusal(RefusalKind::Firmware, "SMC", function, 0);
                 self.skip(syndrome.esr);
                 self.context.x[0] = psci::code::NOT_SUPPORTED;
-                None
+                Some(Exit::Refused(refusal))
             }
             Cause::Data(fault) => Some(self.refuse_data(syndrome, fault)),
             Cause::Fetch => {
-                let refusal = self.refusal("instruction fetch", syndrome.esr, syndrome.far);
+                let refusal = self.refusal(
+                    RefusalKind::Access,
+                    "instruction fetch",
+                    syndrome.esr,
+                    syndrome.far,
+                );
                 self.inject_abort(syndrome.esr, syndrome.far);
                 Some(Exit::Refused(refusal))
             }
@@ -95,6 +102,7 @@ impl Vcpu {
             }
             Cause::Undefined => Some(self.undefined("instruction", syndrome.esr)),
             Cause::Access(..) | Cause::Other => Some(Exit::Fault(self.refusal(
+                RefusalKind::Instruction,
                 "exception",
                 syndrome.esr,
                 syndrome.far,
@@ -104,7 +112,7 @@ impl Vcpu {
 
     /// Refuses an instruction: it is undefined.
     pub(super) fn undefined(&mut self, what: &'static str, detail: u64) -> Exit {
-        let refusal = self.refusal(what, detail, 0);
+        let refusal = self.refusal(RefusalKind::Instruction, what, detail, 0);
         self.inject_undefined();
         Exit::Refused(refusal)
     }
@@ -115,7 +123,7 @@ impl Vcpu {
             DataFault::Permission => "access without permission",
             DataFault::Other => "access that failed",
         };
-        let refusal = self.refusal(what, syndrome.esr, syndrome.far);
+        let refusal = self.refusal(RefusalKind::Access, what, syndrome.esr, syndrome.far);
         self.inject_abort(syndrome.esr, syndrome.far);
         Exit::Refused(refusal)
     }

@@ -162,7 +162,7 @@ pub(super) fn describe<A: Arch>(domain: &Domain<A>, now_ns: u64) -> DomainInfo {
         hypercalls: slots()
             .map(|slot| slot.counters.hypercalls.load(Ordering::Relaxed))
             .sum(),
-        refusals: domain.refusals.load(Ordering::Relaxed),
+        refusals: domain.refusals.read(),
         created_ns: domain.created_ns,
     }
 }

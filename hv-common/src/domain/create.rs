@@ -1,13 +1,13 @@
 //! Making a domain: everything it may ever need is promised before anything is built.
 
-use core::sync::atomic::{AtomicU32, AtomicU64};
+use core::sync::atomic::AtomicU32;
 
 use crate::lock::Lock;
 use hv_abi::control::domain::{CreateDomain, DomainKind, VCPUS_MAX};
 use hv_abi::{DomId, Errno};
 
 use super::table::vmid;
-use super::{Domain, DomainRef, DomainState, NOT_SHUT_DOWN, Vcpus, WEIGHT_DEFAULT, hold};
+use super::{Domain, DomainRef, DomainState, NOT_SHUT_DOWN, Refusals, Vcpus, WEIGHT_DEFAULT, hold};
 use crate::arch::{Arch, Attributes, Host, Mfn, Platform, PlatformConfig, Pte, Shared, Vcpu};
 use crate::device::Devices;
 use crate::hypervisor::Hypervisor;
@@ -170,7 +170,7 @@ fn build_on<A: Arch>(
         account: blueprint.account,
         weight: AtomicU32::new(WEIGHT_DEFAULT),
         cap: AtomicU32::new(0),
-        refusals: AtomicU64::new(0),
+        refusals: Refusals::default(),
         hold: AtomicU32::new(hold::PAUSED),
         shutdown: AtomicU32::new(NOT_SHUT_DOWN),
         state: Lock::new(DomainState::new(root)),

@@ -8,7 +8,7 @@ use hv_abi::xen::sched as abi;
 use super::*;
 use crate::arch::fake::machine::Machine;
 use crate::arch::fake::{Fake, FakeHost};
-use crate::arch::{Exit, Power, Refusal, Reply, Vcpu};
+use crate::arch::{Exit, Power, Refusal, RefusalKind, Reply, Vcpu};
 use crate::domain::{add_hold, hold, remove_hold};
 
 /// A machine with one CPU on which Domain-0 sleeps.
@@ -344,6 +344,7 @@ fn what_nobody_answers_is_refused_or_ends_the_domain() {
     let machine = machine();
     let domain = running(&machine, 1);
     let refusal = Refusal {
+        kind: RefusalKind::Instruction,
         what: "test",
         pc: 1,
         detail: 2,
@@ -373,7 +374,12 @@ fn what_nobody_answers_is_refused_or_ends_the_domain() {
             Reply::Resume
         ]
     );
-    assert_eq!(domain.refusals.load(Ordering::Relaxed), 5);
+    let counted = domain.refusals.read();
+    assert_eq!(
+        (counted.calls, counted.accesses, counted.instructions),
+        (1, 2, 2)
+    );
+    assert_eq!(counted.total(), 5);
     assert_eq!(domain.shutdown_reason(), Some(ShutdownReason::CRASH));
     turn(machine.hypervisor);
     assert!(script.take_replies().is_empty(), "it does not run any more");

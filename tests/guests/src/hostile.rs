@@ -8,9 +8,9 @@
 use core::arch::{asm, global_asm};
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-use hv_abi::layout::arm::{GICD_BASE, GICR_BASE, GRANT_BASE, MAGIC_BASE, RAM0_BASE};
+use hv_abi::layout::arm::{EVENT_INTID, GICD_BASE, GICR_BASE, GRANT_BASE, MAGIC_BASE};
 
-use crate::{timer, vectors};
+use crate::{gic, timer, vectors};
 
 /// Attempts that each hostile guest makes.
 pub const ATTEMPTS: u32 = 100_000;
@@ -37,11 +37,28 @@ tolerant_vectors:
     str     w1, [x0]
     ldp     x0, x1, [sp], #16
     eret
-    .rept 2
+    .balign 128             // an interrupt: the call that it interrupts is given up
+    stp     x0, x1, [sp, #-16]!
+    stp     x2, x3, [sp, #-16]!
+    stp     x4, x5, [sp, #-16]!
+    stp     x6, x7, [sp, #-16]!
+    stp     x8, x9, [sp, #-16]!
+    stp     x10, x11, [sp, #-16]!
+    stp     x12, x13, [sp, #-16]!
+    stp     x14, x15, [sp, #-16]!
+    stp     x16, x17, [sp, #-16]!
+    stp     x18, x30, [sp, #-16]!
+    mrs     x0, elr_el1
+    bl      hostile_interrupt
+    msr     elr_el1, x0
+    ldp     x18, x30, [sp], #16
+    ldp     x16, x17, [sp], #16
+    ldp     x14, x15, [sp], #16
+    ldp     x12, x13, [sp], #16
+    b       12f
     .balign 128
     b       .
-    .endr
-    .balign 128             // system errors are as good
+    .balign 128             // system errors are as good as faults
     stp     x0, x1, [sp, #-16]!
     adrp    x0, hostile_faults
     add     x0, x0, :lo12:hostile_faults
@@ -51,6 +68,13 @@ tolerant_vectors:
     ldp     x0, x1, [sp], #16
     eret
     .balign 2048
+12: ldp     x10, x11, [sp], #16
+    ldp     x8, x9, [sp], #16
+    ldp     x6, x7, [sp], #16
+    ldp     x4, x5, [sp], #16
+    ldp     x2, x3, [sp], #16
+    ldp     x0, x1, [sp], #16
+    eret
 "#
 );
 
@@ -68,8 +92,49 @@ pub fn faults() -> u32 {
     hostile_faults.load(Ordering::SeqCst)
 }
 
-/// From here on faults are counted and passed over.
+/// Calls that were given up so far.
+#[must_use]
+pub fn given_up() -> u32 {
+    GIVEN_UP.load(Ordering::SeqCst)
+}
+
+static GIVEN_UP: AtomicU32 = AtomicU32::new(0);
+
+/// Called by the vectors for an interrupt, with the address that it came at; where to go on. A call that gives way is
+/// made again and again, with the program counter on it, until it is done: to be rid of it, a guest goes on behind it.
+#[unsafe(no_mangle)]
+extern "C" fn hostile_interrupt(at: u64) -> u64 {
+    const HVC: u32 = 0xD400_0002;
+    const HVC_MASK: u32 = 0xFFE0_001F;
+    let intid = gic::acknowledge();
+    timer::stop();
+    if intid < 1020 {
+        gic::end(intid);
+    }
+    // SAFETY: an instruction of ours was interrupted there.
+    let instruction = unsafe { (at as *const u32).read() };
+    if instruction & HVC_MASK != HVC {
+        return at;
+    }
+    GIVEN_UP.fetch_add(1, Ordering::SeqCst);
+    at + 4
+}
+
+/// Makes a hypercall that may take for ever, and gives it up after a moment if it does.
+pub fn hypercall_for_a_moment(number: u64, args: [u64; 5]) -> u64 {
+    timer::set(timer::now() + timer::frequency() / 2000);
+    gic::unmask();
+    let result = hypercall(number, args);
+    gic::mask();
+    timer::stop();
+    result
+}
+
+/// From here on faults are counted and passed over. Of interrupts only the timer's are left: nobody takes events, so
+/// that theirs would never end.
 pub fn tolerate() {
+    const ICENABLER: u64 = 0x180;
+    gic::write(gic::private_frame() + ICENABLER, 1 << EVENT_INTID);
     vectors::point_at((&raw const tolerant_vectors) as u64);
 }
 
@@ -126,18 +191,19 @@ impl Random {
             0..=2 => place + self.below(BUFFER_SIZE),
             3 => place + BUFFER_SIZE - 1 - self.below(16),
             4 => MAGIC_BASE + self.below(0x4000),
-            5 => {
-                self.choose(&[GICD_BASE, GICR_BASE, GRANT_BASE, RAM0_BASE - 4])
-                    + self.below(0x1_0000)
-            }
+            5 => self.choose(&[GICD_BASE, GICR_BASE, GRANT_BASE]) + self.below(0x1_0000),
             6 => 0xFFFF_8000_0000_0000 | self.number(),
             _ => self.value(),
         }
     }
 }
 
-const WORDS: usize = 1024;
-const BUFFER_SIZE: u64 = 8 * WORDS as u64;
+/// What arguments point at.
+const BUFFER_SIZE: u64 = 8 * 1024;
+/// What a call may write behind that: as many errors as a batch with a 16-bit length can have, or a structure that
+/// begins at the very end.
+const BEHIND: u64 = 512 << 10;
+const WORDS: usize = ((BUFFER_SIZE + BEHIND) / 8) as usize;
 
 #[repr(C, align(4096))]
 struct Buffer([AtomicU64; WORDS]);
@@ -238,6 +304,38 @@ pub fn store(address: u64, size: u64, value: u64) {
         2 => store_with!("str {1:w}, [{0}]", address, value),
         _ => store_with!("str {1}, [{0}]", address, value),
     }
+}
+
+/// Says at the end that we got there. The log takes a few lines at a time from a guest: who flooded it has to wait.
+pub fn report(what: core::fmt::Arguments<'_>) {
+    let until = timer::now() + timer::frequency() / 2;
+    while timer::now() < until {}
+    crate::console::log(format_args!("\n{what}"));
+}
+
+/// Executes one instruction with `value` in x0; may fault. Returns x0.
+pub fn execute(instruction: u32, value: u64) -> u64 {
+    const RET: u64 = 0xD65F_03C0;
+    let code = &BUFFER.0[WORDS - 1];
+    code.store(u64::from(instruction) | RET << 32, Ordering::SeqCst);
+    let mut result = value;
+    // SAFETY: the two instructions lie in a word of the buffer, made visible to instruction fetch; callers choose
+    // instructions that use no register but x0 and no memory.
+    unsafe {
+        asm!(
+            "dc cvau, {code}",
+            "dsb ish",
+            "ic ivau, {code}",
+            "dsb ish",
+            "isb",
+            "blr {code}",
+            code = in(reg) code.as_ptr(),
+            inout("x0") result,
+            out("x30") _,
+            options(nostack),
+        );
+    }
+    result
 }
 
 /// A page that is shared with Domain-0, as words.

@@ -101,6 +101,19 @@ fn info_adds_up() {
 }
 
 #[test]
+fn info_of_a_domain_shows_what_was_refused_to_it() {
+    let host = Host::start();
+    let text = host.run("info debian").done().out;
+    let words: Vec<&str> = text.split_whitespace().collect();
+    for line in [["name", "debian"], ["calls", "3"]] {
+        assert!(words.windows(2).any(|pair| pair == line), "{text}");
+    }
+    let shown = host.run("info debian --json").done().json();
+    assert_eq!(shown["counters"]["refused calls"], 3);
+    host.run("info debain").failed(1, "did you mean 'debian'?");
+}
+
+#[test]
 fn logs_are_read_to_their_end_and_followed() {
     let host = Host::start();
     assert_eq!(host.run("log").done().out, "xend: started\nxend: ready\n");

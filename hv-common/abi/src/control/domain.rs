@@ -111,6 +111,39 @@ impl ShutdownReason {
     pub const WATCHDOG: Self = Self(4);
 }
 
+/// What a domain did that was refused, by kind.
+#[repr(C)]
+#[derive(
+    Clone, Copy, Default, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable,
+)]
+pub struct Refusals {
+    /// Hypercalls that do not exist, or are not for it.
+    pub calls: u64,
+    /// Hypercalls with pointers to nothing, or to what it may not read or write.
+    pub pointers: u64,
+    /// Loads, stores and instruction fetches where nothing is, or nothing that allows them.
+    pub accesses: u64,
+    /// Instructions and system registers that were trapped and are not there.
+    pub instructions: u64,
+    /// Calls of firmware that nobody but a hypervisor may call.
+    pub firmware: u64,
+}
+
+impl Refusals {
+    /// All together.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        let kinds = [
+            self.calls,
+            self.pointers,
+            self.accesses,
+            self.instructions,
+            self.firmware,
+        ];
+        kinds.into_iter().fold(0, u64::saturating_add)
+    }
+}
+
 /// One domain, as [`LIST`] shows it.
 #[repr(C)]
 #[derive(
@@ -147,8 +180,8 @@ pub struct DomainInfo {
     pub exits: u64,
     /// Hypercalls.
     pub hypercalls: u64,
-    /// Things it did that were refused: unknown calls, unmapped accesses, undefined registers.
-    pub refusals: u64,
+    /// Things it did that were refused.
+    pub refusals: Refusals,
     /// System time it was made at, nanoseconds.
     pub created_ns: u64,
 }

@@ -58,7 +58,7 @@ impl<H: Hypervisor> Xend<H> {
                 vcpus_online: info.vcpus_online,
                 exits: info.exits,
                 hypercalls: info.hypercalls,
-                refusals: info.refusals,
+                refusals: info.refusals.total(),
             })
         });
         Ok(Reply::Stats(Stats {
@@ -193,7 +193,12 @@ impl<H: Hypervisor> Xend<H> {
         [
             ("exits", info.exits),
             ("hypercalls", info.hypercalls),
-            ("refusals", info.refusals),
+            ("refusals", info.refusals.total()),
+            ("refused calls", info.refusals.calls),
+            ("refused pointers", info.refusals.pointers),
+            ("refused accesses", info.refusals.accesses),
+            ("refused instructions", info.refusals.instructions),
+            ("refused firmware calls", info.refusals.firmware),
             ("memory frames", info.frames),
             ("overhead frames", info.overhead_frames),
             ("console faults", console),
