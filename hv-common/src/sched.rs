@@ -26,7 +26,7 @@ use crate::domain::{Domain, DomainRef, WEIGHT_DEFAULT, destroy};
 use crate::event;
 use crate::hypervisor::Hypervisor;
 use crate::time::NEVER;
-use crate::vcpu::{self, Activity, VcpuSlot};
+use crate::vcpu::{self, Activity, Attention, VcpuSlot};
 
 mod cap;
 mod place;
@@ -75,7 +75,7 @@ impl Slice {
 /// A CPU.
 pub struct Cpu {
     number: u32,
-    attention: AtomicBool,
+    attention: Attention,
     armed_ns: AtomicU64,
     /// It has a vCPU on it.
     busy: AtomicBool,
@@ -93,7 +93,7 @@ impl Cpu {
     pub fn new(number: u32) -> Self {
         Self {
             number,
-            attention: AtomicBool::new(true),
+            attention: Attention::new(true),
             armed_ns: AtomicU64::new(NEVER),
             busy: AtomicBool::new(false),
             running: [const { AtomicU64::new(0) }; 3],
@@ -112,7 +112,7 @@ impl Cpu {
     /// Whether something may have changed about what it runs.
     #[must_use]
     pub fn wants_attention(&self) -> bool {
-        self.attention.load(Ordering::Relaxed)
+        self.attention.is_wanted()
     }
 
     /// Time it ran nothing.
@@ -142,7 +142,7 @@ impl Cpu {
         slot: &VcpuSlot<A>,
         slice: Slice,
     ) {
-        self.attention.store(false, Ordering::SeqCst);
+        self.attention.take_note();
         let weight = u64::from(domain.weight.load(Ordering::Relaxed));
         let paid = slot.virtual_ns.load(Ordering::Relaxed);
         for (place, value) in self.running.iter().zip([paid, slice.start_ns, weight]) {
@@ -185,7 +185,7 @@ impl Cpu {
         slot: &VcpuSlot<A>,
         slice: Slice,
     ) -> bool {
-        self.attention.store(false, Ordering::SeqCst);
+        self.attention.take_note();
         destroy::work(hypervisor);
         let now = hypervisor.now_ns();
         if !slot.may_run_on(self.number) || slice.is_limit && now >= slice.end_ns {
@@ -328,7 +328,7 @@ fn pick<A: Arch>(hypervisor: &Hypervisor<A>, cpu: &Cpu) -> Option<(DomainRef<A>,
         let Some(slot) = domain.vcpu(key.vcpu) else {
             continue;
         };
-        slot.queued.store(false, Ordering::SeqCst);
+        slot.run_state.leave_queue();
         if !slot.may_run_on(cpu.number) {
             enqueue(hypervisor, &domain, slot);
             continue;
@@ -355,7 +355,7 @@ fn idle<A: Arch>(hypervisor: &Hypervisor<A>, cpu: &Cpu) {
 
 /// Makes a vCPU that waits ready; one that runs on another CPU is made to look.
 pub fn wake<A: Arch>(hypervisor: &Hypervisor<A>, domain: &Domain<A>, slot: &VcpuSlot<A>) {
-    if slot.change_activity(Activity::Blocked, Activity::Ready) {
+    if slot.run_state.wake() {
         enqueue(hypervisor, domain, slot);
         return;
     }
@@ -368,7 +368,7 @@ pub fn wake<A: Arch>(hypervisor: &Hypervisor<A>, domain: &Domain<A>, slot: &Vcpu
 
 /// Puts a ready vCPU into its CPU's queue, if it is not there.
 pub fn enqueue<A: Arch>(hypervisor: &Hypervisor<A>, domain: &Domain<A>, slot: &VcpuSlot<A>) {
-    if slot.queued.swap(true, Ordering::SeqCst) {
+    if !slot.run_state.enter_queue() {
         return;
     }
     if cap::parks(hypervisor, domain, slot) {
@@ -394,7 +394,7 @@ pub fn enqueue<A: Arch>(hypervisor: &Hypervisor<A>, domain: &Domain<A>, slot: &V
 }
 
 fn get_attention<A: Arch>(hypervisor: &Hypervisor<A>, cpu: &Cpu) {
-    cpu.attention.store(true, Ordering::SeqCst);
+    cpu.attention.ask();
     if cpu.number as usize != hypervisor.host.cpu() {
         hypervisor.host.kick(cpu.number as usize);
     }
@@ -501,10 +501,10 @@ pub fn take_interrupts<A: Arch>(hypervisor: &Hypervisor<A>, cpu: &Cpu) {
             None => return,
             Some(HostInterrupt::Timer) => {
                 cpu.armed_ns.store(NEVER, Ordering::Relaxed);
-                cpu.attention.store(true, Ordering::Relaxed);
+                cpu.attention.ask();
                 run_timers(hypervisor, cpu);
             }
-            Some(HostInterrupt::Kick) => cpu.attention.store(true, Ordering::Relaxed),
+            Some(HostInterrupt::Kick) => cpu.attention.ask(),
             Some(HostInterrupt::Device(number)) => deliver(hypervisor, number),
         }
     }

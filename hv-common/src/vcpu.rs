@@ -8,7 +8,7 @@
 //! waits for; a wake-up changes "waits" to "ready" and only then enqueues. So a wake-up between the two is seen by one
 //! of them.
 
-use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use crate::lock::{Guard, Lock};
 use hv_abi::Errno;
@@ -26,17 +26,11 @@ use crate::lock;
 use crate::sched::{self, Cpu, Slice};
 use crate::time::NEVER;
 
-/// What a vCPU wants.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[repr(u8)]
-pub enum Activity {
-    /// It is switched off.
-    Off,
-    /// It waits for an event.
-    Blocked,
-    /// It runs or would.
-    Ready,
-}
+mod run_state;
+
+pub use run_state::Activity;
+pub(crate) use run_state::Attention;
+use run_state::{RunState, Waited};
 
 /// It polls for no port.
 pub const NOT_POLLING: u32 = u32::MAX;
@@ -44,18 +38,15 @@ pub const NOT_POLLING: u32 = u32::MAX;
 pub const POLLING_ANY: u32 = 0;
 /// No machine or guest-physical address.
 pub const NO_ADDRESS: u64 = u64::MAX;
-const NO_CPU: u32 = u32::MAX;
 
 /// A vCPU as everybody may see it.
 pub struct VcpuSlot<A: Arch> {
     /// Its number in its domain.
     pub index: u32,
     registers: Lock<A::Vcpu>,
-    activity: AtomicU8,
-    running_on: AtomicU32,
+    /// What others touch on the way to it.
+    pub(crate) run_state: RunState,
     home: AtomicU32,
-    /// It is in a run queue. Changed by swapping only: who changes it to true enqueues it.
-    pub(crate) queued: AtomicBool,
     /// A device's interrupt waits for it: it goes first.
     pub(crate) urgent: AtomicBool,
     /// Weighted time it has run.
@@ -158,10 +149,8 @@ impl<A: Arch> VcpuSlot<A> {
         Self {
             index,
             registers: Lock::new(registers),
-            activity: AtomicU8::new(Activity::Off as u8),
-            running_on: AtomicU32::new(NO_CPU),
+            run_state: RunState::new(),
             home: AtomicU32::new(home),
-            queued: AtomicBool::new(false),
             urgent: AtomicBool::new(false),
             virtual_ns: AtomicU64::new(0),
             capped_until_ns: AtomicU64::new(0),
@@ -185,11 +174,7 @@ impl<A: Arch> VcpuSlot<A> {
     /// What it wants.
     #[must_use]
     pub fn activity(&self) -> Activity {
-        match self.activity.load(Ordering::SeqCst) {
-            1 => Activity::Blocked,
-            2 => Activity::Ready,
-            _ => Activity::Off,
-        }
+        self.run_state.activity()
     }
 
     /// Whether it is switched on.
@@ -200,29 +185,18 @@ impl<A: Arch> VcpuSlot<A> {
 
     /// Sets what it wants (restore, power); the caller enqueues it if it is ready.
     pub fn set_activity(&self, activity: Activity) {
-        self.activity.store(activity as u8, Ordering::SeqCst);
+        self.run_state.set_activity(activity);
     }
 
     /// Changes what it wants from one to another. Returns whether it was the first.
     pub fn change_activity(&self, from: Activity, to: Activity) -> bool {
-        self.activity
-            .compare_exchange(from as u8, to as u8, Ordering::SeqCst, Ordering::SeqCst)
-            .is_ok()
+        self.run_state.change_activity(from, to)
     }
 
     /// The CPU it is on.
     #[must_use]
     pub fn running_on(&self) -> Option<usize> {
-        match self.running_on.load(Ordering::SeqCst) {
-            NO_CPU => None,
-            cpu => Some(cpu as usize),
-        }
-    }
-
-    /// It has left that CPU. If it is on another one by now, that stays so.
-    fn leave(&self, cpu: u32) {
-        let on = &self.running_on;
-        let _elsewhere = on.compare_exchange(cpu, NO_CPU, Ordering::SeqCst, Ordering::SeqCst);
+        self.run_state.running_on()
     }
 
     /// The CPU whose queue it is in.
@@ -320,7 +294,7 @@ pub fn run<A: Arch>(
         return;
     };
     let now = hypervisor.now_ns();
-    slot.running_on.store(cpu.number(), Ordering::SeqCst);
+    slot.run_state.arrive(cpu.number());
     slot.urgent.store(false, Ordering::Relaxed);
     slot.polling.store(NOT_POLLING, Ordering::Relaxed);
     slot.runstate.enter(runstate::RUNNING, now);
@@ -352,7 +326,7 @@ pub fn run<A: Arch>(
         Leave::Off => slot.runstate.enter(runstate::OFFLINE, end),
     }
     drop(registers);
-    slot.leave(cpu.number());
+    slot.run_state.leave(cpu.number());
     if leave == Leave::Ready {
         sched::enqueue(hypervisor, domain, slot);
     }
@@ -580,16 +554,11 @@ impl<A: Arch> Stay<'_, A> {
         let leave = Some(Leave::Blocked {
             until_ns: wait.until_ns,
         });
-        self.slot.set_activity(Activity::Blocked);
-        if !self.is_over(registers, wait) {
-            return leave;
-        }
-        // A wake-up from elsewhere may have been faster: then it is in the queue, and comes back from there.
-        if !self
-            .slot
-            .change_activity(Activity::Blocked, Activity::Ready)
-        {
-            return leave;
+        let is_over = || self.is_over(registers, wait);
+        match self.slot.run_state.wait(is_over) {
+            Waited::GoesOn => {}
+            // In the second case it comes back from the queue.
+            Waited::Waits | Waited::WasWoken => return leave,
         }
         self.slot.polling.store(NOT_POLLING, Ordering::Relaxed);
         if self.cpu.wants_attention() && !self.goes_on() {

@@ -72,6 +72,11 @@ fn host_parts(toolchain: Toolchain, report: &mut Report) {
         packages::need(&[&packages::DTC])?;
         count_tests(&mut cargo(&["test", "--workspace", "--no-fail-fast"]))
     });
+    report.tests("interleavings", || {
+        let words = ["test", "-p", "hv-common", "--features", "loom", "--lib"];
+        // Apart from the others: the atomics are loom's, for these tests only.
+        count_tests(cargo(&words).args(["loom"]))
+    });
 }
 
 fn emulated_parts(toolchain: Toolchain, report: &mut Report) {

@@ -50,7 +50,7 @@ pub(super) fn parks<A: Arch>(
         return false;
     }
     set_timer(hypervisor, domain, slot, TimerKind::Release, Some(until));
-    slot.queued.store(false, Ordering::SeqCst);
+    slot.run_state.leave_queue();
     true
 }
 
