@@ -2,8 +2,9 @@
 
 use harness::operator::{Trouble, wait};
 
-use crate::smp::TWO;
-use crate::stage::{SOON, Stage, on_machine};
+use crate::stage::{Board, SOON, Stage, on_machine};
+
+static TWO: Board = Board::new(|machine| machine.cpus = 2);
 
 /// The same in every run, besides one that nobody chose.
 const SEED: u64 = 20_260_101;
