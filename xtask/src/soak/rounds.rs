@@ -112,11 +112,9 @@ fn save_and_restore(images: &Images, kind: Kind, cycles: u32) -> Outcome {
     };
     on_host(images, shape, |soaked| {
         let file = soaked.linux(kind)?;
-        soaked.repeat(&title, 1, || {
+        soaked.leaves_nothing(&title, cycles, || {
             soaked.save_and_restore_under_load(&file, kind, cycles)
-        })?;
-        println!("  {cycles} times");
-        Ok(())
+        })
     })
 }
 
@@ -233,14 +231,28 @@ impl Soaked<'_> {
         cycle: impl Fn() -> Result<(), Trouble>,
     ) -> Result<(), Trouble> {
         let free = self.operator.info("free_kib")?;
-        for number in 1..=cycles {
-            cycle().map_err(|trouble| Trouble(format!("{name}, cycle {number}: {trouble}")))?;
-            if number % LOOK == 0 {
-                self.operator.free_again(free, SOON)?;
+        self.leaves_nothing(name, cycles, || {
+            for number in 1..=cycles {
+                cycle().map_err(|trouble| Trouble(format!("{name}, cycle {number}: {trouble}")))?;
+                if number % LOOK == 0 {
+                    self.operator.free_again(free, SOON)?;
+                }
             }
-        }
+            Ok(())
+        })
+    }
+
+    /// Does something that leaves the free memory as it was, and says how often it was done.
+    fn leaves_nothing(
+        &self,
+        name: &str,
+        times: u32,
+        what: impl FnOnce() -> Result<(), Trouble>,
+    ) -> Result<(), Trouble> {
+        let free = self.operator.info("free_kib")?;
+        what()?;
         self.operator.free_again(free, SOON)?;
-        println!("{name}: {cycles} times, {free} KiB free as before");
+        println!("{name}: {times} times, {free} KiB free as before");
         Ok(())
     }
 }
