@@ -111,6 +111,8 @@ fn debian_lives_a_whole_life_on_its_serial_line() {
     GICV3.run(|stage| {
         let mut console = debian(stage, "debian", 1)?;
         assert_eq!(console.ask("expr 6 \\* 7")?, "42");
+        let warnings = console.ask_number("dmesg -r | grep -c '^<[0-4]>'")?;
+        assert_eq!(warnings, 0, "a warning that a bare board does not get");
         let clock = console.ask_number("cat /sys/class/rtc/rtc0/since_epoch")?;
         assert!(console.ask_number("date +%s")?.abs_diff(clock) < 600);
         // Output faster than anybody reads it: nothing is lost.

@@ -221,8 +221,9 @@ impl Build {
         domain: &Domain<H>,
         domid: DomId,
     ) -> Result<Stage, Failure> {
-        let mut seed = [0; 64];
+        let (mut seed, mut kaslr_seed) = ([0; 64], [0; 8]);
         hypervisor.random(&mut seed);
+        hypervisor.random(&mut kaslr_seed);
         let host = hypervisor
             .host_info()
             .map_err(|errno| refused("learn about the host", errno))?;
@@ -236,6 +237,7 @@ impl Build {
             ramdisk_length: domain.plan.ramdisk.as_ref().map_or(0, Content::length),
             placement: self.layout.placement,
             seed,
+            kaslr_seed,
         };
         let bytes = tree::build(&guest).ok_or_else(|| {
             Failure::new(

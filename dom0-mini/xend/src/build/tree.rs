@@ -54,6 +54,8 @@ pub(crate) struct Guest<'a> {
     pub(crate) placement: Placement,
     /// Randomness for the guest's generator.
     pub(crate) seed: [u8; 64],
+    /// And for where its kernel places itself: without it Linux warns.
+    pub(crate) kaslr_seed: [u8; 8],
 }
 
 /// The tree's bytes; none if they are more than [`TREE_MAX`], which no configuration within its bounds reaches.
@@ -109,6 +111,7 @@ fn chosen(guest: &Guest<'_>) -> DeviceTreeNode {
         put(&mut node, "linux,initrd-end", end);
     }
     put(&mut node, "rng-seed", guest.seed);
+    put(&mut node, "kaslr-seed", guest.kaslr_seed);
     node
 }
 
@@ -306,6 +309,7 @@ mod tests {
                 tree: 0x4300_0000,
             },
             seed: [7; 64],
+            kaslr_seed: [9; 8],
         };
         build(&guest).unwrap()
     }
