@@ -460,9 +460,9 @@ pub fn set_wake<A: Arch>(
     hypervisor: &Hypervisor<A>,
     domain: &Domain<A>,
     slot: &VcpuSlot<A>,
-    at_ns: Option<u64>,
+    at_ns: u64,
 ) {
-    set_timer(hypervisor, domain, slot, TimerKind::Wake, at_ns);
+    set_timer(hypervisor, domain, slot, TimerKind::Wake, Some(at_ns));
 }
 
 /// Sets a vCPU's singleshot timer, host nanoseconds: it is sent `VIRQ_TIMER` then.

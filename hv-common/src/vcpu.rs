@@ -320,8 +320,10 @@ pub fn run<A: Arch>(
         Leave::Ready => slot.runstate.enter(runstate::RUNNABLE, end),
         Leave::Blocked { until_ns } => {
             slot.runstate.enter(runstate::BLOCKED, end);
-            let timer = earliest(until_ns, registers.deadline_ns(host));
-            sched::set_wake(hypervisor, domain, slot, timer);
+            // It has none from before: that was taken away when it came.
+            if let Some(at) = earliest(until_ns, registers.deadline_ns(host)) {
+                sched::set_wake(hypervisor, domain, slot, at);
+            }
         }
         Leave::Off => slot.runstate.enter(runstate::OFFLINE, end),
     }
@@ -485,9 +487,10 @@ impl<A: Arch> Stay<'_, A> {
         Step::Go(Reply::Abort)
     }
 
-    fn wake(&self, vcpus: u64) {
-        for index in (0..64).filter(|index| vcpus >> index & 1 != 0) {
-            domain::wake(self.hypervisor, self.domain, index);
+    fn wake(&self, mut vcpus: u64) {
+        while vcpus != 0 {
+            domain::wake(self.hypervisor, self.domain, vcpus.trailing_zeros());
+            vcpus &= vcpus - 1;
         }
     }
 

@@ -9,7 +9,7 @@ guests::guest!("bench_ipi", || {
 
     /// Instructions in a tick of the counter.
     const TICK: u64 = 16;
-    const ROUNDS: u32 = 500;
+    const ROUNDS: u32 = 2000;
 
     fn sleep_until(cpu: u32, sgis: u32) {
         while vectors::sgis(cpu) < sgis {
