@@ -41,7 +41,7 @@ impl hv_common::arch::Arch for Aarch64 {
     /// XENFEAT_ARM_SMCCC_supported.
     const FEATURES: u32 = 1 << 14;
     const CAPABILITIES: &'static str = "xen-3.0-aarch64 ";
-    const DEVICES: DevicePlaces = DevicePlaces {
+    const DEVICES: Option<DevicePlaces> = Some(DevicePlaces {
         uart: DevicePlace {
             gfn: Gfn(layout::PL011_BASE >> FRAME_SHIFT),
             interrupt: layout::PL011_INTID,
@@ -50,5 +50,5 @@ impl hv_common::arch::Arch for Aarch64 {
             gfn: Gfn(layout::PL031_BASE >> FRAME_SHIFT),
             interrupt: layout::PL031_INTID,
         },
-    };
+    });
 }

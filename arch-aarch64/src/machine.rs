@@ -137,6 +137,7 @@ fn board_of(tree: &Tree<'_>) -> &'static Board {
     };
     let matches = |board: &&&'static Board| match board.matches {
         Match::RootCompatible(name) => is_compatible(name),
+        Match::PciInMemory(_) => false,
         Match::Any => true,
     };
     boards::ALL

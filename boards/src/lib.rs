@@ -4,7 +4,9 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
+pub mod bochs_pc;
 pub mod generic;
+pub mod qemu_q35;
 pub mod qemu_virt;
 
 /// A machine.
@@ -27,6 +29,8 @@ pub struct Board {
 pub enum Processor {
     /// 64-bit ARM.
     Arm64,
+    /// x86-64.
+    X86_64,
 }
 
 /// How a board is recognised.
@@ -34,6 +38,8 @@ pub enum Processor {
 pub enum Match {
     /// The root of its device tree is compatible with this.
     RootCompatible(&'static str),
+    /// Whether ACPI shows PCI configuration space in memory (x86).
+    PciInMemory(bool),
     /// Any machine of its architecture that no other board matches.
     Any,
 }
@@ -69,7 +75,12 @@ impl Quirks {
 }
 
 /// All boards; the first that matches is the machine.
-pub const ALL: [&Board; 2] = [&qemu_virt::QEMU_VIRT, &generic::GENERIC_ARM64];
+pub const ALL: [&Board; 4] = [
+    &qemu_virt::QEMU_VIRT,
+    &qemu_q35::QEMU_Q35,
+    &bochs_pc::BOCHS_PC,
+    &generic::GENERIC_ARM64,
+];
 
 #[cfg(test)]
 mod tests {

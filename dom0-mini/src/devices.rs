@@ -1,15 +1,35 @@
-//! The devices that the start page gives us: finds the console that carries the link.
+//! The devices that the start page gives us.
 
-use crate::hw::interrupts::{Interrupts, Trigger};
-use crate::hw::virtio::{self, Console};
-use hv_abi::start::{Device, DeviceKind, Dom0Start};
+use crate::hw::interrupts::Interrupts;
+use crate::hw::{link, real_time_clock};
+use crate::lines::Line;
+use alloc::boxed::Box;
+use hv_abi::start::{Device, Dom0Start, Range};
+use mgmt_proto::link::LinkParameters;
 
-/// A console and the interrupt it raises.
+/// A byte pipe that never waits.
+pub(crate) trait Pipe {
+    /// Tells the device that its interrupt was seen.
+    fn acknowledge(&mut self);
+
+    /// Hands over bytes that came. `false`: there are none.
+    fn receive(&mut self, deliver: &mut dyn FnMut(&[u8])) -> bool;
+
+    /// Sends what `fill` writes into a buffer, up to the length it returns. `false`: the pipe is full, or there was
+    /// nothing.
+    fn send(&mut self, fill: &mut dyn FnMut(&mut [u8]) -> usize) -> bool;
+}
+
+/// The device that carries the link.
 pub(crate) struct LinkDevice {
-    /// The device.
-    pub(crate) console: Console,
+    /// Its bytes.
+    pub(crate) pipe: Box<dyn Pipe>,
     /// Its interrupt.
-    pub(crate) interrupt: u32,
+    pub(crate) line: Line,
+    /// How the link is to be used over it.
+    pub(crate) parameters: LinkParameters,
+    /// What it is, for a report.
+    pub(crate) name: &'static str,
 }
 
 /// The devices in use on the start page.
@@ -20,35 +40,24 @@ fn devices(start: &Dom0Start) -> &[Device] {
         .unwrap_or(&start.devices)
 }
 
-/// The first virtio console, ready, with its interrupt enabled.
+/// The device that carries the link, ready, with its interrupt enabled.
 pub(crate) fn find_link(start: &Dom0Start, interrupts: &mut Interrupts) -> Option<LinkDevice> {
-    devices(start)
-        .iter()
-        .filter(|device| device.kind == DeviceKind::VIRTIO_MMIO)
-        .find_map(|device| {
-            let console = virtio::probe_console(device.registers)?;
-            interrupts.enable(device.interrupt, Trigger::Edge);
-            Some(LinkDevice {
-                console,
-                interrupt: device.interrupt,
-            })
-        })
+    link::find(devices(start), interrupts)
 }
 
 /// Registers that have to be mapped as device memory.
-pub(crate) fn register_ranges(start: &Dom0Start) -> impl Iterator<Item = hv_abi::start::Range> {
+pub(crate) fn register_ranges(start: &Dom0Start) -> impl Iterator<Item = Range> {
+    let in_memory = |device: &&Device| !device.kind.is_in_port_space();
     let controller = start.interrupt_controller.into_iter();
-    controller.chain(devices(start).iter().map(|device| device.registers))
+    controller.chain(
+        devices(start)
+            .iter()
+            .filter(in_memory)
+            .map(|device| device.registers),
+    )
 }
 
-/// Seconds since 1970, from a PL031 (Arm DDI 0224, RTCDR).
+/// Seconds since 1970, as the real-time clock says.
 pub(crate) fn wall_clock_s(start: &Dom0Start) -> Option<u64> {
-    let clock = devices(start)
-        .iter()
-        .find(|device| device.kind == DeviceKind::PL031)?;
-    Some(u64::from(crate::hw::memory::read_register(
-        clock.registers,
-        0,
-    )))
-    .filter(|seconds| *seconds != 0)
+    real_time_clock::wall_clock_s(devices(start))
 }

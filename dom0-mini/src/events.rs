@@ -1,12 +1,9 @@
 //! Event channels: which ports are pending, read from our `shared_info` page (2-level ABI, one vCPU).
 
 use crate::hw::hypercall::call_with;
-use crate::hw::shared_info::SharedInfo;
+use crate::hw::shared_info;
 use hv_abi::xen::event::{self, BindVirq, virq};
 use hv_abi::{CallNumber, Errno};
-use spin::Once;
-
-static SHARED_INFO: Once<SharedInfo> = Once::new();
 
 /// The ports of the virtual interrupts that Domain-0 listens to.
 #[derive(Clone, Copy, Debug, Default)]
@@ -22,15 +19,18 @@ pub(crate) struct Virqs {
 /// # Errors
 /// The hypervisor's.
 pub(crate) fn start() -> Result<Virqs, Errno> {
-    let page = SharedInfo::register()?;
-    SHARED_INFO.call_once(|| page);
+    shared_info::register()?;
     Ok(Virqs {
         domains_changed: bind(virq::DOM_EXC)?,
         log_grew: bind(virq::CON_RING)?,
     })
 }
 
-fn bind(number: u32) -> Result<u32, Errno> {
+/// Binds a virtual interrupt to a port and lets its events through.
+///
+/// # Errors
+/// The hypervisor's.
+pub(crate) fn bind(number: u32) -> Result<u32, Errno> {
     let mut argument = BindVirq {
         virq: number,
         vcpu: 0,
@@ -47,22 +47,15 @@ fn bind(number: u32) -> Result<u32, Errno> {
 
 /// Lets a port's events through.
 pub(crate) fn open(port: u32) {
-    if let Some(page) = SHARED_INFO.get() {
-        page.unmask(port);
+    let waiting = shared_info::page().is_some_and(|page| page.unmask(port));
+    if waiting {
+        crate::server::upcall();
     }
 }
 
 /// Takes every pending port, once, and hands it to `handle`.
 pub(crate) fn take(mut handle: impl FnMut(u32)) {
-    if let Some(page) = SHARED_INFO.get() {
+    if let Some(page) = shared_info::page() {
         page.take_pending(&mut handle);
-    }
-}
-
-/// Makes a port pending again that [`take`] took but that could not be handled now.
-pub(crate) fn raise_again(port: u32) {
-    // Sending on a port of ours would notify the peer, so it is marked by hand.
-    if let Some(page) = SHARED_INFO.get() {
-        page.mark_pending(port);
     }
 }

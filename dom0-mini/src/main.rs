@@ -1,8 +1,8 @@
 //! Domain-0: a bare-metal image that runs xend.
 //!
-//! Thin by intent. [`hw`] holds what touches the machine: entry, page tables, hypercalls, interrupts, the virtio
-//! console. [`server`] carries events into the sans-IO library `xend` and its effects out again, in four tasks on an
-//! executor that never runs with interrupts enabled: it sleeps until one is pending and takes it between two polls
+//! Thin by intent. [`hw`] holds what touches the machine: entry, page tables, hypercalls, interrupts, the device that
+//! carries the link. [`server`] carries events into the sans-IO library `xend` and its effects out again, in four tasks
+//! on an executor that never runs with interrupts enabled: it sleeps until one is pending and takes it between two polls
 //! (see [`hw::interrupts`]), so nothing here is ever preempted by itself.
 #![cfg_attr(target_os = "none", no_std, no_main)]
 
@@ -23,6 +23,14 @@ mod events;
 mod hw;
 #[cfg(target_os = "none")]
 mod hypervisor;
+#[cfg(target_os = "none")]
+mod lines;
+#[cfg(any(target_os = "none", test))]
+#[cfg_attr(
+    not(test),
+    allow(dead_code, reason = "not every architecture has this clock")
+)]
+mod mc146818;
 #[cfg(target_os = "none")]
 mod random;
 #[cfg(target_os = "none")]

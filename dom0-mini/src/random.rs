@@ -1,11 +1,12 @@
 //! Random bytes: a blake3 stream keyed from what the machine offers.
 //!
-//! Sources are mixed: `/chosen/rng-seed` of the host's device tree, and the counter at several moments. Without a seed the
-//! stream is not secret ([`Random::is_seeded`]); it then serves for UUIDs only.
+//! Sources are mixed: the machine's seed ([`seed`]), and the counter at several moments. Without a seed the stream is not
+//! secret ([`Random::is_seeded`]); it then serves for UUIDs only.
 
-use crate::hw::counter;
-use dtoolkit::fdt::Fdt;
-use dtoolkit::{Node, Property};
+use crate::hw::{counter, seed};
+
+/// Bytes of seed that nobody guesses.
+const SEED_ENOUGH: usize = 16;
 
 /// A stream of random bytes.
 pub(crate) struct Random {
@@ -15,15 +16,17 @@ pub(crate) struct Random {
 }
 
 impl Random {
-    /// Seeds the stream from the host's device tree.
-    pub(crate) fn from_host_tree(tree: &[u8]) -> Self {
+    /// Seeds the stream.
+    pub(crate) fn from_machine(host_tables: &[u8]) -> Self {
         let mut hasher = blake3::Hasher::new_derive_key("Alcove Domain-0 random stream 1");
-        let seeded = mix_seed(tree, &mut hasher).is_some_and(|length| length >= 16);
+        let drawn = seed::draw(host_tables, |bytes| {
+            hasher.update(bytes);
+        });
         hasher.update(&counter::ticks().to_le_bytes());
         Self {
             hasher,
             drawn: 0,
-            seeded,
+            seeded: drawn >= SEED_ENOUGH,
         }
     }
 
@@ -39,12 +42,4 @@ impl Random {
         self.hasher.update(&counter::ticks().to_le_bytes());
         self.hasher.finalize_xof().fill(into);
     }
-}
-
-/// Mixes in the device tree's seed; its length, if there is one.
-fn mix_seed(tree: &[u8], hasher: &mut blake3::Hasher) -> Option<usize> {
-    let tree = Fdt::new(tree).ok()?;
-    let seed = tree.find_node("/chosen")?.property("rng-seed")?;
-    hasher.update(seed.value());
-    Some(seed.value().len())
 }

@@ -4,10 +4,12 @@
 //! What wakes a task is a [`Signal`]; the interrupt dispatcher and the tasks themselves raise them.
 
 use crate::clock;
-use crate::devices::LinkDevice;
+use crate::devices::{LinkDevice, Pipe};
 use crate::events::{self, Virqs};
-use crate::hw::virtio::Console;
 use crate::hypervisor::Calls;
+use crate::lines::{Line, Lines};
+use alloc::boxed::Box;
+use alloc::vec::Vec;
 use core::cell::RefCell;
 use embassy_executor::{SpawnError, SpawnToken, Spawner};
 use embassy_futures::select::{Either, select};
@@ -34,8 +36,11 @@ static DEADLINE: Wake = Signal::new();
 struct State {
     xend: Xend<Calls>,
     link: Link,
-    console: Option<Console>,
+    pipe: Option<Box<dyn Pipe>>,
     virqs: Virqs,
+    lines: Lines,
+    /// Ports with events that are being handled; empty between calls.
+    ports: Vec<u32>,
     wall_clock_base_s: u64,
 }
 
@@ -55,16 +60,20 @@ pub(crate) fn upcall() {
 pub(crate) fn spawn(
     spawner: Spawner,
     xend: Xend<Calls>,
-    link: Option<LinkDevice>,
+    device: Option<LinkDevice>,
     virqs: Virqs,
+    lines: Lines,
     wall_clock_base_s: u64,
 ) {
     static STATE: StaticCell<RefCell<State>> = StaticCell::new();
+    let parameters = device.as_ref().map(|device| device.parameters);
     let state = STATE.init(RefCell::new(State {
         xend,
-        link: Link::server(LinkParameters::FAST),
-        console: link.map(|device| device.console),
+        link: Link::server(parameters.unwrap_or(LinkParameters::FAST)),
+        pipe: device.map(|device| device.pipe),
         virqs,
+        lines,
+        ports: Vec::new(),
         wall_clock_base_s,
     }));
     let state: Shared = state;
@@ -126,12 +135,12 @@ impl State {
 
     /// Moves bytes between device and link, and messages from the link to xend. `true`: there may be more.
     fn pump_link(&mut self) -> bool {
-        let Self { link, console, .. } = self;
-        let Some(console) = console else { return false };
-        console.acknowledge();
+        let Self { link, pipe, .. } = self;
+        let Some(pipe) = pipe else { return false };
+        pipe.acknowledge();
         let now = now_ms();
-        let received = console.receive(|bytes| link.receive(now, bytes));
-        let sent = console.send(|buffer| link.transmit(now, buffer));
+        let received = pipe.receive(&mut |bytes| link.receive(now, bytes));
+        let sent = pipe.send(&mut |buffer| link.transmit(now, buffer));
         let delivered = self.deliver_one();
         received || sent || delivered
     }
@@ -175,24 +184,19 @@ impl State {
             domains_changed,
             log_grew,
         } = self.virqs;
-        let mut ports = [0_u32; 64];
-        let mut count = 0;
-        events::take(|port| {
-            if let Some(slot) = ports.get_mut(count) {
-                *slot = port;
-                count += 1;
-            } else {
-                // More than fit are left to the hypervisor to raise again.
-                events::raise_again(port);
+        let mut ports = core::mem::take(&mut self.ports);
+        events::take(|port| ports.push(port));
+        for port in ports.drain(..) {
+            if self.lines.dispatch(Line::Event(port)) {
+                continue;
             }
-        });
-        for port in ports.into_iter().take(count) {
             self.handle(match port {
                 port if port == domains_changed => Event::DomainsChanged,
                 port if port == log_grew => Event::LogGrew,
                 port => Event::Port(port),
             });
         }
+        self.ports = ports;
     }
 
     /// Microseconds on the clock at which link or xend want to be called.

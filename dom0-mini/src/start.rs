@@ -1,8 +1,10 @@
 //! From the start page to running tasks.
 
-use crate::hw::interrupts::Trigger;
-use crate::hw::{executor, heap, interrupts, memory, page_tables};
+use crate::hw::{
+    ARCH, counter, executor, heap, interrupts, link as link_device, memory, page_tables, seed,
+};
 use crate::hypervisor::Calls;
+use crate::lines::Lines;
 use crate::random::Random;
 use crate::{bundle, clock, console_log, devices, events, server};
 use embassy_executor::raw::Executor;
@@ -24,28 +26,26 @@ pub(crate) fn run(start: &'static Dom0Start) -> ! {
     heap::open(free_memory(start));
     enable_page_tables(start);
 
+    counter::start(start.counter_hz);
+
+    let virqs = events::start().expect("the hypervisor takes our shared page");
     let mut interrupts = interrupts::Interrupts::new(start);
-    interrupts.enable(start.timer_interrupt, Trigger::Level);
-    interrupts.enable(start.event_interrupt, Trigger::Level);
+    let timer = interrupts.timer(start);
+    let upcall = interrupts.upcall(start);
     let link = devices::find_link(start, &mut interrupts);
     log::info!(
-        "dom0-mini {} on {}: {} KiB of RAM, bundle of {} KiB, link {}",
+        "dom0-mini {} on {}: {} KiB of RAM, bundle of {} KiB, link {}{}",
         env!("CARGO_PKG_VERSION"),
         board(start),
         start.ram.size / 1024,
         start.bundle.size / 1024,
-        if link.is_some() {
-            "on a virtio console"
-        } else {
-            "missing: no virtio console found"
-        },
+        link.as_ref().map_or("missing: ", |_| "on "),
+        link.as_ref().map_or(link_device::MISSING, |link| link.name),
     );
-
-    let virqs = events::start().expect("the hypervisor takes our shared page");
-    let interrupt_numbers = Numbers {
-        timer: start.timer_interrupt,
-        event: start.event_interrupt,
-        link: link.as_ref().map(|link| link.interrupt),
+    let lines = Lines {
+        timer,
+        upcall,
+        link: link.as_ref().map(|link| link.line),
     };
     let mut calls = calls(start);
     match calls.host_info() {
@@ -61,36 +61,20 @@ pub(crate) fn run(start: &'static Dom0Start) -> ! {
         xend,
         link,
         virqs,
+        lines,
         wall_clock_base_s(start),
     );
-    let take = move || while interrupts.take(|number| interrupt_numbers.dispatch(number)) {};
+    let dispatch = |line| {
+        lines.dispatch(line);
+    };
+    let take = move || while interrupts.take(dispatch) {};
     executor::run(executor, take, interrupts::wait)
 }
 
-/// Which interrupt is whose.
-#[derive(Clone, Copy)]
-struct Numbers {
-    timer: u32,
-    event: u32,
-    link: Option<u32>,
-}
-
-impl Numbers {
-    fn dispatch(self, number: u32) {
-        if number == self.timer {
-            clock::expired();
-        } else if number == self.event {
-            server::upcall();
-        } else if Some(number) == self.link {
-            server::link_interrupt();
-        }
-    }
-}
-
 fn calls(start: &'static Dom0Start) -> Calls {
-    let random = Random::from_host_tree(memory::constant_bytes(start.host_tables));
+    let random = Random::from_machine(memory::constant_bytes(start.host_tables));
     if !random.is_seeded() {
-        log::warn!("the firmware gives no random seed: UUIDs can be guessed");
+        log::warn!("{}: UUIDs can be guessed", seed::MISSING);
     }
     Calls::new(memory::constant_bytes(start.bundle), random)
 }
@@ -104,7 +88,7 @@ fn start_xend(start: &'static Dom0Start, calls: Calls) -> Xend<Calls> {
     });
     let facts = Facts {
         board: board(start).into(),
-        arch: "aarch64".into(),
+        arch: ARCH.into(),
         hypervisor: concat!("alcove ", env!("CARGO_PKG_VERSION")).into(),
         ..Facts::default()
     };

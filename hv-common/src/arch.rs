@@ -18,10 +18,10 @@
 use core::ops::Deref;
 use core::sync::atomic::AtomicU64;
 
-use hv_abi::Errno;
 use hv_abi::control::vcpu::StartContext;
 use hv_abi::record::{Header, Kind};
 use hv_abi::xen::shared_info::SharedInfoLayout;
+use hv_abi::{DomId, Errno};
 
 use crate::memory::frames::FrameRun;
 
@@ -73,8 +73,9 @@ pub trait Arch: Sized + Send + Sync + 'static {
     const FEATURES: u32;
     /// The capability string of `xen_version`.
     const CAPABILITIES: &'static str;
-    /// Where a guest that knows nothing of the hypervisor finds its serial line and its clock.
-    const DEVICES: DevicePlaces;
+    /// Where a guest that knows nothing of the hypervisor finds its serial line and its clock. `None`: there are no such
+    /// guests.
+    const DEVICES: Option<DevicePlaces>;
 }
 
 /// See [`Arch::DEVICES`].
@@ -134,6 +135,15 @@ pub trait Vcpu<A: Arch>: Send {
     /// When its own timers would next make one pending, in host nanoseconds. Only while not loaded.
     fn deadline_ns(&self, host: &A::Host) -> Option<u64>;
 
+    /// Sets the state that the guest's own call describes, in the layout of its architecture. It is switched off.
+    ///
+    /// # Errors
+    /// `ENOSYS` where vCPUs are started otherwise, `EINVAL` for a state that there is not.
+    fn initialise(&mut self, context: &[u8]) -> Result<(), Errno> {
+        let _ = context;
+        Err(Errno::ENOSYS)
+    }
+
     /// Its program counter, for reports.
     fn pc(&self) -> u64;
 
@@ -172,6 +182,21 @@ pub trait Platform<A: Arch>: Send + Sync {
     /// Makes an interrupt pending. Returns the vCPU to wake, if one has to look.
     fn raise(&self, interrupt: GuestInterrupt) -> Option<u32>;
 
+    /// Sets the vector by which upcalls come, of one vCPU or of all that have none of their own.
+    ///
+    /// # Errors
+    /// `ENOSYS` where upcalls have a fixed interrupt, `EINVAL` for a vector that is no interrupt's, `ENOENT`: no such vCPU.
+    fn set_upcall(&self, vcpu: Option<u32>, vector: u8) -> Result<(), Errno> {
+        let _ = (vcpu, vector);
+        Err(Errno::ENOSYS)
+    }
+
+    /// How a guest makes system time of its counter, where it is told by its `vcpu_info`.
+    fn clock_scale(&self, host: &A::Host) -> Option<ClockScale> {
+        let _ = host;
+        None
+    }
+
     /// Sets the guest's counter so that it reads `ticks` now (restore), or 0 (a new domain).
     fn set_guest_counter(&self, host: &A::Host, ticks: u64);
 
@@ -189,6 +214,15 @@ pub trait Platform<A: Arch>: Send + Sync {
     /// # Errors
     /// As [`Vcpu::restore`].
     fn restore(&self, header: &Header, body: &[u8]) -> Result<(), Errno>;
+}
+
+/// System time of a counter: `((ticks << shift) * multiplier) >> 32` nanoseconds; a negative shift is one to the right.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ClockScale {
+    /// The multiplier.
+    pub multiplier: u32,
+    /// The shift.
+    pub shift: i8,
 }
 
 /// See [`Platform::direct_registers`].
@@ -211,6 +245,8 @@ pub struct PlatformConfig {
     pub hardware: bool,
     /// Whether the guest is told about the hypervisor.
     pub hypervisor_visible: bool,
+    /// The number that the guest knows its domain by.
+    pub guest_id: DomId,
 }
 
 /// Takes the bytes of records.
@@ -420,6 +456,11 @@ pub trait Host: Sync + 'static {
     /// Lets a device interrupt reach us, or not. Numbers that are not a device's are ignored.
     fn enable_device_interrupt(&self, number: u32, enabled: bool);
 
+    /// An interrupt that a device signals by writing a message. `None`: there are none (any more).
+    fn message_interrupt(&self) -> Option<MessageInterrupt> {
+        None
+    }
+
     /// A frame as words. See the module's invariant.
     fn words(&self, frame: Mfn) -> &Words;
     /// Copies out of a frame. `offset + out.len()` is within it.
@@ -443,6 +484,17 @@ pub trait Host: Sync + 'static {
     fn power(&self, action: MachinePower) -> !;
     /// Facts for `info`: CPU identification, guest-physical address bits, interrupt controller version.
     fn facts(&self) -> HostFacts;
+}
+
+/// See [`Host::message_interrupt`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct MessageInterrupt {
+    /// The number that [`HostInterrupt::Device`] has.
+    pub number: u32,
+    /// Where the device writes.
+    pub address: u64,
+    /// What it writes.
+    pub data: u32,
 }
 
 /// See [`Host::facts`].

@@ -121,11 +121,12 @@ fn find<A: Arch>(domain: &Domain<A>, gpa: Gpa) -> Option<Register> {
     if domain.kind != DomainKind::HVM {
         return None;
     }
+    let places = A::DEVICES?;
     let offset = gpa.offset() as u64;
     let gfn = gpa.gfn();
-    if gfn == A::DEVICES.uart.gfn {
+    if gfn == places.uart.gfn {
         Some(Register::Uart(offset))
-    } else if gfn == A::DEVICES.rtc.gfn {
+    } else if gfn == places.rtc.gfn {
         Some(Register::Rtc(offset))
     } else {
         None
@@ -207,7 +208,9 @@ fn finish_uart<A: Arch>(
 ) {
     let tells = devices.tells(hypervisor.host, moved);
     let high = devices.uart.interrupts(ring);
-    let wakes = devices.uart_line.set(domain, A::DEVICES.uart, high);
+    let wakes = devices
+        .uart_line
+        .set(domain, A::DEVICES.map(|places| places.uart), high);
     drop(devices);
     if let Some(vcpu) = wakes {
         wake(hypervisor, domain, vcpu);
@@ -220,13 +223,18 @@ fn finish_uart<A: Arch>(
 impl Line {
     /// Sets it. Returns the vCPU to wake.
     #[inline]
-    fn set<A: Arch>(&mut self, domain: &Domain<A>, place: DevicePlace, high: bool) -> Option<u32> {
+    fn set<A: Arch>(
+        &mut self,
+        domain: &Domain<A>,
+        place: Option<DevicePlace>,
+        high: bool,
+    ) -> Option<u32> {
         if self.0 == Some(high) {
             return None;
         }
         self.0 = Some(high);
         domain.platform.raise(GuestInterrupt::Input {
-            number: place.interrupt,
+            number: place?.interrupt,
             high,
         })
     }
@@ -327,7 +335,9 @@ fn finish_rtc<A: Arch>(
     alarm_moved: bool,
 ) {
     let high = devices.rtc.interrupts();
-    let wakes = devices.rtc_line.set(domain, A::DEVICES.rtc, high);
+    let wakes = devices
+        .rtc_line
+        .set(domain, A::DEVICES.map(|places| places.rtc), high);
     if alarm_moved && let Some(slot) = domain.vcpu(0) {
         let at = devices.rtc.due_s().map(|due_s| {
             let due = due_s.saturating_mul(SECOND_NS);

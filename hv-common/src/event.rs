@@ -33,6 +33,7 @@ pub use bind::{
 };
 pub use entry::{Entry, Use};
 pub(crate) use page::place_vcpu_info;
+pub(crate) use page::publish_clocks;
 pub use page::{enable_upcalls, ensure_shared_info, register_vcpu_info};
 
 /// A poll that has an answer: the vCPU polls for nothing any more, but has not been told yet.
@@ -361,6 +362,16 @@ pub fn is_pending<A: Arch>(hypervisor: &Hypervisor<A>, domain: &Domain<A>, vcpu:
         .vcpu(vcpu)
         .map_or(NO_ADDRESS, |slot| slot.info_address.load(Ordering::Acquire));
     page::InfoWords::<A>::at(hypervisor.host, address).is_some_and(|info| info.is_upcall_due())
+}
+
+/// Makes the upcalls that are due once more: they may have been made when they could not come, or while the guest was
+/// being saved, after its vCPUs were and before its memory.
+pub fn renew_upcalls<A: Arch>(hypervisor: &Hypervisor<A>, domain: &Domain<A>) {
+    for slot in &domain.vcpus {
+        if is_pending(hypervisor, domain, slot.index) {
+            notify_upcall(hypervisor, domain, slot.index);
+        }
+    }
 }
 
 /// Whether the port (or any of the ports) that a vCPU polls for is pending. Takes no lock.

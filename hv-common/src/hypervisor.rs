@@ -1,6 +1,6 @@
 //! The hypervisor as one value: what every CPU shares.
 
-use core::sync::atomic::AtomicU64;
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use hv_abi::DomId;
 
@@ -30,8 +30,41 @@ pub struct Hypervisor<A: Arch> {
     pub wall_clock: WallClock,
     /// Facts of the machine.
     pub facts: HostFacts,
+    /// Device interrupts that come as events.
+    pub device_ports: DevicePorts,
     /// System time of Domain-0's first instruction.
     pub dom0_started_ns: AtomicU64,
+}
+
+/// Device interrupts that a machine may have in events.
+const DEVICE_INTERRUPTS: usize = 256;
+
+/// Domain-0's ports for device interrupts, by the interrupts' numbers; 0: it comes as an interrupt.
+#[derive(Debug)]
+pub struct DevicePorts([AtomicU32; DEVICE_INTERRUPTS]);
+
+impl Default for DevicePorts {
+    fn default() -> Self {
+        Self([const { AtomicU32::new(0) }; DEVICE_INTERRUPTS])
+    }
+}
+
+impl DevicePorts {
+    /// The port of an interrupt.
+    #[must_use]
+    pub fn of(&self, number: u32) -> Option<u32> {
+        let port = self.0.get(number as usize)?.load(Ordering::Acquire);
+        (port != 0).then_some(port)
+    }
+
+    /// Sets it. Returns whether there may be such an interrupt.
+    pub fn set(&self, number: u32, port: u32) -> bool {
+        let entry = self.0.get(number as usize);
+        if let Some(entry) = entry {
+            entry.store(port, Ordering::Release);
+        }
+        entry.is_some()
+    }
 }
 
 impl<A: Arch> Hypervisor<A> {

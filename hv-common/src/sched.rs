@@ -543,16 +543,27 @@ fn deliver<A: Arch>(hypervisor: &Hypervisor<A>, number: u32) {
         hypervisor.host.enable_device_interrupt(number, false);
         return;
     };
-    let interrupt = GuestInterrupt::Line {
-        number,
-        from_machine: true,
+    let target = match hypervisor.device_ports.of(number) {
+        Some(port) => send_device_event(hypervisor, &dom0, port),
+        None => dom0.platform.raise(GuestInterrupt::Line {
+            number,
+            from_machine: true,
+        }),
     };
-    let target = dom0.platform.raise(interrupt);
     if let Some(slot) = target.and_then(|vcpu| dom0.vcpu(vcpu)) {
         slot.urgent.store(true, Ordering::Relaxed);
         wake(hypervisor, &dom0, slot);
         promote(hypervisor, &dom0, slot);
     }
+}
+
+/// Sends the event that stands for a device's interrupt. Returns the vCPU that looks after it: Domain-0's first.
+fn send_device_event<A: Arch>(
+    hypervisor: &Hypervisor<A>,
+    dom0: &Domain<A>,
+    port: u32,
+) -> Option<u32> {
+    event::send(hypervisor, dom0, port).is_ok().then_some(0)
 }
 
 /// Lets a vCPU that is in its queue already go first.

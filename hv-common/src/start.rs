@@ -11,7 +11,7 @@ use hv_abi::start::{Device, Range};
 
 use crate::arch::{Arch, Host, HostFacts, Mfn, Shared};
 use crate::domain::table::DomainTable;
-use crate::hypervisor::{CPUS_MAX, Hypervisor};
+use crate::hypervisor::{CPUS_MAX, DevicePorts, Hypervisor};
 use crate::memory::frames::{Frame, FrameKind, Frames, run_order_for};
 use crate::options::Options;
 use crate::sched::{self, Cpu};
@@ -172,6 +172,7 @@ fn assemble<A: Arch>(
             cpus: machine.cpus,
             ..host.facts()
         },
+        device_ports: DevicePorts::default(),
         dom0_started_ns: AtomicU64::new(0),
     };
     host.share(run, hypervisor)

@@ -9,7 +9,7 @@ use core::sync::atomic::{Ordering, fence};
 use crate::lock::Lock;
 use hv_abi::xen::shared_info::SharedInfoLayout;
 
-use crate::arch::{Arch, Host, Mfn, Platform};
+use crate::arch::{Arch, ClockScale, Host, Mfn, Platform};
 use crate::domain::Domain;
 use crate::hypervisor::Hypervisor;
 
@@ -74,6 +74,67 @@ pub fn host_time_ns<A: Arch>(
     u64::try_from(at.max(0)).unwrap_or(NEVER)
 }
 
+/// Sets a restored guest's counter. Where guests are told how to make time of it, it continues in time, at this machine's
+/// rate; elsewhere it continues as a count.
+pub fn set_guest_counter<A: Arch>(
+    hypervisor: &Hypervisor<A>,
+    domain: &Domain<A>,
+    saved: &hv_abi::record::Domain,
+) {
+    let host = hypervisor.host;
+    let ticks = match domain.platform.clock_scale(host) {
+        Some(_) => ns_to_ticks(saved.system_time_ns, host.counter_hz()),
+        None => saved.guest_counter,
+    };
+    domain.platform.set_guest_counter(host, ticks);
+}
+
+/// How nanoseconds come of a counter of that rate, as a guest is told.
+#[must_use]
+pub fn clock_scale(hz: u64) -> ClockScale {
+    let mut scaled = hz.max(1);
+    let mut shift = 0;
+    while scaled > 2 * SECOND_NS {
+        scaled >>= 1;
+        shift -= 1;
+    }
+    while scaled <= SECOND_NS {
+        scaled <<= 1;
+        shift += 1;
+    }
+    let multiplier = (SECOND_NS << 32) / scaled;
+    ClockScale {
+        multiplier: u32::try_from(multiplier).unwrap_or(u32::MAX),
+        shift,
+    }
+}
+
+/// Tells a vCPU in its `vcpu_info` how system time comes of its counter: both are 0 at the same time. Called whenever the
+/// page is new to it. The version is odd while it changes.
+pub(crate) fn publish_clock<A: Arch>(hypervisor: &Hypervisor<A>, domain: &Domain<A>, address: u64) {
+    const MULTIPLIER: usize = 24;
+    const STABLE: u8 = 1;
+    let host = hypervisor.host;
+    let Some(scale) = domain.platform.clock_scale(host) else {
+        return;
+    };
+    let at = crate::arch::Gpa(address).offset() + A::SHARED_INFO.time;
+    let frame = Mfn(address >> hv_abi::FRAME_SHIFT);
+    let mut version = [0; 4];
+    host.read(frame, at, &mut version);
+    let odd = u32::from_le_bytes(version).wrapping_add(1) | 1;
+    host.write(frame, at, &odd.to_le_bytes());
+    fence(Ordering::SeqCst);
+    // Counter and system time at the same moment.
+    host.write(frame, at + 8, &[0; 16]);
+    let [first, second, third, fourth] = scale.multiplier.to_le_bytes();
+    let shift = scale.shift.to_le_bytes()[0];
+    let rest = [first, second, third, fourth, shift, STABLE, 0, 0];
+    host.write(frame, at + MULTIPLIER, &rest);
+    fence(Ordering::SeqCst);
+    host.write(frame, at, &odd.wrapping_add(1).to_le_bytes());
+}
+
 /// Writes wall-clock time into a domain's `shared_info`. The version is odd while it changes.
 pub fn publish_wall_clock<A: Arch>(
     hypervisor: &Hypervisor<A>,
@@ -110,4 +171,36 @@ fn write_wall_clock<H: Host>(
     fence(Ordering::SeqCst);
     let even = odd.wrapping_add(1);
     host.write(shared_info, layout.wall_clock, &even.to_le_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn scaled(scale: ClockScale, ticks: u64) -> u128 {
+        let shifted = if scale.shift < 0 {
+            ticks >> -scale.shift
+        } else {
+            ticks << scale.shift
+        };
+        (u128::from(shifted) * u128::from(scale.multiplier)) >> 32
+    }
+
+    #[test]
+    fn a_guest_makes_nanoseconds_of_ticks() {
+        for hz in [
+            1,
+            1_000_000,
+            999_999_999,
+            SECOND_NS,
+            2_000_000_000,
+            2_893_202_000,
+            5_000_000_001,
+        ] {
+            let scale = clock_scale(hz);
+            let ns = scaled(scale, hz);
+            assert!(ns.abs_diff(u128::from(SECOND_NS)) < 100, "{hz}: {ns}");
+            assert!(scale.multiplier >= 1 << 31, "{hz}: as exact as it can be");
+        }
+    }
 }

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, SystemTime};
 
+use harness::board::Board as Kind;
 use harness::images::Images;
 use harness::operator::{Console, Trouble};
 
@@ -22,7 +23,16 @@ pub(crate) fn bundled_with(stage: &Stage<'_>, name: &str, memory_mib: u32, lines
     let more = format!(
         "{lines}\nmemory = {memory_mib}\nramdisk = \"boot:initrd.gz\"\nextra = \"console=hvc0 quiet\""
     );
-    stage.configuration(name, Path::new("boot:Image"), &more)
+    let kernel = format!("boot:{}", stage.kind.kernel());
+    stage.configuration(name, Path::new(&kernel), &more)
+}
+
+/// The file that people have of the kernel.
+fn packed_kernel(stage: &Stage<'_>) -> &'static str {
+    match stage.kind {
+        Kind::QemuVirt => "Image",
+        Kind::QemuQ35 => "bzImage",
+    }
 }
 
 /// Creates a domain and waits for its shell.
@@ -35,128 +45,136 @@ pub(crate) fn up(stage: &Stage<'_>, name: &str, file: &str) -> Result<Console, T
 
 #[test]
 fn debian_lives_a_whole_life() {
-    on_machine(|stage| {
-        let mut console = up(stage, "debian", &bundled(stage, "debian", 192))?;
-        assert_eq!(console.ask("expr 6 \\* 7")?, "42");
-        // What a Linux on a bare board does not say either, but for one line of the Xen interface.
-        let warnings = "dmesg -r | grep '^<[0-4]>' | grep -vc 'Grant table initialized'";
-        assert_eq!(
-            console.ask_number(warnings)?,
-            0,
-            "{}",
-            console.ask("dmesg -r | grep '^<[0-4]>' | tail -1")?
-        );
-        let pause = console.ask_number("counter")?;
-        let boot = console.ask(BOOT_ID)?;
+    on_machine(whole_life);
+}
 
-        let saved = stage.file("debian.save");
-        let saved = saved.to_string_lossy();
-        let before = [
-            console.ask_number("cut -d. -f1 /proc/uptime")?,
-            console.ask_number("date +%s")?,
-        ];
-        let host_s = SystemTime::UNIX_EPOCH.elapsed().expect("it is after 1970");
-        assert!(
-            before[1].abs_diff(host_s.as_secs()) < 600,
-            "Linux does not know the time: {} for {host_s:?}",
-            before[1]
-        );
-        stage
-            .operator
-            .run_within(&["save", "debian", &saved], LINUX_BOOT)?;
-        drop(console);
-        thread::sleep(Duration::from_secs(5));
-        stage
-            .operator
-            .run_within(&["restore", &saved], LINUX_BOOT)?;
-        let mut console = stage.operator.console("debian")?;
-        let date = console.ask_number("date +%s")?;
-        let uptime = console.ask_number("cut -d. -f1 /proc/uptime")?;
-        let counter = console.ask_number("counter")?;
-        assert!(
-            counter >= pause,
-            "the counter went from {pause} to {counter}"
-        );
-        let (guest, shown) = (uptime - before[0], date - before[1]);
-        assert!(
-            shown <= guest + 1,
-            "{guest} s passed, the date moved by {shown} s"
-        );
+pub(crate) fn whole_life(stage: &Stage<'_>) -> Result<(), Trouble> {
+    let mut console = up(stage, "debian", &bundled(stage, "debian", 192))?;
+    assert_eq!(console.ask("expr 6 \\* 7")?, "42");
+    // What a Linux on a bare board does not say either, but for one line of the Xen interface.
+    let warnings = "dmesg -r | grep '^<[0-4]>' | grep -vc 'Grant table initialized'";
+    assert_eq!(
+        console.ask_number(warnings)?,
+        0,
+        "{}",
+        console.ask("dmesg -r | grep '^<[0-4]>' | tail -1")?
+    );
+    let pause = console.ask_number("counter")?;
+    let boot = console.ask(BOOT_ID)?;
 
-        assert_eq!(console.ask(BOOT_ID)?, boot, "it was booted meanwhile");
-        stage.operator.run(&["reboot", "debian"])?;
-        console.line("GUEST-UP", LINUX_BOOT)?;
-        assert_ne!(console.ask(BOOT_ID)?, boot, "it was not booted");
-        stage
-            .operator
-            .run_within(&["shutdown", "-w", "debian"], LINUX_BOOT)?;
-        stage.operator.gone("debian", SOON)
-    });
+    let saved = stage.file("debian.save");
+    let saved = saved.to_string_lossy();
+    let before = [
+        console.ask_number("cut -d. -f1 /proc/uptime")?,
+        console.ask_number("date +%s")?,
+    ];
+    let host_s = SystemTime::UNIX_EPOCH.elapsed().expect("it is after 1970");
+    assert!(
+        before[1].abs_diff(host_s.as_secs()) < 600,
+        "Linux does not know the time: {} for {host_s:?}",
+        before[1]
+    );
+    stage
+        .operator
+        .run_within(&["save", "debian", &saved], LINUX_BOOT)?;
+    drop(console);
+    thread::sleep(Duration::from_secs(5));
+    stage
+        .operator
+        .run_within(&["restore", &saved], LINUX_BOOT)?;
+    let mut console = stage.operator.console("debian")?;
+    let date = console.ask_number("date +%s")?;
+    let uptime = console.ask_number("cut -d. -f1 /proc/uptime")?;
+    let counter = console.ask_number("counter")?;
+    assert!(
+        counter >= pause,
+        "the counter went from {pause} to {counter}"
+    );
+    let (guest, shown) = (uptime - before[0], date - before[1]);
+    assert!(
+        shown <= guest + 1,
+        "{guest} s passed, the date moved by {shown} s"
+    );
+
+    assert_eq!(console.ask(BOOT_ID)?, boot, "it was booted meanwhile");
+    stage.operator.run(&["reboot", "debian"])?;
+    console.line("GUEST-UP", LINUX_BOOT)?;
+    assert_ne!(console.ask(BOOT_ID)?, boot, "it was not booted");
+    stage
+        .operator
+        .run_within(&["shutdown", "-w", "debian"], LINUX_BOOT)?;
+    stage.operator.gone("debian", SOON)
 }
 
 #[test]
 fn debian_switches_off_and_reboots_from_inside() {
-    on_machine(|stage| {
-        // From files: a domain that is uploaded, of the least memory.
-        let debian = Images::of_workspace().debian();
-        let more = format!(
-            "memory = 128\nramdisk = \"{}\"\nextra = \"console=hvc0 quiet\"",
-            debian.join("initrd.gz").display()
-        );
-        let file = stage.configuration("inside", &debian.join("Image"), &more);
-        let mut console = up(stage, "inside", &file)?;
-        console.send("reboot\n")?;
-        console.line("GUEST-UP", LINUX_BOOT)?;
-        console.send("poweroff\n")?;
-        stage.operator.gone("inside", SOON)
-    });
+    on_machine(from_inside);
+}
+
+pub(crate) fn from_inside(stage: &Stage<'_>) -> Result<(), Trouble> {
+    // From files: a domain that is uploaded, of the least memory.
+    let debian = stage.kind.debian(&Images::of_workspace());
+    let more = format!(
+        "memory = 128\nramdisk = \"{}\"\nextra = \"console=hvc0 quiet\"",
+        debian.join("initrd.gz").display()
+    );
+    let file = stage.configuration("inside", &debian.join(packed_kernel(stage)), &more);
+    let mut console = up(stage, "inside", &file)?;
+    console.send("reboot\n")?;
+    console.line("GUEST-UP", LINUX_BOOT)?;
+    console.send("poweroff\n")?;
+    stage.operator.gone("inside", SOON)
 }
 
 #[test]
 fn a_debian_restored_from_a_file_is_rebooted_from_the_kernel_that_is_still_there() {
-    on_machine(|stage| {
-        let debian = Images::of_workspace().debian();
-        let more = format!(
-            "memory = 128\nramdisk = \"{}\"\nextra = \"console=hvc0 quiet\"",
-            debian.join("initrd.gz").display()
-        );
-        let file = stage.configuration("moved", &debian.join("Image"), &more);
-        drop(up(stage, "moved", &file)?);
-        let saved = stage.file("moved.save");
-        let saved = saved.to_string_lossy();
-        let save = ["save", "moved", &saved];
-        stage.operator.run_within(&save, LINUX_BOOT)?;
-        stage
-            .operator
-            .run_within(&["restore", &saved], LINUX_BOOT)?;
-        let mut console = stage.operator.console("moved")?;
-        console.send("reboot\n")?;
-        console.line("GUEST-UP", LINUX_BOOT)?;
-        stage.do_to("destroy", "moved")
-    });
+    on_machine(rebooted_after_restore);
+}
+
+pub(crate) fn rebooted_after_restore(stage: &Stage<'_>) -> Result<(), Trouble> {
+    let debian = stage.kind.debian(&Images::of_workspace());
+    let more = format!(
+        "memory = 128\nramdisk = \"{}\"\nextra = \"console=hvc0 quiet\"",
+        debian.join("initrd.gz").display()
+    );
+    let file = stage.configuration("moved", &debian.join(packed_kernel(stage)), &more);
+    drop(up(stage, "moved", &file)?);
+    let saved = stage.file("moved.save");
+    let saved = saved.to_string_lossy();
+    let save = ["save", "moved", &saved];
+    stage.operator.run_within(&save, LINUX_BOOT)?;
+    stage
+        .operator
+        .run_within(&["restore", &saved], LINUX_BOOT)?;
+    let mut console = stage.operator.console("moved")?;
+    console.send("reboot\n")?;
+    console.line("GUEST-UP", LINUX_BOOT)?;
+    stage.do_to("destroy", "moved")
 }
 
 #[test]
 fn two_debians_live_side_by_side() {
-    on_machine(|stage| {
-        drop(up(stage, "first", &bundled(stage, "first", 128))?);
-        let mut second = up(stage, "second", &bundled(stage, "second", 160))?;
-        let saved = stage.file("first.save");
-        let saved = saved.to_string_lossy();
-        let before = second.ask_number("counter")?;
-        let save = ["save", "first", &saved];
-        stage.operator.run_within(&save, LINUX_BOOT)?;
-        assert!(second.ask_number("counter")? >= before);
-        stage
-            .operator
-            .run_within(&["restore", &saved], LINUX_BOOT)?;
-        let mut first = stage.operator.console("first")?;
-        assert_eq!(first.ask("expr 40 + 2")?, "42");
-        assert_eq!(second.ask("expr 20 + 1")?, "21");
-        stage.do_to("destroy", "first")?;
-        assert!(second.ask_number("counter")? >= before);
-        stage.do_to("destroy", "second")
-    });
+    on_machine(side_by_side);
+}
+
+pub(crate) fn side_by_side(stage: &Stage<'_>) -> Result<(), Trouble> {
+    drop(up(stage, "first", &bundled(stage, "first", 128))?);
+    let mut second = up(stage, "second", &bundled(stage, "second", 160))?;
+    let saved = stage.file("first.save");
+    let saved = saved.to_string_lossy();
+    let before = second.ask_number("counter")?;
+    let save = ["save", "first", &saved];
+    stage.operator.run_within(&save, LINUX_BOOT)?;
+    assert!(second.ask_number("counter")? >= before);
+    stage
+        .operator
+        .run_within(&["restore", &saved], LINUX_BOOT)?;
+    let mut first = stage.operator.console("first")?;
+    assert_eq!(first.ask("expr 40 + 2")?, "42");
+    assert_eq!(second.ask("expr 20 + 1")?, "21");
+    stage.do_to("destroy", "first")?;
+    assert!(second.ask_number("counter")? >= before);
+    stage.do_to("destroy", "second")
 }
 
 #[test]

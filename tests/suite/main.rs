@@ -10,6 +10,7 @@ mod hvm;
 mod lifecycle;
 mod linux;
 mod pty;
+mod q35;
 mod sched;
 mod smp;
 mod stage;

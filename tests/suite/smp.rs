@@ -60,37 +60,41 @@ pub(crate) fn save_and_restore(stage: &Stage<'_>, name: &str, vcpus: u64) -> Res
 
 #[test]
 fn linuxes_with_one_and_two_vcpus_live_together_on_two_cpus() {
-    TWO.run(|stage| {
-        let mut one = debian(stage, "one", 1)?;
-        let mut two = debian(stage, "two", 2)?;
-        load(&mut one)?;
-        load(&mut two)?;
-        save_and_restore(stage, "two", 2)?;
-        is_calm(&mut one)?;
-        stage.do_to("destroy", "one")?;
-        stage.do_to("destroy", "two")
-    });
+    TWO.run(one_and_two);
+}
+
+pub(crate) fn one_and_two(stage: &Stage<'_>) -> Result<(), Trouble> {
+    let mut one = debian(stage, "one", 1)?;
+    let mut two = debian(stage, "two", 2)?;
+    load(&mut one)?;
+    load(&mut two)?;
+    save_and_restore(stage, "two", 2)?;
+    is_calm(&mut one)?;
+    stage.do_to("destroy", "one")?;
+    stage.do_to("destroy", "two")
 }
 
 #[test]
 fn linuxes_with_one_two_and_four_vcpus_live_together_on_four_cpus() {
-    FOUR.run(|stage| {
-        let mut one = debian(stage, "one", 1)?;
-        let mut two = debian(stage, "two", 2)?;
-        drop(debian(stage, "four", 4)?);
-        load(&mut one)?;
-        load(&mut two)?;
-        save_and_restore(stage, "four", 4)?;
-        stage.operator.run(&["reboot", "two"])?;
-        two.line("GUEST-UP", LINUX_BOOT)?;
-        assert_eq!(online(&mut two)?, 2);
-        is_calm(&mut two)?;
-        is_calm(&mut one)?;
-        for name in ["one", "two", "four"] {
-            stage.do_to("destroy", name)?;
-        }
-        Ok(())
-    });
+    FOUR.run(one_two_and_four);
+}
+
+pub(crate) fn one_two_and_four(stage: &Stage<'_>) -> Result<(), Trouble> {
+    let mut one = debian(stage, "one", 1)?;
+    let mut two = debian(stage, "two", 2)?;
+    drop(debian(stage, "four", 4)?);
+    load(&mut one)?;
+    load(&mut two)?;
+    save_and_restore(stage, "four", 4)?;
+    stage.operator.run(&["reboot", "two"])?;
+    two.line("GUEST-UP", LINUX_BOOT)?;
+    assert_eq!(online(&mut two)?, 2);
+    is_calm(&mut two)?;
+    is_calm(&mut one)?;
+    for name in ["one", "two", "four"] {
+        stage.do_to("destroy", name)?;
+    }
+    Ok(())
 }
 
 #[test]

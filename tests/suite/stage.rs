@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use harness::board::Board as Kind;
 use harness::bundle::Bundle;
 use harness::host::Host;
 use harness::images::Images;
@@ -24,6 +25,7 @@ pub(crate) const SMALL_MIB: u32 = 8;
 
 /// A machine that is booted once for all tests that share it.
 pub(crate) struct Board {
+    kind: Kind,
     host: Mutex<Option<Host>>,
     shape: fn(&mut Machine),
 }
@@ -39,7 +41,13 @@ pub(crate) fn on_machine(test: impl FnOnce(&Stage<'_>) -> Result<(), Trouble>) {
 impl Board {
     /// The default machine with something changed.
     pub(crate) const fn new(shape: fn(&mut Machine)) -> Self {
+        Self::of(Kind::QemuVirt, shape)
+    }
+
+    /// A machine of that kind with something changed.
+    pub(crate) const fn of(kind: Kind, shape: fn(&mut Machine)) -> Self {
         Self {
+            kind,
             host: Mutex::new(None),
             shape,
         }
@@ -52,7 +60,7 @@ impl Board {
     pub(crate) fn run(&self, test: impl FnOnce(&Stage<'_>) -> Result<(), Trouble>) {
         let mut machine = self.host.lock().unwrap_or_else(PoisonError::into_inner);
         let host = machine.take().unwrap_or_else(|| self.boot());
-        let stage = Stage::new(&host);
+        let stage = Stage::new(self.kind, &host);
         let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             test(&stage)?;
             stage.clean()
@@ -75,13 +83,13 @@ impl Board {
         let images = Images::of_workspace();
         let folder = tempfile::tempdir().expect("there is room for a bundle");
         let archive = folder.path().join("bundle.cpio");
-        let mut bundle = Bundle::new(&images.dom0()).expect("Domain-0 was built");
-        for name in ["Image", "initrd.gz"] {
-            let file = images.debian().join(name);
+        let mut bundle = Bundle::new(&self.kind.dom0(&images)).expect("Domain-0 was built");
+        for name in [self.kind.kernel(), "initrd.gz"] {
+            let file = self.kind.debian(&images).join(name);
             bundle.add(name, &file).expect("Debian was fetched");
         }
         bundle.write(&archive).expect("the bundle is written");
-        let mut machine = Machine::qemu_virt(images.hypervisor(), archive);
+        let mut machine = self.kind.machine(&images, archive);
         (self.shape)(&mut machine);
         Host::boot(&machine, MACHINE_LIMIT).unwrap_or_else(|error| panic!("{error}"))
     }
@@ -89,16 +97,18 @@ impl Board {
 
 /// A machine, as a test finds it.
 pub(crate) struct Stage<'a> {
+    pub(crate) kind: Kind,
     pub(crate) operator: Operator<'a>,
     pub(crate) host: &'a Host,
     pub(crate) free_kib: u64,
 }
 
 impl<'a> Stage<'a> {
-    fn new(host: &'a Host) -> Self {
+    fn new(kind: Kind, host: &'a Host) -> Self {
         let operator = Operator::new(host);
         let free_kib = operator.info("free_kib").expect("xend answers");
         Self {
+            kind,
             operator,
             host,
             free_kib,

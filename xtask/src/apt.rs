@@ -12,7 +12,6 @@ use harness::process::which;
 use crate::failure::Failure;
 use crate::{Outcome, command, packages};
 
-const ARCHITECTURE: &str = "arm64";
 /// Where packages come from on a machine that is not Debian.
 const SOURCES: &str = "\
 deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] http://deb.debian.org/debian bookworm main
@@ -23,11 +22,13 @@ const KEYRING: &str = "debian-archive-keyring";
 /// Apt with a state of its own.
 pub(crate) struct Apt {
     folder: PathBuf,
+    /// As Debian calls it.
+    architecture: &'static str,
 }
 
 impl Apt {
-    /// With its state in a folder.
-    pub(crate) fn new(folder: &Path) -> Outcome<Self> {
+    /// For an architecture, with its state in a folder.
+    pub(crate) fn new(folder: &Path, architecture: &'static str) -> Outcome<Self> {
         for program in ["apt-get", "apt-cache", "dpkg-deb"] {
             if !which(program) {
                 let sentence = format!("fetching Debian's packages needs {program}");
@@ -38,6 +39,7 @@ impl Apt {
         command::make_folder(&folder.join("archives/partial"))?;
         let apt = Self {
             folder: folder.to_owned(),
+            architecture,
         };
         if !is_debian() {
             if !packages::is_installed(KEYRING) {
@@ -68,8 +70,8 @@ impl Apt {
         let mut set = |key: &str, value: &str| {
             command.args(["-o", &format!("{key}={value}")]);
         };
-        set("APT::Architecture", ARCHITECTURE);
-        set("APT::Architectures", ARCHITECTURE);
+        set("APT::Architecture", self.architecture);
+        set("APT::Architectures", self.architecture);
         // The sandbox user cannot write here; what is fetched is checked by signature all the same.
         set("APT::Sandbox::User", "root");
         set("Acquire::Languages", "none");

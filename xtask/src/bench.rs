@@ -13,8 +13,8 @@ use std::fs;
 use std::path::Path;
 
 use argh::FromArgs;
+use harness::board::Board;
 use harness::images::Images;
-use harness::machine::check_emulated;
 
 use self::figures::Figure;
 use self::peer::Xen;
@@ -40,7 +40,11 @@ pub(crate) struct Bench {
 
 impl Bench {
     pub(crate) fn run(self) -> Outcome {
-        check_emulated(&self.board).map_err(Failure::new)?;
+        let board = Board::named(&self.board).map_err(Failure::new)?;
+        if board != Board::QemuVirt {
+            let sentence = format!("the bench of {} is not there yet", board.name());
+            return Err(Failure::new(sentence));
+        }
         if let Some(peer) = self.peer.as_deref().filter(|peer| *peer != "xen") {
             return Err(Failure::new(format!(
                 "there is no peer {peer}; there is xen"
@@ -48,7 +52,7 @@ impl Bench {
         }
         packages::need(&[&packages::QEMU_ARM, &packages::CC])?;
         let images = build::build()?;
-        guest::fetch()?;
+        guest::fetch(Board::QemuVirt)?;
         let image_kib = size(&images.hypervisor())? as f64 / 1024.0;
         let mut figures = vec![Figure::new(figures::IMAGE, image_kib)];
         figures.extend(machines::memory(&images)?);

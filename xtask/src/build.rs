@@ -9,7 +9,7 @@ use harness::images::{Images, workspace_root};
 use serde_json::Value;
 
 use crate::failure::Failure;
-use crate::toolchain::{AARCH64, Toolchain};
+use crate::toolchain::{AARCH64, Toolchain, X86_64};
 use crate::{Outcome, command, image, packages};
 
 /// Build all images and tools (always optimised).
@@ -25,11 +25,17 @@ pub(crate) struct Build {
 impl Build {
     pub(crate) fn run(self) -> Outcome {
         let images = build()?;
-        for path in [images.hypervisor(), images.dom0(), images.xenman()] {
+        let built = [
+            images.hypervisor(),
+            images.dom0(),
+            images.hypervisor_for("x86_64"),
+            images.dom0_for("x86_64"),
+            images.xenman(),
+        ];
+        for path in built {
             let size = fs::metadata(&path).map_err(Failure::file(&path))?.len();
             println!("{} ({} KiB)", path.display(), size.div_ceil(1024));
         }
-        println!("x86 is not built yet.");
         Ok(())
     }
 }
@@ -47,26 +53,33 @@ pub(crate) fn build() -> Outcome<Images> {
 }
 
 fn hypervisor(images: &Images) -> Outcome {
-    let elf = only(bare_metal(&["-p", "arch-aarch64", "--bin", "hv-aarch64"])?)?;
+    let what = ["-p", "arch-aarch64", "--bin", "hv-aarch64"];
+    let elf = only(bare_metal(AARCH64, &what)?)?;
     replace(&read(&elf)?, &images.folder().join("hv-aarch64.elf"))?;
-    flat_image(&elf, &images.hypervisor())
+    flat_image(&elf, &images.hypervisor())?;
+    let what = ["-p", "arch-x86_64", "--bin", "hv-x86_64"];
+    elf_image(X86_64, &what, &images.hypervisor_for("x86_64"))
 }
 
 fn dom0(images: &Images) -> Outcome {
-    let elf = read(&only(bare_metal(&[
-        "-p",
-        "dom0-mini",
-        "--bin",
-        "dom0-mini",
-    ])?)?)?;
-    replace(&elf, &images.folder().join("dom0-aarch64.elf"))?;
-    // What a debugger wants would stay in memory with the boot bundle.
-    let stripped = image::strip(elf).map_err(|why| Failure::new(format!("dom0-mini: {why}")))?;
-    replace(&stripped, &images.dom0())
+    let what = ["-p", "dom0-mini", "--bin", "dom0-mini"];
+    elf_image(AARCH64, &what, &images.dom0())?;
+    elf_image(X86_64, &what, &images.dom0_for("x86_64"))
+}
+
+/// Builds an image that stays an ELF file, and puts it in place without what only a debugger wants: that would stay in
+/// memory with the boot bundle. The whole file goes beside it.
+fn elf_image(target: &str, what: &[&str], to: &Path) -> Outcome {
+    let built = only(bare_metal(target, what)?)?;
+    let elf = read(&built)?;
+    replace(&elf, &to.with_extension("elf"))?;
+    let stripped = image::strip(elf);
+    let stripped = stripped.map_err(|why| Failure::new(format!("{}: {why}", built.display())))?;
+    replace(&stripped, to)
 }
 
 fn guests(images: &Images) -> Outcome {
-    for elf in bare_metal(&["-p", "guests", "--bins"])? {
+    for elf in bare_metal(AARCH64, &["-p", "guests", "--bins"])? {
         let name = elf
             .file_name()
             .and_then(|name| name.to_str())
@@ -83,13 +96,13 @@ fn xenman(images: &Images) -> Outcome {
     link_second_name(&images.xenman(), "xm")
 }
 
-/// Builds for ARM without an operating system, and returns the ELF files made.
-fn bare_metal(what: &[&str]) -> Outcome<Vec<PathBuf>> {
+/// Builds for a machine without an operating system, and returns the ELF files made.
+fn bare_metal(target: &str, what: &[&str]) -> Outcome<Vec<PathBuf>> {
     let mut cargo = Toolchain::find()?.cargo();
     cargo
         .arg("build")
         .args(what)
-        .args(["--target", AARCH64, "--profile", "image"]);
+        .args(["--target", target, "--profile", "image"]);
     executables(cargo.current_dir(workspace_root()))
 }
 

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use argh::FromArgs;
+use harness::board::Board;
 use harness::bundle::Bundle as Archive;
 use harness::images::Images;
 
@@ -13,6 +14,10 @@ use crate::failure::Failure;
 #[derive(FromArgs)]
 #[argh(subcommand, name = "bundle")]
 pub(crate) struct Bundle {
+    /// the board: qemu-virt or qemu-q35
+    #[argh(option, default = "\"qemu-virt\".to_owned()", arg_name = "NAME")]
+    board: String,
+
     /// add the file PATH as NAME; a configuration names it as boot:NAME
     #[argh(option, arg_name = "NAME=PATH")]
     add: Vec<String>,
@@ -29,7 +34,8 @@ pub(crate) struct Bundle {
 impl Bundle {
     pub(crate) fn run(self) -> Outcome {
         let images = Images::of_workspace();
-        let mut archive = with_dom0(&images, &self.bundle)?;
+        let board = Board::named(&self.board).map_err(Failure::new)?;
+        let mut archive = with_dom0(board, &images, &self.bundle)?;
         for argument in &self.add {
             archive.add_argument(argument)?;
         }
@@ -42,9 +48,9 @@ impl Bundle {
     }
 }
 
-/// A bundle with the Domain-0 that was built and the members of `others`.
-pub(crate) fn with_dom0(images: &Images, others: &[PathBuf]) -> Outcome<Archive> {
-    let dom0 = images.dom0();
+/// A bundle with the Domain-0 that was built for the board and the members of `others`.
+pub(crate) fn with_dom0(board: Board, images: &Images, others: &[PathBuf]) -> Outcome<Archive> {
+    let dom0 = board.dom0(images);
     if !dom0.exists() {
         return Err(Failure::new(format!(
             "{} is missing; `cargo xtask build` makes it",

@@ -5,9 +5,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use argh::FromArgs;
+use harness::board::Board;
 use harness::host::Host;
 use harness::images::Images;
-use harness::machine::{Machine, check_emulated};
 use harness::operator::{Console, Operator, Trouble, wait};
 
 use crate::failure::Failure;
@@ -22,32 +22,31 @@ const SOON: Duration = Duration::from_secs(60);
 /// How long the domain is nothing but a file: long enough for its clock to show if it ran on.
 const ON_FILE: Duration = Duration::from_secs(5);
 const DOMAIN: &str = "debian";
-/// Of Debian's files, and in the boot bundle.
-const KERNEL: &str = "Image";
+/// Of Debian's files beside the kernel, and in the boot bundle.
 const RAMDISK: &str = "initrd.gz";
 
 /// Create, inspect, save, restore and stop a real Linux domain, and say what happens.
 #[derive(FromArgs)]
 #[argh(subcommand, name = "demo")]
 pub(crate) struct Demo {
-    /// the board: qemu-virt (others come later)
+    /// the board: qemu-virt or qemu-q35
     #[argh(option, default = "\"qemu-virt\".to_owned()", arg_name = "NAME")]
     board: String,
 }
 
 impl Demo {
     pub(crate) fn run(self) -> Outcome {
-        check_emulated(&self.board).map_err(Failure::new)?;
-        packages::need(&[&packages::QEMU_ARM])?;
+        let board = Board::named(&self.board).map_err(Failure::new)?;
+        packages::need(&[packages::emulator(board)])?;
         title("build everything");
         let images = build::build()?;
         title("fetch Debian's kernel and busybox");
-        guest::fetch()?;
+        guest::fetch(board)?;
         title("boot the board");
-        let host = boot(&images, &[KERNEL, RAMDISK])?;
+        let host = boot(board, &images, &[board.kernel(), RAMDISK])?;
         println!("xend answers at {}", host.address());
         let started = Instant::now();
-        match perform(&host) {
+        match perform(board, &host) {
             Ok(()) => {
                 let seconds = started.elapsed().as_secs();
                 println!("\nEverything worked; since xend's first answer: {seconds} s.");
@@ -65,27 +64,27 @@ impl Demo {
 }
 
 /// Boots the default machine with Domain-0 and these files of Debian's in its bundle.
-pub(crate) fn boot(images: &Images, debian: &[&str]) -> Outcome<Host> {
+pub(crate) fn boot(board: Board, images: &Images, debian: &[&str]) -> Outcome<Host> {
     let folder = tempfile::tempdir().map_err(Failure::file(&std::env::temp_dir()))?;
     let archive = folder.path().join("bundle.cpio");
-    let mut content = bundle::with_dom0(images, &[])?;
+    let mut content = bundle::with_dom0(board, images, &[])?;
     for name in debian {
-        content.add(name, &images.debian().join(name))?;
+        content.add(name, &board.debian(images).join(name))?;
     }
     content.write(&archive)?;
     // The emulator has read the bundle by the time xend, which is in it, answers.
-    let machine = Machine::qemu_virt(images.hypervisor(), archive);
+    let machine = board.machine(images, archive);
     Ok(Host::boot(&machine, LIMIT)?)
 }
 
-fn perform(host: &Host) -> Outcome {
+fn perform(board: Board, host: &Host) -> Outcome {
     let stage = Stage {
         operator: Operator::new(host),
     };
     step("look at the host", || stage.show(&["info"]))?;
     let free = step("note the free memory", || stage.operator.info("free_kib"))?;
     let file = host.folder().join("debian.cfg");
-    let text = configuration();
+    let text = configuration(board);
     print!("\ndebian.cfg:\n{text}");
     fs::write(&file, text).map_err(Failure::file(&file))?;
     step("create the domain", || {
@@ -113,9 +112,10 @@ fn perform(host: &Host) -> Outcome {
 }
 
 /// The kernel is in the boot bundle: a domain that was restored from a file is rebooted from what the host has.
-fn configuration() -> String {
+fn configuration(board: Board) -> String {
+    let kernel = board.kernel();
     format!(
-        "name = \"{DOMAIN}\"\nmemory = 256\nvcpus = 1\nkernel = \"boot:{KERNEL}\"\nramdisk = \"boot:{RAMDISK}\"\nextra = \"console=hvc0\"\n"
+        "name = \"{DOMAIN}\"\nmemory = 256\nvcpus = 1\nkernel = \"boot:{kernel}\"\nramdisk = \"boot:{RAMDISK}\"\nextra = \"console=hvc0\"\n"
     )
 }
 

@@ -1,4 +1,4 @@
-//! `cargo xtask guest fetch`: Debian's arm64 kernel and an initramfs to go with it.
+//! `cargo xtask guest fetch`: Debian's kernels and an initramfs to go with each.
 //!
 //! Apt works with lists and archives of its own under `target/guests` ([`apt`](crate::apt)).
 
@@ -6,14 +6,26 @@ use std::fs;
 use std::path::Path;
 
 use argh::FromArgs;
+use harness::board::{self, Board};
 use harness::images::Images;
 
 use crate::apt::{self, Apt, remove};
 use crate::failure::Failure;
-use crate::{Outcome, initramfs};
+use crate::{Outcome, bzimage, initramfs};
+
+/// Debian's name for the architecture of a board.
+fn debian_name(board: Board) -> &'static str {
+    match board {
+        Board::QemuVirt => "arm64",
+        Board::QemuQ35 => "amd64",
+    }
+}
 
 /// The package that always depends on the newest kernel of its kind.
-const KERNEL: &str = "linux-image-cloud-arm64";
+fn kernel_package(board: Board) -> String {
+    format!("linux-image-cloud-{}", debian_name(board))
+}
+
 const BUSYBOX: &str = "busybox-static";
 
 /// Guests for tests and demonstrations.
@@ -42,28 +54,29 @@ struct Fetch {
 impl Guest {
     pub(crate) fn run(self) -> Outcome {
         let GuestVerb::Fetch(Fetch { refresh }) = self.verb;
-        let folder = Images::of_workspace().debian();
-        if refresh {
-            forget(&folder)?;
+        for board in board::ALL {
+            let folder = board.debian(&Images::of_workspace());
+            if refresh {
+                forget(&folder)?;
+            }
+            fetch(board)?;
+            println!("{}", folder.join(board.kernel()).display());
+            println!("{}", folder.join("initrd.gz").display());
         }
-        fetch()?;
-        println!("{}", folder.join("Image").display());
-        println!("{}", folder.join("initrd.gz").display());
-        println!("The x86 guest comes with the x86 hypervisor.");
         Ok(())
     }
 }
 
-/// Makes sure that the kernel and the initramfs are there, and prints their versions.
-pub(crate) fn fetch() -> Outcome {
-    let folder = Images::of_workspace().debian();
+/// Makes sure that a board's kernel and initramfs are there, and prints their versions.
+pub(crate) fn fetch(board: Board) -> Outcome {
+    let folder = board.debian(&Images::of_workspace());
     let version = folder.join("VERSION");
     if !version.exists() {
-        fetch_packages(&folder)?;
+        fetch_packages(board, &folder)?;
     }
     let initrd = folder.join("initrd.gz");
     if !is_newer_than_us(&initrd) {
-        let content = initramfs::make(&folder.join("root"))?;
+        let content = initramfs::make(board, &folder.join("root"))?;
         fs::write(&initrd, content).map_err(Failure::file(&initrd))?;
     }
     print!(
@@ -73,12 +86,13 @@ pub(crate) fn fetch() -> Outcome {
     Ok(())
 }
 
-fn fetch_packages(folder: &Path) -> Outcome {
-    let apt = Apt::new(&folder.join("apt"))?;
+fn fetch_packages(board: Board, folder: &Path) -> Outcome {
+    let apt = Apt::new(&folder.join("apt"), debian_name(board))?;
     apt.update()?;
-    let depends = apt.depends(KERNEL)?;
+    let meta = kernel_package(board);
+    let depends = apt.depends(&meta)?;
     let kernel = newest_kernel(&depends)
-        .ok_or_else(|| Failure::new(format!("the package lists have no {KERNEL}")))?;
+        .ok_or_else(|| Failure::new(format!("the package lists have no {meta}")))?;
     let packages = apt.download(&[kernel, BUSYBOX])?;
 
     let root = folder.join("root");
@@ -87,15 +101,27 @@ fn fetch_packages(folder: &Path) -> Outcome {
     for package in &packages {
         versions.push_str(&apt::unpack(package, &root)?);
     }
-    let image = folder.join("Image");
     let vmlinuz = root
         .join("boot")
         .join(kernel.replacen("linux-image", "vmlinuz", 1));
-    fs::copy(&vmlinuz, &image).map_err(Failure::file(&vmlinuz))?;
+    let packed = fs::read(&vmlinuz).map_err(Failure::file(&vmlinuz))?;
+    if board == Board::QemuQ35 {
+        // What people have, for `xenman create`; the kernel within, for boot bundles.
+        write(&folder.join("bzImage"), &packed)?;
+        let kernel = bzimage::unpack(&packed)
+            .map_err(|why| Failure::new(format!("{}: {why}", vmlinuz.display())))?;
+        write(&folder.join(board.kernel()), &kernel)?;
+    } else {
+        write(&folder.join(board.kernel()), &packed)?;
+    }
     remove(&folder.join("initrd.gz"))?;
     // Last, because it stands for all of them.
     let version = folder.join("VERSION");
     fs::write(&version, versions).map_err(Failure::file(&version))
+}
+
+fn write(file: &Path, content: &[u8]) -> Outcome {
+    fs::write(file, content).map_err(Failure::file(file))
 }
 
 fn newest_kernel(depends: &str) -> Option<&str> {

@@ -8,6 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crc::{CRC_32_ISO_HDLC, Crc};
+use harness::board::Board;
 use harness::cpio::Writer;
 
 use crate::Outcome;
@@ -25,11 +26,11 @@ const COUNTER: &str =
     "#!/bin/sh\nwhile :; do read -r n </run/counter && echo \"COUNTER $n\" && exit; done\n";
 
 /// Programs that do nothing but execute one instruction that has no effect and that nothing else uses; whoever counts
-/// instructions looks for it (xtask/plugin/count.c).
-const MARKS: [(&str, u32); 3] = [
-    ("up", 0xAA1B_037B),
-    ("begin", 0xAA1A_035A),
-    ("end", 0xAA19_0339),
+/// instructions looks for it (xtask/plugin/count.c): on ARM an instruction, on x86 the displacement of a NOP.
+const MARKS: [(&str, u32, u32); 3] = [
+    ("up", 0xAA1B_037B, 0x0A1C_0001),
+    ("begin", 0xAA1A_035A, 0x0A1C_0002),
+    ("end", 0xAA19_0339, 0x0A1C_0003),
 ];
 
 const FOLDERS: [&str; 15] = [
@@ -55,7 +56,7 @@ const MODULES: [&str; 2] = ["xen-blkfront", "xen-netfront"];
 const COMPRESSION: u8 = 6;
 
 /// The compressed archive for the packages unpacked under `root`.
-pub(crate) fn make(root: &Path) -> Outcome<Vec<u8>> {
+pub(crate) fn make(board: Board, root: &Path) -> Outcome<Vec<u8>> {
     let mut archive = Writer::new();
     for folder in FOLDERS {
         archive.directory(folder);
@@ -70,21 +71,40 @@ pub(crate) fn make(root: &Path) -> Outcome<Vec<u8>> {
         let script = format!("#!/bin/sh\nexec /bin/busybox {verb} -f\n");
         archive.program(&format!("sbin/{verb}"), script.as_bytes());
     }
-    for (name, instruction) in MARKS {
-        archive.program(&format!("lib/marks/{name}"), &mark(instruction));
+    for (name, arm, x86) in MARKS {
+        let program = match board {
+            Board::QemuVirt => mark_arm(arm),
+            Board::QemuQ35 => mark_x86(x86),
+        };
+        archive.program(&format!("lib/marks/{name}"), &program);
     }
     archive.file("etc/profile", PROFILE.as_bytes());
     add_modules(&mut archive, &root.join("lib/modules"))?;
     Ok(gzip(&archive.finish()))
 }
 
-/// A static ELF file for arm64 Linux that executes an instruction and exits.
-fn mark(instruction: u32) -> Vec<u8> {
-    const BASE: u64 = 0x1_0000;
-    const HEADERS: u64 = 64 + 56;
+/// A program for arm64 Linux that executes an instruction and exits.
+fn mark_arm(instruction: u32) -> Vec<u8> {
+    const MACHINE: u16 = 183;
     // exit(0): mov x8, #93; mov x0, #0; svc #0.
     let code = [instruction, 0xD280_0BA8, 0xD280_0000, 0xD400_0001];
-    let size = HEADERS + 4 * code.len() as u64;
+    program(MACHINE, &code.map(u32::to_le_bytes).concat())
+}
+
+/// The same for x86-64.
+fn mark_x86(displacement: u32) -> Vec<u8> {
+    const MACHINE: u16 = 62;
+    // nop dword ptr [rax + rax + displacement]; exit(0): mov eax, 60; xor edi, edi; syscall.
+    let nop = [&[0x0F, 0x1F, 0x84, 0x00][..], &displacement.to_le_bytes()].concat();
+    let exit = [0xB8, 60, 0, 0, 0, 0x31, 0xFF, 0x0F, 0x05];
+    program(MACHINE, &[&nop[..], &exit].concat())
+}
+
+/// A static ELF file with this code.
+fn program(machine: u16, code: &[u8]) -> Vec<u8> {
+    const BASE: u64 = 0x1_0000;
+    const HEADERS: u64 = 64 + 56;
+    let size = HEADERS + code.len() as u64;
     let mut file = b"\x7fELF\x02\x01\x01".to_vec();
     file.resize(16, 0);
     let halves = |file: &mut Vec<u8>, values: &[u16]| {
@@ -97,14 +117,14 @@ fn mark(instruction: u32) -> Vec<u8> {
             .iter()
             .for_each(|value| file.extend(value.to_le_bytes()));
     };
-    // An executable for machine 183 (AArch64), version 1; entry, program headers at 64, no sections.
-    halves(&mut file, &[2, 183, 1, 0]);
+    // An executable, version 1; entry, program headers at 64, no sections.
+    halves(&mut file, &[2, machine, 1, 0]);
     words(&mut file, &[BASE + HEADERS, 64, 0]);
     halves(&mut file, &[0, 0, 64, 56, 1, 64, 0, 0]);
     // All of the file, readable and executable.
     halves(&mut file, &[1, 0, 5, 0]);
     words(&mut file, &[0, BASE, BASE, size, size, 0x1000]);
-    code.iter().for_each(|word| file.extend(word.to_le_bytes()));
+    file.extend(code);
     file
 }
 
@@ -246,14 +266,26 @@ mod tests {
 
     #[test]
     fn a_mark_is_an_elf_file_that_executes_its_instruction_first() {
-        let file = mark(0xAA1B_037B);
-        let elf = elf::ElfBytes::<elf::endian::LittleEndian>::minimal_parse(&file).unwrap();
-        assert_eq!(elf.ehdr.e_machine, elf::abi::EM_AARCH64);
-        let segments = elf.segments().unwrap();
-        let segment = segments.iter().next().unwrap();
-        let entry = (elf.ehdr.e_entry - segment.p_vaddr) as usize;
-        assert_eq!(file[entry..entry + 4], 0xAA1B_037B_u32.to_le_bytes());
-        assert_eq!(segment.p_filesz, file.len() as u64);
+        for (file, machine, first) in [
+            (
+                mark_arm(0xAA1B_037B),
+                elf::abi::EM_AARCH64,
+                [0x7B, 0x03, 0x1B, 0xAA],
+            ),
+            (
+                mark_x86(0x0A1C_0001),
+                elf::abi::EM_X86_64,
+                [0x0F, 0x1F, 0x84, 0x00],
+            ),
+        ] {
+            let elf = elf::ElfBytes::<elf::endian::LittleEndian>::minimal_parse(&file).unwrap();
+            assert_eq!(elf.ehdr.e_machine, machine);
+            let segments = elf.segments().unwrap();
+            let segment = segments.iter().next().unwrap();
+            let entry = (elf.ehdr.e_entry - segment.p_vaddr) as usize;
+            assert_eq!(file[entry..entry + 4], first);
+            assert_eq!(segment.p_filesz, file.len() as u64);
+        }
     }
 
     #[test]
@@ -274,7 +306,7 @@ mod tests {
         fs::write(dir.path().join("bin/busybox"), "busybox").unwrap();
         module(&modules, "xen-blkfront", "");
         module(&modules, "xen-netfront", "");
-        let file = make(dir.path()).unwrap();
+        let file = make(Board::QemuVirt, dir.path()).unwrap();
         let archive = miniz_oxide::inflate::decompress_to_vec(&file[10..file.len() - 8]).unwrap();
         let members = harness::cpio::read(&archive).unwrap();
         let names: Vec<_> = members.iter().map(|member| member.name).collect();

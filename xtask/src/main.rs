@@ -8,6 +8,7 @@ mod apt;
 mod bench;
 mod build;
 mod bundle;
+mod bzimage;
 mod check_deps;
 mod ci;
 mod command;

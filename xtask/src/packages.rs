@@ -6,6 +6,7 @@
 use std::io::{self, IsTerminal, Write};
 use std::process::Command;
 
+use harness::board::Board;
 use harness::process::which;
 
 use crate::Outcome;
@@ -23,6 +24,11 @@ pub(crate) const QEMU_ARM: Tool = Tool {
     program: "qemu-system-aarch64",
     package: "qemu-system-arm",
 };
+/// The emulator of the x86 boards.
+pub(crate) const QEMU_X86: Tool = Tool {
+    program: "qemu-system-x86_64",
+    package: "qemu-system-x86",
+};
 /// The device tree compiler: tests check our device trees with it.
 pub(crate) const DTC: Tool = Tool {
     program: "dtc",
@@ -33,6 +39,20 @@ pub(crate) const CC: Tool = Tool {
     program: "cc",
     package: "gcc",
 };
+
+/// The compiler and decompiler of ACPI tables: tests check our tables with it.
+pub(crate) const IASL: Tool = Tool {
+    program: "iasl",
+    package: "acpica-tools",
+};
+
+/// What a board is emulated with.
+pub(crate) const fn emulator(board: Board) -> &'static Tool {
+    match board {
+        Board::QemuVirt => &QEMU_ARM,
+        Board::QemuQ35 => &QEMU_X86,
+    }
+}
 
 /// Makes sure that all `tools` are there.
 pub(crate) fn need(tools: &[&Tool]) -> Outcome {

@@ -9,9 +9,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use argh::FromArgs;
+use harness::board::Board;
 use harness::host::{BOOT_LIMIT, Host};
 use harness::images::Images;
-use harness::machine::{Machine, check_emulated};
 use signal_hook::consts::{SIGINT, SIGTERM};
 
 use crate::failure::Failure;
@@ -25,7 +25,7 @@ const FOREVER: Duration = Duration::from_secs(365 * 24 * 3600);
 #[derive(FromArgs)]
 #[argh(subcommand, name = "run")]
 pub(crate) struct Run {
-    /// the board: qemu-virt (others come later)
+    /// the board: qemu-virt or qemu-q35
     #[argh(option, default = "\"qemu-virt\".to_owned()", arg_name = "NAME")]
     board: String,
 
@@ -60,15 +60,15 @@ pub(crate) struct Run {
 
 impl Run {
     pub(crate) fn run(self) -> Outcome {
-        self.check()?;
-        packages::need(&[&packages::QEMU_ARM])?;
+        let board = self.check()?;
+        packages::need(&[packages::emulator(board)])?;
         let images = build::build()?;
         let stop = on_signals()?;
 
         let folder = tempfile::tempdir().map_err(Failure::file(&std::env::temp_dir()))?;
         let archive = folder.path().join("bundle.cpio");
-        bundle::with_dom0(&images, &self.bundle)?.write(&archive)?;
-        let mut machine = Machine::qemu_virt(images.hypervisor(), archive);
+        bundle::with_dom0(board, &images, &self.bundle)?.write(&archive)?;
+        let mut machine = board.machine(&images, archive);
         machine.memory_mib = self.memory;
         machine.cpus = self.cpus;
         machine.gic = self.gic;
@@ -93,10 +93,10 @@ impl Run {
     }
 
     /// Refuses what is not there yet, before anything is built.
-    fn check(&self) -> Outcome {
-        check_emulated(&self.board).map_err(Failure::new)?;
+    fn check(&self) -> Outcome<Board> {
+        let board = Board::named(&self.board).map_err(Failure::new)?;
         match self.gic {
-            2 | 3 => Ok(()),
+            2 | 3 => Ok(board),
             other => Err(Failure::new(format!(
                 "there is no GICv{other} on qemu-virt; use --gic 2 or --gic 3"
             ))),

@@ -6,6 +6,7 @@ mod rounds;
 use std::time::Instant;
 
 use argh::FromArgs;
+use harness::board::Board;
 use harness::images::Images;
 
 use crate::failure::Failure;
@@ -74,7 +75,7 @@ impl Soak {
         let parts = self.chosen()?;
         packages::need(&[&packages::QEMU_ARM])?;
         let images = build::build()?;
-        guest::fetch()?;
+        guest::fetch(Board::QemuVirt)?;
         for part in parts {
             let started = Instant::now();
             let cycles = self.cycles.unwrap_or(part.cycles);

@@ -8,11 +8,11 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use argh::FromArgs;
+use harness::board::{self, Board};
 use harness::images::workspace_root;
-use harness::machine::check_emulated;
 
 use crate::failure::Failure;
-use crate::toolchain::{AARCH64, Toolchain};
+use crate::toolchain::{AARCH64, Toolchain, X86_64};
 use crate::{Outcome, build, check_deps, command, guest, packages};
 
 /// Run every test; the last line counts them.
@@ -23,22 +23,31 @@ pub(crate) struct Test {
     #[argh(switch)]
     quick: bool,
 
-    /// the board of the emulated tests: qemu-virt (others come later)
-    #[argh(option, default = "\"qemu-virt\".to_owned()", arg_name = "NAME")]
-    board: String,
+    /// the board of the emulated tests: qemu-virt or qemu-q35 (default: all)
+    #[argh(option, arg_name = "NAME")]
+    board: Option<String>,
 }
 
 /// The packages that only mean something on bare metal, linted for it too.
-const BARE_METAL: [&str; 3] = ["arch-aarch64", "dom0-mini", "guests"];
+const BARE_METAL: [(&str, &str); 5] = [
+    ("arch-aarch64", AARCH64),
+    ("dom0-mini", AARCH64),
+    ("guests", AARCH64),
+    ("arch-x86_64", X86_64),
+    ("dom0-mini", X86_64),
+];
 
 impl Test {
     pub(crate) fn run(self) -> Outcome {
-        check_emulated(&self.board).map_err(Failure::new)?;
+        let boards = match &self.board {
+            Some(name) => vec![Board::named(name).map_err(Failure::new)?],
+            None => board::ALL.to_vec(),
+        };
         let mut report = Report::default();
         let toolchain = Toolchain::find()?;
         host_parts(toolchain, &mut report);
         if !self.quick {
-            emulated_parts(toolchain, &mut report);
+            emulated_parts(toolchain, &boards, &mut report);
         }
         report.print();
         match report.failed() {
@@ -68,8 +77,8 @@ fn host_parts(toolchain: Toolchain, report: &mut Report) {
         })
     });
     report.tests("host tests", || {
-        // dtc judges the device trees that we generate.
-        packages::need(&[&packages::DTC])?;
+        // They judge the device trees and ACPI tables that we generate.
+        packages::need(&[&packages::DTC, &packages::IASL])?;
         count_tests(&mut cargo(&["test", "--workspace", "--no-fail-fast"]))
     });
     report.tests("interleavings", || {
@@ -79,30 +88,50 @@ fn host_parts(toolchain: Toolchain, report: &mut Report) {
     });
 }
 
-fn emulated_parts(toolchain: Toolchain, report: &mut Report) {
+fn emulated_parts(toolchain: Toolchain, boards: &[Board], report: &mut Report) {
     report.check("lints, bare metal", || {
         BARE_METAL
             .iter()
-            .try_for_each(|package| lint_bare_metal(toolchain, package))
+            .try_for_each(|(package, target)| lint_bare_metal(toolchain, package, target))
     });
-    let ready = report.check("images", || build::build().map(drop))
-        & report.check("Debian guest", guest::fetch);
-    report.tests("emulated tests", || {
-        if !ready {
-            return Err(Failure::new("nothing to run the emulated tests with"));
-        }
-        packages::need(&[&packages::QEMU_ARM])?;
-        let mut cargo = toolchain.cargo();
-        cargo.args(["test", "-p", "hv-tests", "--test", "suite", "--"]);
-        // The machines share this one's CPUs; side by side they only time out.
-        count_tests(cargo.arg("--test-threads=1").current_dir(workspace_root()))
+    let mut ready = report.check("images", || build::build().map(drop));
+    ready &= report.check("Debian guests", || {
+        boards.iter().try_for_each(|board| guest::fetch(*board))
     });
+    for board in boards {
+        report.tests(part_name(*board), || {
+            if !ready {
+                return Err(Failure::new("nothing to run the emulated tests with"));
+            }
+            packages::need(&[packages::emulator(*board)])?;
+            let mut cargo = toolchain.cargo();
+            cargo.args(["test", "-p", "hv-tests", "--test", "suite", "--"]);
+            // The machines share this one's CPUs; side by side they only time out.
+            cargo.args(["--test-threads=1"]).args(filter(*board));
+            count_tests(cargo.current_dir(workspace_root()))
+        });
+    }
+}
+
+const fn part_name(board: Board) -> &'static str {
+    match board {
+        Board::QemuVirt => "emulated tests, qemu-virt",
+        Board::QemuQ35 => "emulated tests, qemu-q35",
+    }
+}
+
+/// Which of the suite's tests are a board's: what is not in the module of another one is qemu-virt's.
+const fn filter(board: Board) -> [&'static str; 2] {
+    match board {
+        Board::QemuVirt => ["--skip", "q35::"],
+        Board::QemuQ35 => ["q35::", "--show-output"],
+    }
 }
 
 /// One package at a time: together they would share features, and the hypervisor has no heap.
-fn lint_bare_metal(toolchain: Toolchain, package: &str) -> Outcome {
+fn lint_bare_metal(toolchain: Toolchain, package: &str, target: &str) -> Outcome {
     let mut cargo = toolchain.cargo();
-    cargo.args(["clippy", "-q", "--profile", "image", "--target", AARCH64]);
+    cargo.args(["clippy", "-q", "--profile", "image", "--target", target]);
     cargo.args(["-p", package, "--", "-D", "warnings"]);
     command::run(cargo.current_dir(workspace_root()))
 }

@@ -23,7 +23,9 @@ use crate::{command, packages};
 
 /// The target of everything that runs on ARM without Linux.
 pub(crate) const AARCH64: &str = "aarch64-unknown-none-softfloat";
-const TARGETS: [&str; 2] = [AARCH64, "x86_64-unknown-none"];
+/// The target of everything that runs on x86 without Linux.
+pub(crate) const X86_64: &str = "x86_64-unknown-none";
+const TARGETS: [&str; 2] = [AARCH64, X86_64];
 
 const LINKED: &str = "alcove";
 const PROBE: &[u8] = b"#![no_std]\nextern crate alloc;\n";

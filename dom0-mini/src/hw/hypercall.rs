@@ -1,6 +1,6 @@
-//! Hypercalls: number in `x16`, arguments in `x0` to `x4`, result in `x0` (Xen's `arch-arm.h`).
+//! Hypercalls, typed as far as the hardware's folder is concerned; `crate::hypervisor` names them.
 
-use core::arch::asm;
+use super::machine::hypercall::invoke;
 use hv_abi::control::domain::ShutdownReason;
 use hv_abi::xen;
 use hv_abi::{CallNumber, Errno};
@@ -9,23 +9,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes};
 /// Makes a call. Pointers among the arguments must point to memory that may be read or written as the call says;
 /// the typed wrappers below and in `crate::hypervisor` see to that.
 fn raw(number: CallNumber, args: [u64; 5]) -> Result<u64, Errno> {
-    let [mut a0, a1, a2, a3, a4] = args;
-    // SAFETY: the hypervisor writes x0 and memory that the call's arguments point to, nothing else; every caller passes
-    // addresses of live, exclusively borrowed or shared-by-design memory.
-    unsafe {
-        asm!(
-            "hvc {tag}",
-            tag = const hv_abi::ARM_HYPERCALL_TAG,
-            inout("x0") a0,
-            in("x1") a1,
-            in("x2") a2,
-            in("x3") a3,
-            in("x4") a4,
-            in("x16") number.0,
-            options(nostack),
-        );
-    }
-    Errno::from_return_value(a0)
+    Errno::from_return_value(invoke(number, args))
 }
 
 /// A call with numbers only.

@@ -10,12 +10,10 @@ use alloc::vec::Vec;
 use core::alloc::Layout;
 use core::ptr::NonNull;
 
+use crate::devices::Pipe;
 use virtio_drivers::queue::VirtQueue;
-use virtio_drivers::transport::mmio::{MmioTransport, VirtIOHeader};
-use virtio_drivers::transport::{DeviceType, Transport};
+use virtio_drivers::transport::Transport;
 use virtio_drivers::{BufferDirection, Hal, PAGE_SIZE, PhysAddr};
-
-use hv_abi::start::Range;
 
 const RECEIVE: u16 = 0;
 const TRANSMIT: u16 = 1;
@@ -23,7 +21,7 @@ const QUEUE_SIZE: usize = 16;
 const BUFFER_SIZE: usize = 4096;
 
 /// Memory and addresses for the device: the heap, identity-mapped.
-struct IdentityMapped;
+pub(super) struct IdentityMapped;
 
 fn pages_layout(pages: usize) -> Layout {
     Layout::from_size_align(pages * PAGE_SIZE, PAGE_SIZE).expect("a few pages")
@@ -64,8 +62,8 @@ struct Posted {
 }
 
 /// Port 0 of a virtio console: a byte pipe.
-pub(crate) struct Console {
-    transport: MmioTransport<'static>,
+pub(super) struct Console<T: Transport> {
+    transport: T,
     receive: VirtQueue<IdentityMapped, QUEUE_SIZE>,
     transmit: VirtQueue<IdentityMapped, QUEUE_SIZE>,
     receiving: VecDeque<Posted>,
@@ -73,26 +71,20 @@ pub(crate) struct Console {
     spare: Vec<Box<[u8; BUFFER_SIZE]>>,
 }
 
-/// Looks at a virtio-mmio transport and takes it if it is a console.
-pub(crate) fn probe_console(registers: Range) -> Option<Console> {
-    let header = NonNull::new(registers.base as *mut VirtIOHeader)?;
-    // SAFETY: the start page names these registers as a virtio-mmio transport of ours, mapped as device memory, and each
-    // is probed once.
-    let transport = unsafe { MmioTransport::new(header, registers.size as usize) }.ok()?;
-    if transport.device_type() != DeviceType::Console {
-        // Dropping a transport resets its device, which nobody has started yet.
-        return None;
-    }
-    Console::new(transport)
-        .map_err(|error| log::error!("virtio console: {error}"))
-        .ok()
-}
-
-impl Console {
-    fn new(mut transport: MmioTransport<'static>) -> virtio_drivers::Result<Self> {
-        // No features: one port, direct descriptors.
-        let _: NoFeatures = transport.begin_init(NoFeatures::empty());
+impl<T: Transport> Console<T> {
+    /// Starts the device. `prepare` is called for each queue once the device is reset and before the queue is in use.
+    ///
+    /// # Errors
+    /// The device's, or `prepare`'s.
+    pub(super) fn new(
+        mut transport: T,
+        mut prepare: impl FnMut(&mut T, u16) -> virtio_drivers::Result<()>,
+    ) -> virtio_drivers::Result<Self> {
+        // Nothing beyond the standard itself: one port, direct descriptors.
+        let _: Features = transport.begin_init(Features::VERSION_1);
+        prepare(&mut transport, RECEIVE)?;
         let receive = VirtQueue::new(&mut transport, RECEIVE, false, false)?;
+        prepare(&mut transport, TRANSMIT)?;
         let transmit = VirtQueue::new(&mut transport, TRANSMIT, false, false)?;
         transport.finish_init();
         let mut console = Self {
@@ -121,13 +113,29 @@ impl Console {
         Ok(())
     }
 
-    /// Tells the device that its interrupt was seen.
-    pub(crate) fn acknowledge(&mut self) {
+    fn reclaim(&mut self) {
+        while let Some(token) = self.transmit.peek_used() {
+            let Some(posted) = take(&mut self.sending, token) else {
+                return;
+            };
+            // SAFETY: these are token and buffer of the same `add`.
+            let popped = unsafe {
+                self.transmit
+                    .pop_used(token, &[&posted.bytes[..posted.length]], &mut [])
+            };
+            if popped.is_ok() {
+                self.spare.push(posted.bytes);
+            }
+        }
+    }
+}
+
+impl<T: Transport> Pipe for Console<T> {
+    fn acknowledge(&mut self) {
         self.transport.ack_interrupt();
     }
 
-    /// Hands over the bytes of one buffer that the device filled. `false`: there is none.
-    pub(crate) fn receive(&mut self, deliver: impl FnOnce(&[u8])) -> bool {
+    fn receive(&mut self, deliver: &mut dyn FnMut(&[u8])) -> bool {
         let Some(token) = self.receive.peek_used() else {
             return false;
         };
@@ -148,8 +156,7 @@ impl Console {
         true
     }
 
-    /// Sends what `fill` writes into a buffer, up to its length. `false`: no buffer is free, or there was nothing.
-    pub(crate) fn send(&mut self, fill: impl FnOnce(&mut [u8]) -> usize) -> bool {
+    fn send(&mut self, fill: &mut dyn FnMut(&mut [u8]) -> usize) -> bool {
         self.reclaim();
         if self.sending.len() >= QUEUE_SIZE / 2 {
             return false;
@@ -179,22 +186,6 @@ impl Console {
         }
         true
     }
-
-    fn reclaim(&mut self) {
-        while let Some(token) = self.transmit.peek_used() {
-            let Some(posted) = take(&mut self.sending, token) else {
-                return;
-            };
-            // SAFETY: these are token and buffer of the same `add`.
-            let popped = unsafe {
-                self.transmit
-                    .pop_used(token, &[&posted.bytes[..posted.length]], &mut [])
-            };
-            if popped.is_ok() {
-                self.spare.push(posted.bytes);
-            }
-        }
-    }
 }
 
 fn take(posted: &mut VecDeque<Posted>, token: u16) -> Option<Posted> {
@@ -203,7 +194,10 @@ fn take(posted: &mut VecDeque<Posted>, token: u16) -> Option<Posted> {
 }
 
 bitflags::bitflags! {
-    /// The features we negotiate: none.
+    /// The features we negotiate.
     #[derive(Debug)]
-    struct NoFeatures: u64 {}
+    struct Features: u64 {
+        /// The device follows the standard and not its draft; what is no legacy device insists on it.
+        const VERSION_1 = 1 << 32;
+    }
 }

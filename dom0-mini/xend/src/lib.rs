@@ -25,6 +25,7 @@ mod job;
 mod lifecycle;
 pub mod logbook;
 mod nodes;
+mod platform;
 mod policy;
 mod record;
 mod refusal;

@@ -6,10 +6,10 @@
 use crate::xenstore::{Access, Errno, Permissions, Xenstore};
 use alloc::string::{String, ToString};
 use alloc::{format, vec::Vec};
-use hv_abi::layout::arm::{CONSOLE_GFN, XENSTORE_GFN};
 use mgmt_proto::config::uuid_text;
 
 use crate::backend::GuestPorts;
+use crate::platform::Places;
 
 /// What the nodes say.
 pub(crate) struct Facts<'a> {
@@ -20,6 +20,7 @@ pub(crate) struct Facts<'a> {
     pub(crate) memory_kib: u64,
     pub(crate) vcpus: u32,
     pub(crate) ports: GuestPorts,
+    pub(crate) places: &'static Places,
 }
 
 /// The request to reboot.
@@ -106,14 +107,14 @@ fn values(facts: &Facts<'_>) -> Vec<(String, String)> {
         ("memory/target", facts.memory_kib.to_string()),
         ("memory/static-max", facts.memory_kib.to_string()),
         ("console/backend-id", "0".into()),
-        ("console/ring-ref", CONSOLE_GFN.to_string()),
+        ("console/ring-ref", facts.places.console_gfn.to_string()),
         ("console/port", facts.ports.console.to_string()),
         (
             "console/limit",
             crate::console::SCROLLBACK_BYTES.to_string(),
         ),
         ("console/type", "xenconsoled".into()),
-        ("store/ring-ref", XENSTORE_GFN.to_string()),
+        ("store/ring-ref", facts.places.xenstore_gfn.to_string()),
         ("store/port", facts.ports.xenstore.to_string()),
     ]
     .into_iter()
@@ -144,6 +145,7 @@ mod tests {
                 console: 4,
                 xenstore: 5,
             },
+            places: crate::platform::Architecture::Arm64.places(),
         };
         create(&mut xenstore, &facts).unwrap();
         let read = |path: &str| {

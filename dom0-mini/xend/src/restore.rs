@@ -12,6 +12,7 @@ use crate::hypervisor::{Hypervisor, Run};
 use crate::image::MemoryImage;
 use crate::job::{Done, Step, Workshop};
 use crate::nodes;
+use crate::platform::Architecture;
 use crate::refusal::{no_domain, refused};
 use crate::save::Platform;
 use crate::scheduling;
@@ -23,8 +24,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use hv_abi::control::domain::{CreateDomain, EXTRA_FRAMES, VCPUS_MAX};
 use hv_abi::control::state::RECORD_MAX;
-use hv_abi::layout::arm::IPA_END;
-use hv_abi::record::{Header, Kind};
+use hv_abi::record::{Header, Kind, do_rates_agree};
 use hv_abi::xen::hvm::param;
 use hv_abi::{DomId, Errno, FRAME_SIZE};
 use mgmt_proto::blob::{Chunk, Digest};
@@ -120,7 +120,7 @@ fn check_host(manifest: &Manifest, host: &Platform) -> Result<(), Failure> {
         );
         return Err(bad(sentence).with_remedy("restore it on a host of its kind"));
     }
-    if manifest.counter_hz != host.counter_hz {
+    if !do_rates_agree(manifest.counter_hz, host.counter_hz) {
         let sentence = format!(
             "the snapshot's counter runs at {} Hz, this host's at {} Hz",
             manifest.counter_hz, host.counter_hz
@@ -128,6 +128,11 @@ fn check_host(manifest: &Manifest, host: &Platform) -> Result<(), Failure> {
         return Err(bad(sentence).with_remedy("restore it on a host of its kind"));
     }
     Ok(())
+}
+
+/// The architecture of a snapshot, which is the host's once it was checked.
+fn architecture_of(manifest: &Manifest) -> Architecture {
+    Architecture::named(&manifest.arch).unwrap_or(Architecture::Arm64)
 }
 
 fn check_memory(manifest: &Manifest, config: &DomainConfig) -> Result<(), Failure> {
@@ -140,7 +145,7 @@ fn check_memory(manifest: &Manifest, config: &DomainConfig) -> Result<(), Failur
         .memory
         .last()
         .map_or(0, |range| range.gfn.saturating_add(range.count));
-    if frames > allowed || end > IPA_END / FRAME_SIZE as u64 {
+    if frames > allowed || end > architecture_of(manifest).places().end / FRAME_SIZE as u64 {
         return Err(bad("the snapshot has more memory than its configuration"));
     }
     Ok(())
@@ -410,6 +415,7 @@ impl<F: AsRef<[u8]> + AsMut<[u8]>> Restore<F> {
             memory_kib: domain.memory_kib,
             vcpus: domain.plan.config.vcpus,
             ports,
+            places: architecture_of(&self.manifest).places(),
         };
         let stored = |_| failed(Errno::EIO);
         match self.manifest.extra(XENSTORE) {

@@ -13,6 +13,7 @@ use crate::events::EventLog;
 use crate::hypervisor::{HostStop, Hypervisor};
 use crate::lifecycle::State;
 use crate::logbook::{Level, Logbook, Stamp};
+use crate::platform::Architecture;
 use crate::session::{Admission, Sessions, Ticket};
 use crate::settings::{Settings, Severity};
 use crate::store::blobs::Blobs;
@@ -324,6 +325,11 @@ impl<H: Hypervisor> Xend<H> {
         };
         self.sessions
             .push(session, stream, &ServerMessage::Welcome(welcome));
+    }
+
+    /// What domains are built for; that of a host that is not known is refused before anything is built.
+    fn architecture(&self) -> Architecture {
+        Architecture::named(&self.facts.arch).unwrap_or(Architecture::Arm64)
     }
 
     fn request(&mut self, session: SessionId, stream: StreamId, request: Request) {

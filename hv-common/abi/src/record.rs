@@ -6,6 +6,7 @@
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 pub mod arm;
+pub mod x86;
 
 /// What a record's body is: an open set. Bit 15: per vCPU.
 #[repr(transparent)]
@@ -43,6 +44,15 @@ impl Kind {
     pub const ARM_REDISTRIBUTOR: Self = Self(0x8103);
     /// [`arm::Gicv2Interface`].
     pub const ARM_GICV2_INTERFACE: Self = Self(0x8120);
+
+    /// [`x86::Cpu`] of a vCPU on VMX.
+    pub const VMX_CPU: Self = Self(0x8200);
+    /// [`x86::Cpu`] of a vCPU on SVM.
+    pub const SVM_CPU: Self = Self(0x8201);
+    /// [`x86::Apic`].
+    pub const X86_APIC: Self = Self(0x8202);
+    /// [`x86::ExtendedState`].
+    pub const X86_EXTENDED_STATE: Self = Self(0x8203);
 
     /// Whether there is one for each vCPU.
     #[must_use]
@@ -102,6 +112,14 @@ pub struct Platform {
     pub ipa_bits: u32,
     /// Interrupt controller version (ARM), 0 elsewhere.
     pub interrupt_controller_version: u32,
+}
+
+/// Whether a guest that was saved on a machine whose counter has one rate can go on where it has another. Rates that are
+/// measured at boot, as on x86, are never quite the same; those of different machines differ by more.
+#[must_use]
+pub const fn do_rates_agree(saved_hz: u64, here_hz: u64) -> bool {
+    const TOLERANCE: u64 = 50;
+    saved_hz.abs_diff(here_hz) <= here_hz / TOLERANCE
 }
 
 /// A port in use.

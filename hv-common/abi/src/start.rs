@@ -1,7 +1,8 @@
 //! What Domain-0 finds when it starts: one page, the same on both architectures.
 //!
-//! The page lies in Domain-0's own memory; its address is in the first argument register (`x0`, `rdi`). All addresses
-//! are machine addresses, which for Domain-0 are guest-physical addresses too.
+//! The page lies in Domain-0's own memory; its address is in `x0` on ARM. On x86 Domain-0 starts as a PVH guest does (32-bit
+//! protected mode, paging off), with the page's address in `ebx`. All addresses are machine addresses, which for
+//! Domain-0 are guest-physical addresses too.
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -42,6 +43,22 @@ impl DeviceKind {
     pub const VIRTIO_MMIO: Self = Self(1);
     /// A PL031 real-time clock.
     pub const PL031: Self = Self(2);
+    /// A 16550 UART in port space (x86).
+    pub const UART_16550: Self = Self(3);
+    /// The configuration space of PCI segment 0 in memory, from bus 0 on (x86: ECAM).
+    pub const PCI_ECAM: Self = Self(4);
+    /// Ports 0xCF8 and 0xCFC: PCI configuration mechanism 1 (x86).
+    pub const PCI_PORTS: Self = Self(5);
+    /// Address space in which the base addresses of PCI devices lie.
+    pub const PCI_MEMORY: Self = Self(6);
+    /// An MC146818 real-time clock in port space (x86).
+    pub const CMOS: Self = Self(7);
+
+    /// Whether its registers are I/O ports instead of memory.
+    #[must_use]
+    pub const fn is_in_port_space(self) -> bool {
+        matches!(self, Self::UART_16550 | Self::PCI_PORTS | Self::CMOS)
+    }
 }
 
 /// A device that belongs to Domain-0, mapped at its machine address.
@@ -52,9 +69,9 @@ impl DeviceKind {
 pub struct Device {
     /// What it is.
     pub kind: DeviceKind,
-    /// Its interrupt (INTID on ARM); 0: none.
+    /// Its interrupt (INTID on ARM, ISA IRQ on x86); 0: none.
     pub interrupt: u32,
-    /// Its registers.
+    /// Its registers: machine addresses, or ports ([`DeviceKind::is_in_port_space`]).
     pub registers: Range,
 }
 

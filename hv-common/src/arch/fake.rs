@@ -66,7 +66,7 @@ impl Arch for Fake {
     };
     const FEATURES: u32 = 1 << 30;
     const CAPABILITIES: &'static str = "xen-3.0-fake";
-    const DEVICES: DevicePlaces = DevicePlaces {
+    const DEVICES: Option<DevicePlaces> = Some(DevicePlaces {
         uart: DevicePlace {
             gfn: Gfn(0x800),
             interrupt: 40,
@@ -75,7 +75,7 @@ impl Arch for Fake {
             gfn: Gfn(0x801),
             interrupt: 41,
         },
-    };
+    });
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -8,6 +8,7 @@ use hv_abi::{DomId, Errno, FRAME_SIZE};
 use crate::arch::{Arch, Host};
 use crate::domain::destroy::{self, Progress};
 use crate::domain::{Domain, DomainRef, add_hold, announce, create, hold, remove_hold};
+use crate::event;
 use crate::hypercall::{CallContext, Outcome};
 use crate::hypervisor::Hypervisor;
 use crate::sched;
@@ -110,7 +111,10 @@ fn unpause<A: Arch>(hypervisor: &Hypervisor<A>, number: u64) -> Result<u64, Errn
     if !has_context {
         return Err(Errno::EINVAL);
     }
-    domain.lock().started = true;
+    let was_started = core::mem::replace(&mut domain.lock().started, true);
+    if !was_started {
+        event::renew_upcalls(hypervisor, &domain);
+    }
     remove_hold(hypervisor, &domain, hold::PAUSED);
     announce(hypervisor);
     Ok(0)

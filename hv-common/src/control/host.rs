@@ -1,11 +1,14 @@
 //! Facts of the host, its log, its wall clock, and frames for Domain-0's store.
 
 use hv_abi::control::domain::DomainInfo;
-use hv_abi::control::host::{self as abi, HostInfo, LogWindow, SAMPLE_VCPUS, Sample};
+use hv_abi::control::host::{
+    self as abi, HostInfo, LogWindow, MessageInterrupt, SAMPLE_VCPUS, Sample,
+};
 use hv_abi::{DomId, Errno, control};
 
 use super::domain::describe;
 use crate::arch::{Arch, Attributes, Gfn, Host, Mfn};
+use crate::event;
 use crate::hypercall::CallContext;
 use crate::hypervisor::Hypervisor;
 use crate::memory::frames::{Frame, FrameKind, Funding};
@@ -37,8 +40,39 @@ pub(super) fn call<A: Arch>(context: &CallContext<'_, A>, args: &[u64; 5]) -> Re
         abi::CLAIM => claim(context, first),
         abi::RELEASE => release(context, Mfn(first), second),
         abi::SAMPLE => sample(context, first),
+        abi::BIND_IRQ => bind_irq(context, first),
+        abi::BIND_MSI => bind_message(context, first),
         _ => Err(Errno::ENOSYS),
     }
+}
+
+/// An event port of the caller for a device's interrupt: one that nobody but the interrupt sends through.
+fn bind_irq<A: Arch>(context: &CallContext<'_, A>, number: u64) -> Result<u64, Errno> {
+    let number = u32::try_from(number).map_err(|_| Errno::ENOENT)?;
+    let hypervisor = context.hypervisor;
+    if let Some(port) = hypervisor.device_ports.of(number) {
+        return Ok(u64::from(port));
+    }
+    let port = event::bind_ipi(hypervisor, context.domain, 0)?;
+    if !hypervisor.device_ports.set(number, port) {
+        event::close(hypervisor, context.domain, port)?;
+        return Err(Errno::ENOENT);
+    }
+    hypervisor.host.enable_device_interrupt(number, true);
+    Ok(u64::from(port))
+}
+
+fn bind_message<A: Arch>(context: &CallContext<'_, A>, address: u64) -> Result<u64, Errno> {
+    let interrupt = context.hypervisor.host.message_interrupt();
+    let interrupt = interrupt.ok_or(Errno::ENOSPC)?;
+    let port = bind_irq(context, u64::from(interrupt.number))?;
+    let answer = MessageInterrupt {
+        address: interrupt.address,
+        data: interrupt.data,
+        port: u32::try_from(port).map_err(|_| Errno::EINVAL)?,
+    };
+    context.copy_out(address, &answer)?;
+    Ok(0)
 }
 
 fn info<A: Arch>(hypervisor: &Hypervisor<A>, now_ns: u64) -> HostInfo {

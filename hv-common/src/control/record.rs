@@ -142,7 +142,7 @@ pub enum Mismatch {
 /// # Errors
 /// The first difference that matters.
 pub fn requirements(saved: &Platform, here: &Platform) -> Result<(), Mismatch> {
-    if saved.counter_hz != here.counter_hz {
+    if !hv_abi::record::do_rates_agree(saved.counter_hz, here.counter_hz) {
         return Err(Mismatch::CounterRate);
     }
     if saved.ipa_bits > here.ipa_bits {

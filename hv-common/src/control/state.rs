@@ -28,7 +28,7 @@ use crate::domain::{Domain, DomainRef};
 use crate::event::{self, Entry, POLL_OVER};
 use crate::grant;
 use crate::hypercall::memory::place_shared_info;
-use crate::hypercall::{CallContext, Outcome};
+use crate::hypercall::{self, CallContext, Outcome};
 use crate::hypervisor::Hypervisor;
 use crate::memory::stage2::Stage2;
 use crate::vcpu::{Activity, NO_ADDRESS, NOT_POLLING, VcpuSlot};
@@ -459,11 +459,15 @@ fn load_domain<A: Arch>(
     hypervisor.host.write(page, 0, &saved.shared_info);
     state.params = saved.params;
     state.assists = facts.assists;
-    domain
-        .platform
-        .set_guest_counter(hypervisor.host, facts.guest_counter);
+    time::set_guest_counter(hypervisor, domain, saved);
     time::publish_wall_clock(hypervisor, domain, page);
+    event::publish_clocks(hypervisor, domain);
     drop(state);
+    let callback = saved.params[param::CALLBACK_IRQ as usize];
+    if let Some(vector) = hypercall::hvm::callback_vector(callback) {
+        // Where upcalls have a fixed interrupt the parameter means nothing.
+        let _fixed = domain.platform.set_upcall(None, vector);
+    }
     if domain.kind == DomainKind::HVM {
         let ring = saved.params[param::CONSOLE_PFN as usize];
         device::attach(hypervisor, domain, Gfn(ring))?;

@@ -12,8 +12,9 @@ use crate::arch::{Exit, Reply};
 use crate::domain::{DomainRef, hold, remove_hold};
 use crate::sched::turn;
 
-const UART: u64 = Fake::DEVICES.uart.gfn.0 << FRAME_SHIFT;
-const RTC: u64 = Fake::DEVICES.rtc.gfn.0 << FRAME_SHIFT;
+const UART: u64 = PLACES.uart.gfn.0 << FRAME_SHIFT;
+const RTC: u64 = PLACES.rtc.gfn.0 << FRAME_SHIFT;
+const PLACES: crate::arch::DevicePlaces = Fake::DEVICES.expect("a fake has devices");
 const FR: u64 = UART + 0x18;
 const IMSC: u64 = UART + 0x38;
 

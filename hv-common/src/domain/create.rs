@@ -33,9 +33,12 @@ pub(crate) struct Blueprint {
 /// Makes a domain, paused and empty.
 ///
 /// # Errors
-/// `EINVAL`, `ENOSPC` (no free slot, too many vCPUs), `ENOMEM`; the log says what is missing.
+/// `EINVAL`, `EOPNOTSUPP` (a kind that this architecture has not), `ENOSPC` (no free slot, too many vCPUs), `ENOMEM`; the log says what is missing.
 pub fn create<A: Arch>(hypervisor: &Hypervisor<A>, request: &CreateDomain) -> Result<DomId, Errno> {
     check(request)?;
+    if request.kind == DomainKind::HVM && A::DEVICES.is_none() {
+        return Err(Errno::EOPNOTSUPP);
+    }
     let all: usize = hypervisor.domains.iter().map(|d| d.vcpus.len()).sum();
     if all + request.vcpus as usize > sched::VCPUS_MAX {
         log::warn!("create: {all} vCPUs exist, {} at most", sched::VCPUS_MAX);
@@ -57,6 +60,7 @@ pub fn create<A: Arch>(hypervisor: &Hypervisor<A>, request: &CreateDomain) -> Re
             vcpus: request.vcpus,
             hardware: false,
             hypervisor_visible: request.kind == DomainKind::PVH,
+            guest_id,
         },
     };
     build(hypervisor, blueprint)?;

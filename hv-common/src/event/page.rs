@@ -86,9 +86,20 @@ pub fn ensure_shared_info<A: Arch>(
             && hypervisor.frames.add_reference(page, domain.id)
         {
             slot.info_address.store(address, Ordering::Release);
+            time::publish_clock(hypervisor, domain, address);
         }
     }
     Ok(page)
+}
+
+/// Tells all vCPUs that have a `vcpu_info` how time comes of their counter.
+pub(crate) fn publish_clocks<A: Arch>(hypervisor: &Hypervisor<A>, domain: &Domain<A>) {
+    for slot in &domain.vcpus {
+        let address = slot.info_address.load(Ordering::Acquire);
+        if address != NO_ADDRESS {
+            time::publish_clock(hypervisor, domain, address);
+        }
+    }
 }
 
 /// Moves a vCPU's `vcpu_info` to a place in the domain's RAM, for good. All ports are marked as worth a look then:
@@ -141,5 +152,6 @@ pub(crate) fn place_vcpu_info<A: Arch>(
         hypervisor.frames.drop_reference(Mfn(before >> FRAME_SHIFT));
     }
     slot.info_gpa.store(gpa.0, Ordering::Release);
+    time::publish_clock(hypervisor, domain, address);
     Ok(())
 }

@@ -6,13 +6,14 @@
 
 use hv_abi::control::domain::DomainKind;
 use hv_abi::xen::grant::{CONSOLE_REFERENCE, XENSTORE_REFERENCE};
-use hv_abi::xen::hvm::{self as abi, Param, param};
+use hv_abi::xen::hvm::{self as abi, Param, UpcallVector, callback, param};
 use hv_abi::{DomId, Errno};
 
 use super::{CallContext, Outcome};
-use crate::arch::{Arch, Gfn};
+use crate::arch::{Arch, Gfn, Platform};
 use crate::device;
 use crate::domain::DomainRef;
+use crate::event;
 use crate::grant;
 
 /// Serves the call.
@@ -22,6 +23,7 @@ pub fn call<A: Arch>(context: &mut CallContext<'_, A>, args: &[u64; 5]) -> Outco
     let result = match command {
         abi::SET_PARAM => set(context, argument),
         abi::GET_PARAM => get(context, argument),
+        abi::SET_EVTCHN_UPCALL_VECTOR => set_upcall_vector(context, argument),
         _ => Err(Errno::ENOSYS),
     };
     Outcome::Done(result)
@@ -60,7 +62,38 @@ fn set<A: Arch>(context: &CallContext<'_, A>, argument: u64) -> Result<u64, Errn
     if let Some(value) = subject.lock().params.get_mut(request.index as usize) {
         *value = request.value;
     }
+    if request.index == param::CALLBACK_IRQ {
+        set_callback(context, &subject, request.value);
+    }
     Ok(0)
+}
+
+/// The vector of one vCPU's upcalls. What is pending already comes by the new one.
+fn set_upcall_vector<A: Arch>(context: &CallContext<'_, A>, argument: u64) -> Result<u64, Errno> {
+    let request: UpcallVector = context.copy_in(argument)?;
+    let domain = context.domain;
+    domain
+        .platform
+        .set_upcall(Some(request.vcpu), request.vector)?;
+    event::renew_upcalls(context.hypervisor, domain);
+    Ok(0)
+}
+
+/// How upcalls of all vCPUs come, if it is by a vector.
+fn set_callback<A: Arch>(context: &CallContext<'_, A>, subject: &DomainRef<A>, value: u64) {
+    let Some(vector) = callback_vector(value) else {
+        return;
+    };
+    // Where upcalls have a fixed interrupt, the parameter is kept and means nothing.
+    if subject.platform.set_upcall(None, vector).is_ok() {
+        event::renew_upcalls(context.hypervisor, subject);
+    }
+}
+
+/// The vector that [`param::CALLBACK_IRQ`] names, if it names one.
+pub(crate) fn callback_vector(value: u64) -> Option<u8> {
+    let is_vector = value >> callback::KIND_SHIFT == callback::VECTOR;
+    is_vector.then_some((value & 0xFF) as u8)
 }
 
 fn seed<A: Arch>(

@@ -130,6 +130,7 @@ fn make<A: Arch>(hypervisor: &Hypervisor<A>, ram: Range) -> Result<DomainRef<A>,
                 vcpus: 1,
                 hardware: true,
                 hypervisor_visible: true,
+                guest_id: DomId::ZERO,
             },
         },
     )?;
@@ -206,10 +207,16 @@ fn map_everything<A: Arch>(
         map(hypervisor, domain, constant, Attributes::READ_ONLY)?;
     }
     for device in &machine.devices {
-        // It is held back in Domain-0's own controller until Domain-0 wants it, and comes once at most until then.
-        hypervisor
-            .host
-            .enable_device_interrupt(device.interrupt, true);
+        if device.interrupt != 0 {
+            // It is held back in Domain-0's own controller until Domain-0 wants it, and comes once at most until then.
+            hypervisor
+                .host
+                .enable_device_interrupt(device.interrupt, true);
+        }
+        if device.kind.is_in_port_space() {
+            // Domain-0's ports are open for it.
+            continue;
+        }
         map(hypervisor, domain, device.registers, Attributes::DEVICE)?;
     }
     Ok(())

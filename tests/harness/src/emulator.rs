@@ -9,12 +9,12 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
-use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, SystemTime};
 
 use crate::images::Images;
-use crate::machine::{Machine, QEMU, Serial};
+use crate::machine::{Machine, Serial};
 use crate::process;
 use crate::serial::Transcript;
 
@@ -24,7 +24,7 @@ pub enum Error {
     /// A file that the machine boots from is not there.
     Missing(PathBuf),
     /// The emulator could not be started.
-    Start(io::Error),
+    Start(&'static str, io::Error),
     /// The serial log could not be made or read.
     Log(PathBuf, io::Error),
 }
@@ -39,7 +39,7 @@ impl fmt::Display for Error {
                     path.display()
                 )
             }
-            Error::Start(error) => write!(f, "cannot start {QEMU}: {error}"),
+            Error::Start(program, error) => write!(f, "cannot start {program}: {error}"),
             Error::Log(path, error) => write!(f, "{}: {error}", path.display()),
         }
     }
@@ -73,12 +73,13 @@ impl Emulator {
                 return Err(Error::Missing(file.clone()));
             }
         }
-        print_version_once();
+        print_version_once(machine.board.emulator());
         let log_error = |error| Error::Log(log.to_owned(), error);
         File::create(log).map_err(log_error)?;
         let serial = Transcript::of_file(log).map_err(log_error)?;
         let command = machine.command(Serial::File(log), link);
-        let child = process::spawn(command).map_err(Error::Start)?;
+        let child = process::spawn(command)
+            .map_err(|error| Error::Start(machine.board.emulator(), error))?;
         let child = Arc::new(Mutex::new(child));
         let watchdog = watch(Arc::clone(&child), limit);
         Ok(Self {
@@ -163,15 +164,19 @@ fn watch(child: Arc<Mutex<Child>>, limit: Duration) -> Sender<()> {
     watchdog
 }
 
-fn print_version_once() {
-    static PRINTED: Once = Once::new();
-    PRINTED.call_once(|| eprintln!("emulator: {}", version()));
+fn print_version_once(program: &'static str) {
+    static PRINTED: Mutex<Vec<&str>> = Mutex::new(Vec::new());
+    let mut printed = PRINTED.lock().unwrap_or_else(PoisonError::into_inner);
+    if !printed.contains(&program) {
+        printed.push(program);
+        eprintln!("emulator: {}", version(program));
+    }
 }
 
-/// The emulator's version as it names it.
+/// An emulator's version as it names it.
 #[must_use]
-pub fn version() -> String {
-    let mut command = Command::new(QEMU);
+pub fn version(program: &str) -> String {
+    let mut command = Command::new(program);
     command.arg("--version");
     let output = process::run(command, Duration::from_secs(20));
     let text = output.map(|output| output.stdout).unwrap_or_default();

@@ -36,13 +36,25 @@ impl Images {
     /// The hypervisor for ARM, as a Linux Image.
     #[must_use]
     pub fn hypervisor(&self) -> PathBuf {
-        self.folder().join("hv-aarch64")
+        self.hypervisor_for("aarch64")
+    }
+
+    /// The hypervisor for an architecture; for x86 an ELF file.
+    #[must_use]
+    pub fn hypervisor_for(&self, architecture: &str) -> PathBuf {
+        self.folder().join(format!("hv-{architecture}"))
     }
 
     /// Domain-0 for ARM, as an ELF file.
     #[must_use]
     pub fn dom0(&self) -> PathBuf {
-        self.folder().join("dom0-aarch64")
+        self.dom0_for("aarch64")
+    }
+
+    /// Domain-0 for an architecture, as an ELF file.
+    #[must_use]
+    pub fn dom0_for(&self, architecture: &str) -> PathBuf {
+        self.folder().join(format!("dom0-{architecture}"))
     }
 
     /// One of our own small guests, as a Linux Image.
@@ -60,7 +72,13 @@ impl Images {
     /// The folder of what `cargo xtask guest fetch` made of Debian for ARM: `Image`, `initrd.gz`, `VERSION`.
     #[must_use]
     pub fn debian(&self) -> PathBuf {
-        self.target.join("guests/aarch64")
+        self.debian_for("aarch64")
+    }
+
+    /// The same for an architecture.
+    #[must_use]
+    pub fn debian_for(&self, architecture: &str) -> PathBuf {
+        self.target.join("guests").join(architecture)
     }
 
     /// Where logs of failed machines are kept.

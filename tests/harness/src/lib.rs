@@ -7,6 +7,7 @@
 //! Every process started here ends with the program that started it, whichever way that ends (see [`process`]).
 #![forbid(unsafe_code)]
 
+pub mod board;
 pub mod bundle;
 pub mod cpio;
 pub mod emulator;

@@ -98,9 +98,34 @@ fn unpack(bytes: &[u8]) -> Result<Option<Vec<u8>>, Broken> {
             .unpack(payload)
             .map(Some);
     }
+    if let Some(payload) = bzimage_payload(header) {
+        let payload = payload.ok_or(Broken::CutOff)?;
+        return Packing::of(payload)
+            .ok_or(Broken::Damaged)?
+            .unpack(payload)
+            .map(Some);
+    }
     Packing::of(bytes)
         .map(|packing| packing.unpack(bytes))
         .transpose()
+}
+
+/// The packed kernel within a bzImage, of which the part that unpacks it is not needed. `None`: it is no bzImage, or one
+/// from before 2008, which does not say where the kernel is.
+fn bzimage_payload(header: Bytes<'_>) -> Option<Option<&[u8]>> {
+    const SAYS_WHERE: usize = 0x208;
+    if !header.has(0x202, b"HdrS") || header.u16(0x206)? < SAYS_WHERE {
+        return None;
+    }
+    let [sectors] = header.at::<1>(0x1f1)?;
+    let setup = match sectors {
+        0 => 4,
+        sectors => usize::from(sectors),
+    };
+    let start = (setup + 1) * 512;
+    let at = start.checked_add(header.u32(0x248)?);
+    let length = header.u32(0x24c)?;
+    Some(at.and_then(|at| header.slice(at, length)))
 }
 
 fn recognise(bytes: &[u8]) -> Result<Kernel, &'static str> {
@@ -209,6 +234,30 @@ mod tests {
         packed
     }
 
+    /// An ELF file for x86-64, as far as it is looked at.
+    fn vmlinux() -> Vec<u8> {
+        let mut elf = b"\x7fELF\x02\x01\x01".to_vec();
+        elf.resize(18, 0);
+        elf.extend(EM_X86_64.to_le_bytes());
+        elf.resize(4096, 7);
+        elf
+    }
+
+    /// A bzImage with two setup sectors.
+    fn bzimage(payload: &[u8]) -> Vec<u8> {
+        let mut packed = vec![0; 3 * 512];
+        packed[0x1f1] = 2;
+        packed[0x202..0x206].copy_from_slice(b"HdrS");
+        packed[0x206..0x208].copy_from_slice(&0x20f_u16.to_le_bytes());
+        packed[0x248..0x24c].copy_from_slice(&100_u32.to_le_bytes());
+        let length = u32::try_from(payload.len()).unwrap();
+        packed[0x24c..0x250].copy_from_slice(&length.to_le_bytes());
+        packed.resize(3 * 512 + 100, 0x90);
+        packed.extend(payload);
+        packed.extend([0; 100]);
+        packed
+    }
+
     fn zboot(payload: &[u8]) -> Vec<u8> {
         let mut packed = b"MZ\0\0zimg".to_vec();
         packed.extend(64u32.to_le_bytes());
@@ -257,6 +306,25 @@ mod tests {
                 "{first:02x?}"
             );
         }
+    }
+
+    #[test]
+    fn a_bzimage_holds_a_kernel() {
+        let elf = vmlinux();
+        let with_length = |mut packed: Vec<u8>| {
+            packed.extend(4096_u32.to_le_bytes());
+            packed
+        };
+        let mut payloads = vec![gzip(&elf), with_length(lz4(&elf))];
+        let others = ["zstd", "xz"].map(|program| packed_by(program, &elf));
+        payloads.extend(others.into_iter().flatten().map(with_length));
+        for payload in payloads {
+            let kernel = (Kernel::Elf(EM_X86_64), elf.clone());
+            assert_eq!(prepare("k", bzimage(&payload)).unwrap(), kernel);
+        }
+        let whole = bzimage(&gzip(&elf));
+        assert!(complaint(whole[..whole.len() - 200].to_vec()).contains("cut off"));
+        assert!(complaint(bzimage(b"something else")).contains("damaged"));
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::fs;
 use std::thread;
 use std::time::Duration;
 
+use harness::board::Board;
 use harness::bundle::Bundle;
 use harness::host::Host;
 use harness::images::Images;
@@ -53,7 +54,7 @@ fn write(bundle: &Bundle) -> Outcome<Written> {
 
 /// Instructions per operation, as the bench guest sees them.
 pub(super) fn operations(images: &Images) -> Outcome<(Vec<Figure>, Profile)> {
-    let mut bundle = bundle::with_dom0(images, &[])?;
+    let mut bundle = bundle::with_dom0(Board::QemuVirt, images, &[])?;
     bundle.add("bench", &images.guest("bench"))?;
     let config = "name = \"bench\"\nmemory = 16\nkernel = \"boot:bench\"\n";
     bundle.add_bytes("auto/bench.cfg", config.into())?;
@@ -97,7 +98,7 @@ fn linux_with(
     options: &str,
     kind: &str,
 ) -> Outcome<(Counted, Written)> {
-    let mut bundle = bundle::with_dom0(images, &[])?;
+    let mut bundle = bundle::with_dom0(Board::QemuVirt, images, &[])?;
     for name in ["Image", "initrd.gz"] {
         bundle.add(name, &images.debian().join(name))?;
     }
@@ -139,7 +140,7 @@ pub(super) fn boot(images: &Images) -> Outcome<(Vec<Figure>, Profile)> {
 
 /// Interrupts between two vCPUs on one CPU.
 pub(super) fn ipi(images: &Images) -> Outcome<Vec<Figure>> {
-    let mut bundle = bundle::with_dom0(images, &[])?;
+    let mut bundle = bundle::with_dom0(Board::QemuVirt, images, &[])?;
     bundle.add("ipi", &images.guest("bench_ipi"))?;
     let config = "name = \"ipi\"\nmemory = 16\nvcpus = 2\nkernel = \"boot:ipi\"\n";
     bundle.add_bytes("auto/ipi.cfg", config.into())?;
@@ -152,7 +153,7 @@ pub(super) fn ipi(images: &Images) -> Outcome<Vec<Figure>> {
 
 /// Accesses to an emulated UART, one by one.
 pub(super) fn uart(images: &Images) -> Outcome<Vec<Figure>> {
-    let mut bundle = bundle::with_dom0(images, &[])?;
+    let mut bundle = bundle::with_dom0(Board::QemuVirt, images, &[])?;
     bundle.add("uart", &images.guest("bench_uart"))?;
     let config = "name = \"uart\"\nmemory = 16\nkernel = \"boot:uart\"\n";
     bundle.add_bytes("auto/uart.hvm", config.into())?;
@@ -211,7 +212,7 @@ const SAMPLES: (u32, f64) = (100, 0.1);
 /// One sample for the dashboard: the control hypercall in the hypervisor, the reply in Domain-0. What the machine does
 /// by itself in the meantime is measured and left out.
 pub(super) fn sample(images: &Images) -> Outcome<[Figure; 2]> {
-    let written = write(&bundle::with_dom0(images, &[])?)?;
+    let written = write(&bundle::with_dom0(Board::QemuVirt, images, &[])?)?;
     let machine = Machine::qemu_virt(images.hypervisor(), &written.file);
     let live = Live::boot(machine, images, LIMIT)?;
     let operator = Operator::new(&live.host);
@@ -247,7 +248,7 @@ pub(super) fn sample(images: &Images) -> Outcome<[Figure; 2]> {
 
 /// What memory is used for, with two domains on a machine of 2 GiB.
 pub(super) fn memory(images: &Images) -> Outcome<Vec<Figure>> {
-    let written = write(&bundle::with_dom0(images, &[])?)?;
+    let written = write(&bundle::with_dom0(Board::QemuVirt, images, &[])?)?;
     let mut machine = Machine::qemu_virt(images.hypervisor(), &written.file);
     machine.memory_mib = 2048;
     let host = Host::boot(&machine, LIMIT)?;

@@ -121,7 +121,7 @@ impl Xen {
 }
 
 fn unpack(folder: &Path, image: &Path, version: &Path) -> Outcome {
-    let apt = Apt::new(&folder.join("apt"))?;
+    let apt = Apt::new(&folder.join("apt"), "arm64")?;
     apt.update()?;
     let depends = apt.depends(SYSTEM)?;
     let name = newest(&depends)

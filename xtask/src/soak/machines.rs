@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use harness::board::Board;
 use harness::emulator::Emulator;
 use harness::images::Images;
 use harness::machine::Machine;
@@ -40,7 +41,7 @@ struct Sleepers {
 
 impl Sleepers {
     fn new(images: &Images, count: u32, options: &str) -> Outcome<Self> {
-        let mut archive = bundle::with_dom0(images, &[])?;
+        let mut archive = bundle::with_dom0(Board::QemuVirt, images, &[])?;
         archive.add("sleeper", &images.guest("sleeper"))?;
         for number in 1..=count {
             let config = format!(

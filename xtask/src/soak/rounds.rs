@@ -3,6 +3,7 @@
 use std::fs;
 use std::time::Duration;
 
+use harness::board::Board;
 use harness::bundle::Bundle;
 use harness::host::Host;
 use harness::images::Images;
@@ -131,7 +132,7 @@ fn on_host(
 ) -> Outcome {
     let folder = tempfile::tempdir().map_err(Failure::file(&std::env::temp_dir()))?;
     let archive = folder.path().join("bundle.cpio");
-    let mut content: Bundle = bundle::with_dom0(images, &[])?;
+    let mut content: Bundle = bundle::with_dom0(Board::QemuVirt, images, &[])?;
     for name in ["Image", "initrd.gz"] {
         content.add(name, &images.debian().join(name))?;
     }

@@ -23,6 +23,7 @@ fn platform(version: Version) -> Platform {
         vcpus: 2,
         hardware: false,
         hypervisor_visible: true,
+        guest_id: hv_abi::DomId(1),
     };
     let controller = match version {
         Version::V2 => Controller::V2 {

@@ -3,32 +3,25 @@
 //! Nothing here undoes anything: what a step made is in the [`Domain`] at once (its domid, its backend), so that who
 //! gives up takes the domain apart like any other. Frames that are copied over whole are not cleared first.
 
-use super::kernel::{HEADER, KernelImage};
-use super::placement::{self, Placement};
+use super::layout::{Layout, Part};
+use super::placement::Placement;
 use super::tree::{self, Guest};
+use super::{acpi, pvh};
 use crate::backend::{self, GuestPorts};
-use crate::domain::{Domain, Plan};
+use crate::domain::Domain;
 use crate::hypervisor::{Answer, Hypervisor, Run};
 use crate::job::{Done, Step, Workshop};
 use crate::nodes;
+use crate::platform::Places;
 use crate::refusal::{no_domain, refused};
 use crate::scheduling;
 use crate::store::content::{Content, Piece};
-use alloc::format;
-use alloc::vec::Vec;
 use hv_abi::control::domain::{CreateDomain, DomainKind};
-use hv_abi::control::vcpu::StartContext;
-use hv_abi::layout::arm::{CONSOLE_GFN, XENSTORE_GFN};
+use hv_abi::layout::x86::{ACPI_BASE, COMMAND_LINE_BASE, START_INFO_BASE};
 use hv_abi::xen::hvm::param;
 use hv_abi::{DomId, Errno, FRAME_SIZE};
 use mgmt_proto::blob::CHUNK;
 use mgmt_proto::messages::{self, ErrorCode, Failure};
-
-/// The pages of console and xenstore, next to each other.
-const MAGIC: Run = Run {
-    gfn: CONSOLE_GFN,
-    count: XENSTORE_GFN - CONSOLE_GFN + 1,
-};
 
 /// A domain being built.
 pub(crate) struct Build {
@@ -37,20 +30,13 @@ pub(crate) struct Build {
     ports: GuestPorts,
 }
 
-/// What is decided before anything is made.
-#[derive(Clone, Debug)]
-pub(crate) struct Layout {
-    banks: Vec<Run>,
-    placement: Placement,
-}
-
 #[derive(Clone, Copy, Debug)]
 enum Stage {
     Reserve,
     Populate(Cursor),
-    Kernel { chunk: u64 },
+    Kernel { part: usize, chunk: u64 },
     Ramdisk { chunk: u64 },
-    Tree,
+    Describe,
     Rings,
     Devices,
     Clear(Cursor),
@@ -62,39 +48,6 @@ enum Stage {
 struct Cursor {
     bank: usize,
     frame: u64,
-}
-
-/// Where things go in a domain of this plan; or why it cannot be built.
-pub(crate) fn lay_out<F: AsRef<[u8]>>(plan: &Plan<F>) -> Result<Layout, Failure> {
-    let config = &plan.config;
-    for content in plan.ramdisk.iter().chain([&plan.kernel]) {
-        if let Content::Lost { name, .. } = content {
-            let sentence = format!("'{name}' is no longer in the store");
-            return Err(Failure::new(ErrorCode::BAD_IMAGE, sentence)
-                .with_remedy("destroy the domain and create it again"));
-        }
-    }
-    let start = plan.kernel.start();
-    let header = start.get(..HEADER).unwrap_or(start);
-    let kernel = KernelImage::parse(header, plan.kernel.length())
-        .map_err(|error| Failure::new(ErrorCode::BAD_IMAGE, format!("{error}")))?;
-    let ramdisk_length = plan.ramdisk.as_ref().map_or(0, Content::length);
-    if plan.ramdisk.is_some() && ramdisk_length == 0 {
-        return Err(Failure::new(ErrorCode::BAD_IMAGE, "the ramdisk is empty"));
-    }
-    let placement = placement::place(kernel, ramdisk_length, config.memory_mib);
-    let placement = placement.map_err(|small| {
-        let sentence = format!(
-            "memory = {} is too little: kernel and ramdisk need {} MiB",
-            config.memory_mib, small.needed_mib
-        );
-        Failure::new(ErrorCode::BAD_CONFIG, sentence).with_remedy("ask for more memory")
-    })?;
-    let banks = placement::banks(config.memory_mib).ok_or_else(|| {
-        let sentence = format!("a domain cannot have {} MiB of memory", config.memory_mib);
-        Failure::new(ErrorCode::BAD_CONFIG, sentence)
-    })?;
-    Ok(Layout { banks, placement })
 }
 
 impl Build {
@@ -127,10 +80,12 @@ impl Build {
         let next = match self.stage {
             Stage::Reserve => Stage::Reserve,
             Stage::Populate(cursor) => self.populate(shop.hypervisor, domid, cursor)?,
-            Stage::Kernel { chunk } => self.copy_kernel(shop.hypervisor, domain, domid, chunk)?,
+            Stage::Kernel { part, chunk } => {
+                self.copy_kernel(shop.hypervisor, domain, domid, (part, chunk))?
+            }
             Stage::Ramdisk { chunk } => self.copy_ramdisk(shop.hypervisor, domain, domid, chunk)?,
-            Stage::Tree => self.write_tree(shop.hypervisor, domain, domid)?,
-            Stage::Rings => rings(shop.hypervisor, domid)?,
+            Stage::Describe => self.describe(shop.hypervisor, domain, domid)?,
+            Stage::Rings => self.rings(shop.hypervisor, domid)?,
             Stage::Devices => self.connect(shop, domain, domid)?,
             Stage::Clear(cursor) => self.clear(shop.hypervisor, domid, cursor)?,
             Stage::Start => {
@@ -149,7 +104,7 @@ impl Build {
         cursor: Cursor,
     ) -> Result<Stage, Failure> {
         let Some(run) = self.rest(cursor) else {
-            return Ok(Stage::Kernel { chunk: 0 });
+            return Ok(Stage::Kernel { part: 0, chunk: 0 });
         };
         let done = hypervisor
             .populate(domid, run)
@@ -174,22 +129,31 @@ impl Build {
         Ok(Stage::Clear(self.advance(cursor, done)))
     }
 
+    /// Copies what a chunk of the file holds of a part.
     fn copy_kernel<H: Hypervisor>(
         &self,
         hypervisor: &mut H,
         domain: &Domain<H>,
         domid: DomId,
-        chunk: u64,
+        (part, chunk): (usize, u64),
     ) -> Result<Stage, Failure> {
-        let base = self.layout.placement.kernel;
-        let more = copy_chunk(hypervisor, domid, base, &domain.plan.kernel, chunk)
+        let Some(current) = self.layout.kernel.get(part) else {
+            return Ok(Stage::Ramdisk { chunk: 0 });
+        };
+        let first = current.offset / CHUNK as u64;
+        let kernel = &domain.plan.kernel;
+        let more = copy_part(hypervisor, domid, kernel, current, chunk.max(first))
             .map_err(|errno| refused("copy the kernel", errno))?;
         Ok(if more {
             Stage::Kernel {
-                chunk: chunk.saturating_add(1),
+                part,
+                chunk: chunk.max(first).saturating_add(1),
             }
         } else {
-            Stage::Ramdisk { chunk: 0 }
+            Stage::Kernel {
+                part: part.saturating_add(1),
+                chunk: 0,
+            }
         })
     }
 
@@ -200,7 +164,7 @@ impl Build {
         domid: DomId,
         chunk: u64,
     ) -> Result<Stage, Failure> {
-        let base = self.layout.placement.ramdisk;
+        let base = self.layout.ramdisk;
         let more = match &domain.plan.ramdisk {
             Some(ramdisk) => copy_chunk(hypervisor, domid, base, ramdisk, chunk)
                 .map_err(|errno| refused("copy the ramdisk", errno))?,
@@ -211,8 +175,50 @@ impl Build {
                 chunk: chunk.saturating_add(1),
             }
         } else {
-            Stage::Tree
+            Stage::Describe
         })
+    }
+
+    /// Writes what tells the guest what it has.
+    fn describe<H: Hypervisor>(
+        &self,
+        hypervisor: &mut H,
+        domain: &Domain<H>,
+        domid: DomId,
+    ) -> Result<Stage, Failure> {
+        match self.layout.placement {
+            Some(placement) => self.write_tree(hypervisor, domain, domid, placement),
+            None => self.write_start_info(hypervisor, domain, domid),
+        }
+    }
+
+    fn write_start_info<H: Hypervisor>(
+        &self,
+        hypervisor: &mut H,
+        domain: &Domain<H>,
+        domid: DomId,
+    ) -> Result<Stage, Failure> {
+        let config = &domain.plan.config;
+        let ramdisk = domain.plan.ramdisk.as_ref();
+        let ramdisk = ramdisk.map(|ramdisk| (self.layout.ramdisk, ramdisk.length()));
+        let start_info = pvh::start_info(&self.layout.banks, ramdisk);
+        let mut command_line = config.command_line.clone().into_bytes();
+        command_line.push(0);
+        let tables = acpi::build(config.max_vcpus)
+            .filter(|_| command_line.len() <= pvh::COMMAND_LINE_MAX)
+            .ok_or_else(|| {
+                let sentence = "the domain's command line or ACPI tables are too long";
+                Failure::new(ErrorCode::BAD_CONFIG, sentence)
+            })?;
+        for (address, bytes) in [
+            (START_INFO_BASE, start_info),
+            (COMMAND_LINE_BASE, command_line),
+            (ACPI_BASE, tables),
+        ] {
+            write_whole_frames(hypervisor, domid, address, &bytes)
+                .map_err(|errno| refused("write the start information", errno))?;
+        }
+        Ok(Stage::Rings)
     }
 
     fn write_tree<H: Hypervisor>(
@@ -220,6 +226,7 @@ impl Build {
         hypervisor: &mut H,
         domain: &Domain<H>,
         domid: DomId,
+        placement: Placement,
     ) -> Result<Stage, Failure> {
         let (mut seed, mut kaslr_seed) = ([0; 64], [0; 8]);
         hypervisor.random(&mut seed);
@@ -235,7 +242,7 @@ impl Build {
             gic_version: host.interrupt_controller_version,
             banks: &self.layout.banks,
             ramdisk_length: domain.plan.ramdisk.as_ref().map_or(0, Content::length),
-            placement: self.layout.placement,
+            placement,
             seed,
             kaslr_seed,
         };
@@ -245,9 +252,30 @@ impl Build {
                 "the domain's device tree is too large",
             )
         })?;
-        write_whole_frames(hypervisor, domid, self.layout.placement.tree, &bytes)
+        write_whole_frames(hypervisor, domid, placement.tree, &bytes)
             .map_err(|errno| refused("write the device tree", errno))?;
         Ok(Stage::Rings)
+    }
+
+    /// Populates and clears the pages of console and xenstore, which are next to each other.
+    fn rings<H: Hypervisor>(&self, hypervisor: &mut H, domid: DomId) -> Result<Stage, Failure> {
+        let places = self.layout.architecture.places();
+        let count = places.xenstore_gfn - places.console_gfn + 1;
+        let every = |call: &mut dyn FnMut(Run) -> Answer<u64>| -> Answer<()> {
+            let mut done = 0;
+            while done < count {
+                let run = Run {
+                    gfn: places.console_gfn.saturating_add(done),
+                    count: count.saturating_sub(done),
+                };
+                done = done.saturating_add(call(run).and_then(some)?);
+            }
+            Ok(())
+        };
+        every(&mut |run| hypervisor.populate(domid, run))
+            .and_then(|()| every(&mut |run| hypervisor.clear(domid, run)))
+            .map_err(|errno| refused("make the domain's rings", errno))?;
+        Ok(Stage::Devices)
     }
 
     fn connect<H: Hypervisor>(
@@ -258,7 +286,8 @@ impl Build {
     ) -> Result<Stage, Failure> {
         let failed = |errno| refused("connect the domain's console and xenstore", errno);
         let (xenstore, hypervisor) = (&mut *shop.xenstore, &mut *shop.hypervisor);
-        self.ports = set_parameters(hypervisor, domid).map_err(failed)?;
+        let places = self.layout.architecture.places();
+        self.ports = set_parameters(hypervisor, domid, places).map_err(failed)?;
         let guest_domid = domain.guest_domid;
         let backend = backend::attach(
             hypervisor,
@@ -277,18 +306,15 @@ impl Build {
             memory_kib: domain.memory_kib,
             vcpus: domain.plan.config.vcpus,
             ports: self.ports,
+            places,
         };
         nodes::create(xenstore, &facts).map_err(|_| failed(Errno::EIO))?;
         Ok(Stage::Clear(Cursor::default()))
     }
 
     fn set_context<H: Hypervisor>(&self, hypervisor: &mut H, domid: DomId) -> Result<(), Failure> {
-        let context = StartContext {
-            entry: self.layout.placement.kernel,
-            argument: self.layout.placement.tree,
-        };
         hypervisor
-            .set_context(domid, 0, &context)
+            .set_context(domid, 0, &self.layout.context)
             .map_err(|errno| refused("start the domain", errno))
     }
 
@@ -334,7 +360,7 @@ impl Build {
                 domain.memory_kib,
                 "KiB of memory reserved",
             ),
-            Stage::Kernel { chunk } => (
+            Stage::Kernel { chunk, .. } => (
                 kib(chunk),
                 length(Some(&domain.plan.kernel)) / 1024,
                 "KiB of the kernel copied",
@@ -384,40 +410,66 @@ pub(crate) fn kind_of(kind: messages::DomainKind) -> DomainKind {
     }
 }
 
-/// Populates and clears the pages of console and xenstore.
-fn rings<H: Hypervisor>(hypervisor: &mut H, domid: DomId) -> Result<Stage, Failure> {
-    let every = |call: &mut dyn FnMut(Run) -> Answer<u64>| -> Answer<()> {
-        let mut done = 0;
-        while done < MAGIC.count {
-            let run = Run {
-                gfn: MAGIC.gfn.saturating_add(done),
-                count: MAGIC.count.saturating_sub(done),
-            };
-            done = done.saturating_add(call(run).and_then(some)?);
-        }
-        Ok(())
-    };
-    every(&mut |run| hypervisor.populate(domid, run))
-        .and_then(|()| every(&mut |run| hypervisor.clear(domid, run)))
-        .map_err(|errno| refused("make the domain's rings", errno))?;
-    Ok(Stage::Devices)
-}
-
 /// Leaves two ports for us and tells the guest where everything is.
-fn set_parameters<H: Hypervisor>(hypervisor: &mut H, domid: DomId) -> Answer<GuestPorts> {
+fn set_parameters<H: Hypervisor>(
+    hypervisor: &mut H,
+    domid: DomId,
+    places: &Places,
+) -> Answer<GuestPorts> {
     let ports = GuestPorts {
         xenstore: hypervisor.alloc_unbound(domid)?,
         console: hypervisor.alloc_unbound(domid)?,
     };
     for (index, value) in [
-        (param::CONSOLE_PFN, CONSOLE_GFN),
+        (param::CONSOLE_PFN, places.console_gfn),
         (param::CONSOLE_EVTCHN, u64::from(ports.console)),
-        (param::STORE_PFN, XENSTORE_GFN),
+        (param::STORE_PFN, places.xenstore_gfn),
         (param::STORE_EVTCHN, u64::from(ports.xenstore)),
     ] {
         hypervisor.set_param(domid, index, value)?;
     }
     Ok(ports)
+}
+
+/// Copies what a chunk of a file holds of a part of it; `false`: nothing, and no later one does.
+fn copy_part<H: Hypervisor>(
+    hypervisor: &mut H,
+    domid: DomId,
+    content: &Content<H::Frames>,
+    part: &Part,
+    chunk: u64,
+) -> Answer<bool> {
+    let chunk_start = chunk.saturating_mul(CHUNK as u64);
+    let start = part.offset.max(chunk_start);
+    let end = part.offset.saturating_add(part.length);
+    if start >= end {
+        return Ok(false);
+    }
+    let bytes = match content.piece(chunk) {
+        None => return Ok(false),
+        // What is not written is cleared later.
+        Some(Piece::Zero(_)) => return Ok(true),
+        Some(Piece::Bytes(bytes)) => bytes,
+    };
+    let at = |place: u64| usize::try_from(place.saturating_sub(chunk_start)).unwrap_or(usize::MAX);
+    let bytes = bytes.get(at(start)..).unwrap_or_default();
+    let bytes = bytes
+        .get(..at(end).saturating_sub(at(start)))
+        .unwrap_or(bytes);
+    let address = part.address.saturating_add(start - part.offset);
+    if part.is_alone(content.length()) {
+        write_whole_frames(hypervisor, domid, address, bytes)?;
+    } else {
+        copy_all(hypervisor, domid, address, bytes)?;
+    }
+    Ok(true)
+}
+
+impl Part {
+    /// Whether it is the whole file, at a frame's start: the end of its last frame is nobody else's.
+    fn is_alone(&self, length: u64) -> bool {
+        self.length == length && self.address.is_multiple_of(FRAME_SIZE as u64)
+    }
 }
 
 /// Copies one chunk to its place; `false`: there is none.

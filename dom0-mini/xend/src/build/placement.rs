@@ -1,13 +1,14 @@
 //! Where things lie in a new domain's memory.
 //!
-//! All of RAM is in at most two banks. The kernel begins at its offset from the first bank's start, which is 2 MiB
+//! All of RAM is in at most two banks. On ARM the kernel begins at its offset from the first bank's start, which is 2 MiB
 //! aligned; initrd and device tree follow at 64 KiB boundaries, so the tree, at most 64 KiB, never crosses a 2 MiB one.
 
 use super::kernel::KernelImage;
 use crate::hypervisor::Run;
+use crate::platform::Places;
 use alloc::vec::Vec;
 use hv_abi::FRAME_SIZE;
-use hv_abi::layout::arm::{IPA_END, RAM0_BASE, RAM0_SIZE, RAM1_BASE};
+use hv_abi::layout::arm::{RAM0_BASE, RAM0_SIZE};
 
 /// Room for the device tree.
 pub(crate) const TREE_MAX: u64 = 64 * 1024;
@@ -19,18 +20,22 @@ const FRAME: u64 = FRAME_SIZE as u64;
 
 /// The banks of RAM of a domain with `memory_mib`; none if that is more than a domain can have.
 #[must_use]
-pub(crate) fn banks(memory_mib: u64) -> Option<Vec<Run>> {
+pub(crate) fn banks(places: &Places, memory_mib: u64) -> Option<Vec<Run>> {
     let bytes = memory_mib.checked_mul(1 << 20)?;
-    let first = bytes.min(RAM0_SIZE);
+    let first = bytes.min(places.ram0_size);
     let second = bytes.saturating_sub(first);
-    RAM1_BASE
+    places
+        .ram1_base
         .checked_add(second)
-        .filter(|end| *end <= IPA_END)?;
+        .filter(|end| *end <= places.end)?;
     let bank = |base: u64, bytes: u64| Run {
         gfn: base / FRAME,
         count: bytes / FRAME,
     };
-    let both = [bank(RAM0_BASE, first), bank(RAM1_BASE, second)];
+    let both = [
+        bank(places.ram0_base, first),
+        bank(places.ram1_base, second),
+    ];
     Some(both.into_iter().filter(|run| run.count > 0).collect())
 }
 
@@ -82,12 +87,18 @@ fn align(address: u64) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use super::{Placement, TooSmall, banks, place};
+    use super::{Placement, TooSmall, place};
     use crate::build::kernel::KernelImage;
     use crate::hypervisor::Run;
+    use crate::platform::Architecture;
     use std::vec;
+    use std::vec::Vec;
 
     const MIB: u64 = 1 << 20;
+
+    fn banks(memory_mib: u64) -> Option<Vec<Run>> {
+        super::banks(Architecture::Arm64.places(), memory_mib)
+    }
 
     #[test]
     fn memory_beyond_three_gibibytes_is_a_second_bank() {

@@ -267,6 +267,7 @@ fn regions(list: &[(u64, u64)]) -> Vec<u8> {
 mod tests {
     use super::{Guest, build};
     use crate::build::placement::{Placement, banks};
+    use crate::platform::Architecture;
     use dtoolkit::fdt::Fdt;
     use dtoolkit::{Node, Property};
     use mgmt_proto::messages::DomainKind;
@@ -301,7 +302,7 @@ mod tests {
             command_line: "console=hvc0 root=/dev/ram0",
             vcpus,
             gic_version,
-            banks: &banks(memory_mib).unwrap(),
+            banks: &banks(Architecture::Arm64.places(), memory_mib).unwrap(),
             ramdisk_length,
             placement: Placement {
                 kernel: 0x4000_0000,

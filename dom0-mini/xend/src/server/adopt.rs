@@ -114,6 +114,7 @@ impl<H: Hypervisor> Xend<H> {
 
     fn try_connect(&mut self, key: Key, info: &DomainInfo) -> Result<(), Errno> {
         let domid = info.domid;
+        let places = self.architecture().places();
         let Some(domain) = self
             .table
             .get_mut(key)
@@ -139,6 +140,7 @@ impl<H: Hypervisor> Xend<H> {
             memory_kib: domain.memory_kib,
             vcpus: domain.plan.config.vcpus,
             ports,
+            places,
         };
         nodes::create(&mut self.xenstore, &facts).map_err(|_| Errno::EIO)?;
         self.serve_rings(key);

@@ -1,7 +1,8 @@
 //! Domains come to life, stop and go: every change of a domain's state is made here.
 
 use super::Xend;
-use crate::build::job::{Build, lay_out};
+use crate::build::job::Build;
+use crate::build::layout::lay_out;
 use crate::console::Console;
 use crate::domain::{After, Domain, Goal, Key, Plan, Waiter};
 use crate::hypervisor::Hypervisor;
@@ -266,6 +267,7 @@ impl<H: Hypervisor> Xend<H> {
     }
 
     fn rebuild(&mut self, key: Key) {
+        let architecture = self.architecture();
         let Some(domain) = self.table.get_mut(key) else {
             return;
         };
@@ -280,7 +282,7 @@ impl<H: Hypervisor> Xend<H> {
                 .map(|ramdisk| ramdisk.found(&mut self.blobs)),
         };
         domain.plan = Rc::new(found);
-        match lay_out(&domain.plan) {
+        match lay_out(architecture, &domain.plan) {
             Ok(layout) => {
                 if self.happen(key, Happening::Rebuild) {
                     self.begin_job(key, Job::Build(Build::new(layout)));
@@ -454,7 +456,7 @@ impl<H: Hypervisor> Xend<H> {
         self.preserve(key);
         let kept = self.free_name(&name);
         self.rename(key, &kept);
-        let layout = match lay_out(&plan) {
+        let layout = match lay_out(self.architecture(), &plan) {
             Ok(layout) if self.table.admits(&name, None).is_ok() => layout,
             _ => return self.log_line(&format!("'{name}' could not be built again")),
         };

@@ -20,6 +20,27 @@ pub const RELEASE: u64 = 5;
 /// [`SAMPLE_VCPUS`] vCPUs together.
 pub const SAMPLE: u64 = 6;
 
+/// `(interrupt)` -> port: a device's interrupt, as [`crate::start::Device::interrupt`] numbers it, comes as an event of
+/// Domain-0 from now on. `ENOENT`: no device of Domain-0 has it. On machines where Domain-0 has no interrupt controller.
+pub const BIND_IRQ: u64 = 7;
+/// `(out: *mut MessageInterrupt)` -> 0: an interrupt that a device signals by writing a message (PCI MSI-X), as an event
+/// of Domain-0. `ENOSPC` when there are no more, `ENOSYS` where the machine has none.
+pub const BIND_MSI: u64 = 8;
+
+/// See [`BIND_MSI`].
+#[repr(C)]
+#[derive(
+    Clone, Copy, Default, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable,
+)]
+pub struct MessageInterrupt {
+    /// Where the device writes.
+    pub address: u64,
+    /// What it writes.
+    pub data: u32,
+    /// The port that the event comes through.
+    pub port: u32,
+}
+
 /// vCPUs that one [`SAMPLE`] looks at; a domain is looked at whole.
 pub const SAMPLE_VCPUS: usize = 128;
 

@@ -24,6 +24,12 @@ pub struct StartContext {
     pub argument: u64,
 }
 
+impl StartContext {
+    /// In `entry` on x86: the vCPU starts in real mode at that address, a multiple of 4096 below 1 MiB, as after a start-up
+    /// IPI. Else it starts as a PVH guest does.
+    pub const REAL_MODE: u64 = 1 << 63;
+}
+
 /// One vCPU.
 #[repr(C)]
 #[derive(

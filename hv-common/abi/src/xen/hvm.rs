@@ -43,3 +43,27 @@ pub struct Param {
 }
 
 const _: () = assert!(size_of::<Param>() == 16);
+
+/// Argument of [`SET_EVTCHN_UPCALL_VECTOR`].
+#[repr(C)]
+#[derive(
+    Clone, Copy, Default, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable,
+)]
+pub struct UpcallVector {
+    /// Which vCPU.
+    pub vcpu: u32,
+    /// The vector; 0: the domain's way again.
+    pub vector: u8,
+    /// Padding.
+    pub reserved: [u8; 3],
+}
+
+const _: () = assert!(size_of::<UpcallVector>() == 8);
+
+/// [`param::CALLBACK_IRQ`]: how upcalls come is in the upper eight bits.
+pub mod callback {
+    /// Shift of the kind.
+    pub const KIND_SHIFT: u32 = 56;
+    /// Kind: a vector (x86), in the lowest eight bits.
+    pub const VECTOR: u64 = 2;
+}

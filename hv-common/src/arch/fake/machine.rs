@@ -78,6 +78,7 @@ impl Machine {
             options: Options::default(),
             wall_clock: WallClock::default(),
             facts: HostFacts::default(),
+            device_ports: Default::default(),
             dom0_started_ns: AtomicU64::new(0),
         });
         let blueprint = Blueprint {
@@ -91,6 +92,7 @@ impl Machine {
                 vcpus: 1,
                 hardware: true,
                 hypervisor_visible: true,
+                guest_id: hv_abi::DomId(1),
             },
         };
         let dom0: DomainRef<Fake> = build(hypervisor, blueprint).expect("room for Domain-0");

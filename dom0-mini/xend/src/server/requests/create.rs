@@ -1,12 +1,14 @@
 //! The request to create a domain: from its configuration to a build that has begun.
 
 use super::Outcome;
-use crate::build::job::{Build, lay_out};
+use crate::build::job::Build;
+use crate::build::layout::lay_out;
 use crate::domain::{Goal, Key, Plan};
 use crate::event::SessionId;
 use crate::hypervisor::Hypervisor;
 use crate::job::Job;
 use crate::lifecycle::State;
+use crate::platform::Architecture;
 use crate::scheduling;
 use crate::server::Xend;
 use crate::session::Ticket;
@@ -18,7 +20,7 @@ use alloc::vec::Vec;
 use hv_abi::control::domain::VCPUS_MAX;
 use hv_abi::layout::arm::GICV2_VCPUS_MAX;
 use mgmt_proto::config::{ConfigFile, DomainConfig, ImageSource};
-use mgmt_proto::messages::{Create, ErrorCode, Failure, MAX_CONFIG};
+use mgmt_proto::messages::{Create, DomainKind, ErrorCode, Failure, MAX_CONFIG};
 
 impl<H: Hypervisor> Xend<H> {
     pub(super) fn create(&mut self, ticket: Ticket, create: Create) -> Outcome {
@@ -48,7 +50,7 @@ impl<H: Hypervisor> Xend<H> {
             text,
             config,
         };
-        let layout = lay_out(&plan)?;
+        let layout = lay_out(self.architecture(), &plan)?;
         let uuid = match plan.config.uuid {
             Some(uuid) => uuid,
             None => self.random_uuid(),
@@ -72,15 +74,29 @@ impl<H: Hypervisor> Xend<H> {
         let refuse = |sentence: String, remedy: &str| {
             Err(Failure::new(ErrorCode::REFUSED, sentence).with_remedy(remedy))
         };
-        if self.facts.arch != "aarch64" {
+        let Some(architecture) = Architecture::named(&self.facts.arch) else {
             let sentence = format!("domains on {} hosts are not there yet", self.facts.arch);
-            return refuse(sentence, "use an aarch64 host");
-        }
+            return refuse(sentence, "use an aarch64 or an x86_64 host");
+        };
         if config.max_vcpus > VCPUS_MAX {
             let sentence = format!("a domain has at most {VCPUS_MAX} vCPUs");
             return refuse(sentence, "ask for fewer");
         }
         scheduling::check_config(&mut self.hypervisor, config)?;
+        match architecture {
+            Architecture::Arm64 => self.refuse_what_the_gic_lacks(config),
+            Architecture::X86_64 if config.kind == DomainKind::HVM => refuse(
+                "type = \"hvm\" needs a whole PC, which there is not yet on x86_64 hosts".into(),
+                "use type = \"pvh\" with a kernel that knows Xen, as Linux does",
+            ),
+            Architecture::X86_64 => Ok(()),
+        }
+    }
+
+    fn refuse_what_the_gic_lacks(&mut self, config: &DomainConfig) -> Result<(), Failure> {
+        let refuse = |sentence: String, remedy: &str| {
+            Err(Failure::new(ErrorCode::REFUSED, sentence).with_remedy(remedy))
+        };
         let gic = self
             .hypervisor
             .host_info()

@@ -5,9 +5,6 @@
 //! displacement of every `R_AARCH64_RELATIVE` (1027) relocation (ELF for the Arm 64-bit Architecture, 5.7).
 
 use core::arch::global_asm;
-use zerocopy::FromBytes;
-
-use hv_abi::start::Dom0Start;
 
 global_asm!(
     r#"
@@ -48,17 +45,3 @@ _start:
     b       .
 "#
 );
-
-/// Called once by the code above, on its stack.
-#[unsafe(no_mangle)]
-extern "C" fn dom0_entry(start_page: u64) -> ! {
-    super::vectors::install();
-    // SAFETY: the hypervisor passes the address of a page in our RAM that holds a start page and that it never
-    // writes again (hv_abi::start); MMU is off, so the address is usable as it is.
-    let bytes: &'static [u8] =
-        unsafe { core::slice::from_raw_parts(start_page as *const u8, size_of::<Dom0Start>()) };
-    match Dom0Start::ref_from_bytes(bytes) {
-        Ok(start) => crate::start::run(start),
-        Err(_) => panic!("the start page is not aligned"),
-    }
-}

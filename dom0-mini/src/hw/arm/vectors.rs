@@ -38,12 +38,6 @@ extern "C" fn dom0_fault(sp: u64, frame: u64, link: u64) -> ! {
         ESR_EL1.get(),
         ELR_EL1.get(),
         FAR_EL1.get(),
-        super::memory::image_start(),
+        crate::hw::memory::image_start(),
     );
-}
-
-#[panic_handler]
-fn panic(info: &core::panic::PanicInfo<'_>) -> ! {
-    crate::console_log::emergency(format_args!("Domain-0 panicked: {info}\n"));
-    super::hypercall::shutdown(hv_abi::control::domain::ShutdownReason::CRASH)
 }

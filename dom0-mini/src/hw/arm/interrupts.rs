@@ -4,7 +4,7 @@
 //! and [`Interrupts::take`] acknowledges it from the CPU interface, a GICv2's or a GICv3's as the start page says. So
 //! there is no interrupt context, and nothing to lock.
 
-pub(crate) use arm_gic::Trigger;
+pub(super) use arm_gic::Trigger;
 use arm_gic::gicv2::GicV2;
 use arm_gic::gicv3::registers::{Gicd, GicrSgi};
 use arm_gic::gicv3::{GicCpuInterface, GicV3};
@@ -12,6 +12,7 @@ use arm_gic::{IntId, InterruptGroup, UniqueMmioPointer};
 use core::fmt::Display;
 use core::ptr::NonNull;
 
+use crate::lines::Line;
 use hv_abi::start::{Dom0Start, Range};
 
 /// The interrupt controller as Domain-0 sees it.
@@ -32,8 +33,18 @@ impl Interrupts {
         }
     }
 
+    /// The virtual timer's interrupt, enabled.
+    pub(crate) fn timer(&mut self, start: &Dom0Start) -> Line {
+        self.enable(start.timer_interrupt, Trigger::Level)
+    }
+
+    /// The interrupt of event channels, enabled.
+    pub(crate) fn upcall(&mut self, start: &Dom0Start) -> Line {
+        self.enable(start.event_interrupt, Trigger::Level)
+    }
+
     /// Lets an interrupt through. `number` is an INTID.
-    pub(crate) fn enable(&mut self, number: u32, trigger: Trigger) {
+    pub(super) fn enable(&mut self, number: u32, trigger: Trigger) -> Line {
         let intid = intid(number);
         match self {
             Self::V2(gic) => {
@@ -49,15 +60,15 @@ impl Interrupts {
                 complain(number, outcome);
             }
         }
+        Line::Controller(number)
     }
 
     /// Acknowledges one pending interrupt and ends it after `handle` ran. `false`: none was pending.
-    pub(crate) fn take(&mut self, handle: impl FnOnce(u32)) -> bool {
+    pub(crate) fn take(&mut self, handle: impl FnOnce(Line)) -> bool {
+        let handle = |id: IntId| handle(Line::Controller(id.into()));
         match self {
-            Self::V2(gic) => gic.handle_interrupt(InterruptGroup::Group0, |id| handle(id.into())),
-            Self::V3(_) => {
-                GicCpuInterface::handle_interrupt(InterruptGroup::Group1, |id| handle(id.into()))
-            }
+            Self::V2(gic) => gic.handle_interrupt(InterruptGroup::Group0, handle),
+            Self::V3(_) => GicCpuInterface::handle_interrupt(InterruptGroup::Group1, handle),
         }
     }
 }
@@ -101,14 +112,4 @@ fn intid(number: u32) -> IntId {
 pub(crate) fn wait() {
     aarch64_cpu::asm::barrier::dsb(aarch64_cpu::asm::barrier::SY);
     aarch64_cpu::asm::wfi();
-}
-
-/// Critical sections need nothing: interrupts are always masked and there is one vCPU.
-struct AlwaysCritical;
-critical_section::set_impl!(AlwaysCritical);
-
-// SAFETY: with one vCPU and interrupts masked for ever, all code already runs in a critical section.
-unsafe impl critical_section::Impl for AlwaysCritical {
-    unsafe fn acquire() {}
-    unsafe fn release((): ()) {}
 }

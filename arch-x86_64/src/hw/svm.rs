@@ -1,0 +1,196 @@
+//! Entering a guest by VMRUN, and the maps of what does not exit.
+
+use core::cell::UnsafeCell;
+use core::sync::atomic::{AtomicBool, Ordering};
+
+use super::cpu::{self, CPUS_MAX};
+use super::msr;
+use crate::svm::vmcb::Vmcb;
+use crate::vendor::Registers;
+
+const MSR_EFER: u32 = 0xC000_0080;
+const MSR_HSAVE_PA: u32 = 0xC001_0117;
+const EFER_SVME: u64 = 1 << 12;
+/// CPUID 0x8000000A, EDX: the CPU saves the next RIP.
+const NEXT_RIP: u32 = 1 << 3;
+
+/// What one CPU needs to enter guests: where VMRUN keeps the host's registers, and a VMCB for those of VMSAVE.
+#[repr(C, align(4096))]
+struct HostArea {
+    saved_by_vmrun: UnsafeCell<[u8; 4096]>,
+    saved_by_vmsave: UnsafeCell<[u8; 4096]>,
+}
+
+// SAFETY: each CPU's area is touched by that CPU's VMRUN, VMSAVE and VMLOAD only.
+unsafe impl Sync for HostArea {}
+
+static HOST: [HostArea; CPUS_MAX] = [const {
+    HostArea {
+        saved_by_vmrun: UnsafeCell::new([0; 4096]),
+        saved_by_vmsave: UnsafeCell::new([0; 4096]),
+    }
+}; CPUS_MAX];
+
+static HAS_NEXT_RIP: AtomicBool = AtomicBool::new(false);
+
+/// Whether VMCBs say where the next instruction is.
+pub(crate) fn has_next_rip() -> bool {
+    HAS_NEXT_RIP.load(Ordering::Relaxed)
+}
+
+/// Makes this CPU able to enter guests.
+pub(crate) fn start() {
+    let Some(area) = HOST.get(cpu::this().number) else {
+        return;
+    };
+    msr::write(MSR_EFER, msr::read(MSR_EFER) | EFER_SVME);
+    msr::write(MSR_HSAVE_PA, area.saved_by_vmrun.get().addr() as u64);
+    let features = core::arch::x86_64::__cpuid(0x8000_000A);
+    HAS_NEXT_RIP.store(features.edx & NEXT_RIP != 0, Ordering::Relaxed);
+    #[cfg(target_os = "none")]
+    // SAFETY: SVM is on; writes FS, GS, TR, LDTR and the MSRs that belong to them to this CPU's own page.
+    unsafe {
+        core::arch::asm!("vmsave rax", in("rax") area.saved_by_vmsave.get(), options(nostack));
+    }
+}
+
+/// Machine addresses of permission maps.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Maps {
+    pub(crate) io: u64,
+    pub(crate) msr: u64,
+}
+
+#[repr(C, align(4096))]
+struct IoMap([u8; 0x3000]);
+#[repr(C, align(4096))]
+struct MsrMap([u8; 0x2000]);
+
+/// Every port exits.
+static NO_PORTS: IoMap = IoMap([0xFF; 0x3000]);
+/// Domain-0's ports do not: what it drives is its own (`crate::ports`).
+static DOM0_PORTS: IoMap = dom0_ports();
+static MSRS: MsrMap = msr_map();
+
+const fn dom0_ports() -> IoMap {
+    let mut map = [0xFF; 0x3000];
+    let mut index = 0;
+    while index < crate::ports::DOM0.len() {
+        let (first, count) = crate::ports::DOM0[index];
+        let mut port = first as usize;
+        while port < first as usize + count as usize {
+            map[port / 8] &= !(1 << (port % 8));
+            port += 1;
+        }
+        index += 1;
+    }
+    IoMap(map)
+}
+
+/// Two bits for each MSR: read, write. Three ranges of 0x2000 MSRs, 0x800 bytes each ("MSR Intercepts").
+const fn msr_map() -> MsrMap {
+    let mut map = [0xFF; 0x2000];
+    let mut index = 0;
+    while index < crate::msr::DIRECT.len() {
+        let number = crate::msr::DIRECT[index];
+        let (base, offset) = if number >= 0xC000_0000 {
+            (0x800, number - 0xC000_0000)
+        } else {
+            (0, number)
+        };
+        let bit = offset as usize * 2;
+        map[base + bit / 8] &= !(3 << (bit % 8));
+        index += 1;
+    }
+    MsrMap(map)
+}
+
+/// The maps of a domain; `hardware`: Domain-0's.
+pub(crate) fn maps(hardware: bool) -> Maps {
+    let io = if hardware { &DOM0_PORTS } else { &NO_PORTS };
+    Maps {
+        io: core::ptr::from_ref(io).addr() as u64,
+        msr: (&raw const MSRS).addr() as u64,
+    }
+}
+
+/// Runs the guest until it exits. Interrupts are masked before and after; while it runs they make it exit.
+#[inline]
+pub(crate) fn enter(vmcb: &mut Vmcb, registers: &mut Registers) {
+    #[cfg(target_os = "none")]
+    {
+        let host = &HOST[cpu::this().number].saved_by_vmsave;
+        // SAFETY: the VMCB is ours alone and lies at its machine address (the map is one to one); its maps, stage 2 and
+        // registers are set. The guest has no access to memory of the hypervisor. All registers are as before.
+        unsafe { alcove_svm_enter(registers, vmcb, host.get().cast()) };
+    }
+    #[cfg(not(target_os = "none"))]
+    let _ = (vmcb, registers);
+}
+
+#[cfg(target_os = "none")]
+unsafe extern "C" {
+    fn alcove_svm_enter(registers: *mut Registers, vmcb: *mut Vmcb, host: *mut u8);
+}
+
+// RDI: registers, RSI: VMCB, RDX: what VMSAVE saved of the host. With the global interrupt flag off, IF says only
+// whether interrupts make the guest exit.
+#[cfg(target_os = "none")]
+core::arch::global_asm!(
+    ".global alcove_svm_enter",
+    "alcove_svm_enter:",
+    "push rbx",
+    "push rbp",
+    "push r12",
+    "push r13",
+    "push r14",
+    "push r15",
+    "push rdx",
+    "push rdi",
+    "clgi",
+    "mov rax, rsi",
+    "mov rcx, [rdi + 8]",
+    "mov rdx, [rdi + 16]",
+    "mov rbx, [rdi + 24]",
+    "mov rbp, [rdi + 40]",
+    "mov rsi, [rdi + 48]",
+    "mov r8, [rdi + 64]",
+    "mov r9, [rdi + 72]",
+    "mov r10, [rdi + 80]",
+    "mov r11, [rdi + 88]",
+    "mov r12, [rdi + 96]",
+    "mov r13, [rdi + 104]",
+    "mov r14, [rdi + 112]",
+    "mov r15, [rdi + 120]",
+    "mov rdi, [rdi + 56]",
+    "vmload rax",
+    "sti",
+    "vmrun rax",
+    "cli",
+    "vmsave rax",
+    "pop rax",
+    "mov [rax + 8], rcx",
+    "mov [rax + 16], rdx",
+    "mov [rax + 24], rbx",
+    "mov [rax + 40], rbp",
+    "mov [rax + 48], rsi",
+    "mov [rax + 56], rdi",
+    "mov [rax + 64], r8",
+    "mov [rax + 72], r9",
+    "mov [rax + 80], r10",
+    "mov [rax + 88], r11",
+    "mov [rax + 96], r12",
+    "mov [rax + 104], r13",
+    "mov [rax + 112], r14",
+    "mov [rax + 120], r15",
+    "pop rax",
+    "vmload rax",
+    "stgi",
+    "pop r15",
+    "pop r14",
+    "pop r13",
+    "pop r12",
+    "pop rbp",
+    "pop rbx",
+    "ret",
+);

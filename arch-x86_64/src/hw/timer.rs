@@ -1,0 +1,211 @@
+//! The TSC, its rate, and the local APIC's timer.
+//!
+//! Two parties want the timer of a CPU: the host, and the guest that is loaded. The earlier of both deadlines is set.
+
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+use super::cpu::{self, Cpu, noted};
+use super::{identity, interrupts, msr, port};
+
+const MSR_TSC_DEADLINE: u32 = 0x6E0;
+const NEVER: u64 = u64::MAX;
+
+/// TSC ticks per second.
+static HZ: AtomicU64 = AtomicU64::new(0);
+/// APIC timer ticks in 2^20 TSC ticks, where it counts down.
+static COUNTS: AtomicU32 = AtomicU32::new(0);
+
+/// The TSC.
+#[inline(always)]
+pub(crate) fn now_ticks() -> u64 {
+    // SAFETY: reads a counter.
+    unsafe { core::arch::x86_64::_rdtsc() }
+}
+
+/// Its ticks per second.
+pub(crate) fn frequency() -> u64 {
+    HZ.load(Ordering::Relaxed)
+}
+
+/// A clock whose rate is known.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Reference {
+    /// The HPET's main counter, mapped; femtoseconds in a tick.
+    Hpet { base: u64, period_fs: u64 },
+    /// The ACPI power management timer, at this port.
+    PowerManagement { port: u16 },
+    /// Counter 2 of the interval timer.
+    IntervalTimer,
+}
+
+/// What measuring takes.
+const MEASURE_US: u64 = 1_000;
+const PM_HZ: u64 = 3_579_545;
+const PIT_HZ: u64 = 1_193_182;
+
+/// Measures the TSC's rate, and the APIC timer's if it has to count down. The APIC is on.
+pub(crate) fn calibrate(reference: Reference) {
+    let by_deadline = identity::features().has_tsc_deadline;
+    interrupts::timer::start(by_deadline);
+    interrupts::timer::count_down(if by_deadline { 0 } else { u32::MAX });
+    let start_count = interrupts::timer::current();
+    let start = now_ticks();
+    let elapsed_ns = match reference {
+        Reference::Hpet { base, period_fs } => wait_hpet(base, period_fs),
+        Reference::PowerManagement { port } => wait_power_management(port),
+        Reference::IntervalTimer => wait_interval_timer(),
+    };
+    let ticks = now_ticks().wrapping_sub(start);
+    let counted = start_count.wrapping_sub(interrupts::timer::current());
+    interrupts::timer::count_down(0);
+    HZ.store(
+        crate::calibration::rate(ticks, elapsed_ns),
+        Ordering::Relaxed,
+    );
+    let counts = crate::calibration::counts(counted, ticks);
+    COUNTS.store(if by_deadline { 0 } else { counts }, Ordering::Relaxed);
+}
+
+/// Femtoseconds in a tick of an HPET, which is mapped.
+pub(crate) fn hpet_period_fs(base: u64) -> u64 {
+    // SAFETY: an HPET is there (its ACPI table), mapped uncached; reading its capabilities changes nothing.
+    let capabilities = unsafe { (base as *const u64).read_volatile() };
+    capabilities >> 32
+}
+
+fn wait_hpet(base: u64, period_fs: u64) -> u64 {
+    const CONFIGURATION: u64 = 0x10;
+    const COUNTER: u64 = 0xF0;
+    let read = |offset: u64| {
+        // SAFETY: an HPET is there (its ACPI table), mapped uncached.
+        unsafe { ((base + offset) as *const u64).read_volatile() }
+    };
+    // SAFETY: as above: switches the counter on.
+    unsafe { ((base + CONFIGURATION) as *mut u64).write_volatile(read(CONFIGURATION) | 1) };
+    let start = read(COUNTER) as u32;
+    let wanted = MEASURE_US * 1_000_000_000 / period_fs.max(1);
+    loop {
+        let passed = (read(COUNTER) as u32).wrapping_sub(start);
+        if u64::from(passed) >= wanted {
+            return u64::from(passed) * period_fs / 1_000_000;
+        }
+    }
+}
+
+fn wait_power_management(port: u16) -> u64 {
+    /// All of them have 24 bits.
+    const BITS: u32 = 0xFF_FFFF;
+    let start = port::read_u32(port);
+    let wanted = MEASURE_US * PM_HZ / 1_000_000;
+    loop {
+        let passed = port::read_u32(port).wrapping_sub(start) & BITS;
+        if u64::from(passed) >= wanted {
+            return u64::from(passed) * 1_000_000_000 / PM_HZ;
+        }
+    }
+}
+
+fn wait_interval_timer() -> u64 {
+    const CONTROL: u16 = 0x43;
+    const COUNTER2: u16 = 0x42;
+    const GATE: u16 = 0x61;
+    let wanted = (MEASURE_US * PIT_HZ / 1_000_000) as u16;
+    // Gate on, speaker off; counter 2, both bytes, mode 0: its output rises at zero.
+    port::write_u8(GATE, port::read_u8(GATE) & !2 | 1);
+    port::write_u8(CONTROL, 0xB0);
+    port::write_u8(COUNTER2, wanted as u8);
+    port::write_u8(COUNTER2, (wanted >> 8) as u8);
+    while port::read_u8(GATE) & 0x20 == 0 {
+        core::hint::spin_loop();
+    }
+    u64::from(wanted) * 1_000_000_000 / PIT_HZ
+}
+
+/// Switches the timer of a further CPU on.
+pub(crate) fn start_further() {
+    interrupts::timer::start(identity::features().has_tsc_deadline);
+}
+
+/// Makes the host's timer come when the TSC reaches `ticks`; `None`: never.
+#[inline]
+pub(crate) fn set_host_deadline(ticks: Option<u64>) {
+    let cpu = cpu::this();
+    cpu.host_deadline
+        .store(ticks.unwrap_or(NEVER), Ordering::Relaxed);
+    program(cpu);
+}
+
+/// The same for the guest that is loaded. What was noted of its timer is forgotten.
+#[inline]
+pub(crate) fn set_guest_deadline(ticks: Option<u64>) {
+    let cpu = cpu::this();
+    let ticks = ticks.unwrap_or(NEVER);
+    if cpu.guest_deadline.load(Ordering::Relaxed) == ticks {
+        return;
+    }
+    cpu.guest_deadline.store(ticks, Ordering::Relaxed);
+    cpu.noted.fetch_and(!noted::GUEST_TIMER, Ordering::Relaxed);
+    program(cpu);
+}
+
+/// Whether the guest's deadline passed since the last look.
+#[inline]
+pub(crate) fn take_guest_deadline() -> bool {
+    let noted = &cpu::this().noted;
+    if noted.load(Ordering::Relaxed) & noted::GUEST_TIMER == 0 {
+        return false;
+    }
+    noted.fetch_and(!noted::GUEST_TIMER, Ordering::Relaxed);
+    true
+}
+
+fn program(cpu: &Cpu) {
+    let host = cpu.host_deadline.load(Ordering::Relaxed);
+    let guest = cpu.guest_deadline.load(Ordering::Relaxed);
+    let next = host.min(guest);
+    let counts = COUNTS.load(Ordering::Relaxed);
+    if counts == 0 {
+        // Zero switches it off; a deadline that is past comes at once.
+        msr::write(
+            MSR_TSC_DEADLINE,
+            if next == NEVER { 0 } else { next.max(1) },
+        );
+        return;
+    }
+    let count = match next {
+        NEVER => 0,
+        at => crate::calibration::count_until(at, now_ticks(), counts),
+    };
+    interrupts::timer::count_down(count);
+}
+
+/// The timer's interrupt came: notes whose deadline passed. It may be early where it counts down.
+pub(super) fn expired(cpu: &Cpu) {
+    let now = now_ticks();
+    for (deadline, note) in [
+        (&cpu.host_deadline, noted::TIMER),
+        (&cpu.guest_deadline, noted::GUEST_TIMER),
+    ] {
+        if deadline.load(Ordering::Relaxed) <= now {
+            deadline.store(NEVER, Ordering::Relaxed);
+            cpu.noted.fetch_or(note, Ordering::Relaxed);
+        }
+    }
+    program(cpu);
+}
+
+/// Waits by counting.
+pub(crate) fn spin_for_us(us: u64) {
+    let end = now_ticks().saturating_add(frequency() / 1_000_000 * us);
+    while now_ticks() < end {
+        core::hint::spin_loop();
+    }
+}
+
+/// Waits by counting.
+pub(crate) fn spin_for_seconds(seconds: u64) {
+    let end = now_ticks().saturating_add(frequency().saturating_mul(seconds));
+    while now_ticks() < end {
+        core::hint::spin_loop();
+    }
+}
