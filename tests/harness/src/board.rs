@@ -73,6 +73,12 @@ impl Board {
         images.dom0_for(self.architecture())
     }
 
+    /// One of our own small guests for it.
+    #[must_use]
+    pub fn guest(self, images: &Images, name: &str) -> PathBuf {
+        images.guest_for(self.architecture(), name)
+    }
+
     /// The folder of what `cargo xtask guest fetch` made of Debian: the kernel, `initrd.gz`, `VERSION`.
     #[must_use]
     pub fn debian(self, images: &Images) -> PathBuf {
