@@ -57,10 +57,25 @@ impl Images {
         self.folder().join(format!("dom0-{architecture}"))
     }
 
-    /// One of our own small guests, as a Linux Image.
+    /// One of our own small guests for ARM, as a Linux Image.
     #[must_use]
     pub fn guest(&self, name: &str) -> PathBuf {
-        self.folder().join("guests").join(name)
+        self.guest_for("aarch64", name)
+    }
+
+    /// The same for an architecture; for x86 an ELF file.
+    #[must_use]
+    pub fn guest_for(&self, architecture: &str, name: &str) -> PathBuf {
+        self.guests_for(architecture).join(name)
+    }
+
+    /// The folder of our own small guests.
+    #[must_use]
+    pub fn guests_for(&self, architecture: &str) -> PathBuf {
+        self.folder().join(match architecture {
+            "aarch64" => "guests".to_owned(),
+            other => format!("guests-{other}"),
+        })
     }
 
     /// The operator's tool.
