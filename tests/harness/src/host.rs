@@ -299,9 +299,20 @@ fn socket_in(folder: &Path) -> PathBuf {
     folder.join("xend.sock")
 }
 
+/// The file is there a moment before anybody listens.
+fn is_listening(link: &Path) -> bool {
+    let sockets = std::fs::read_to_string("/proc/net/unix").unwrap_or_default();
+    let mut listening = sockets.lines().filter(|line| {
+        // Num, RefCount, Protocol, Flags (bit 16: it accepts), Type, St, Inode, Path.
+        let flags = line.split_ascii_whitespace().nth(3);
+        flags == Some("00010000")
+    });
+    listening.any(|line| line.ends_with(&*link.to_string_lossy()))
+}
+
 fn wait_for_socket(link: &Path, emulator: &Emulator) -> Result<(), Error> {
     let deadline = Instant::now() + Duration::from_secs(20);
-    while !link.exists() {
+    while !is_listening(link) {
         if !emulator.is_running() || Instant::now() > deadline {
             return Err(Error::MachineEnded(emulator.last_words()));
         }
