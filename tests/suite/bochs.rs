@@ -54,8 +54,7 @@ fn describes_itself(stage: &Stage<'_>, cpus: u64) -> Result<(), Trouble> {
 
 /// Linux, from its first words to its end before its time.
 fn a_domain_comes_and_goes(stage: &Stage<'_>) -> Result<(), Trouble> {
-    let more =
-        "memory = 96\nramdisk = \"boot:initrd.gz\"\nextra = \"console=hvc0 earlyprintk=xen\"";
+    let more = "memory = 96\nramdisk = \"boot:initrd.gz\"\nextra = \"console=hvc0\"";
     let kernel = format!("boot:{}", stage.kind.kernel());
     let file = stage.configuration("early", Path::new(&kernel), more);
     stage.operator.run_within(&["create", &file], LINUX_BOOT)?;
