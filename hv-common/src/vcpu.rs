@@ -317,7 +317,7 @@ pub fn run<A: Arch>(
     cpu.end(slot);
     // All of this while nobody else can run it: another CPU may be waiting to, and what it notes must not be undone here.
     match leave {
-        Leave::Ready => slot.runstate.enter(runstate::RUNNABLE, end),
+        Leave::Ready if slot.is_online() => slot.runstate.enter(runstate::RUNNABLE, end),
         Leave::Blocked { until_ns } => {
             slot.runstate.enter(runstate::BLOCKED, end);
             // It has none from before: that was taken away when it came.
@@ -325,7 +325,7 @@ pub fn run<A: Arch>(
                 sched::set_wake(hypervisor, domain, slot, at);
             }
         }
-        Leave::Off => slot.runstate.enter(runstate::OFFLINE, end),
+        Leave::Ready | Leave::Off => slot.runstate.enter(runstate::OFFLINE, end),
     }
     drop(registers);
     slot.run_state.leave(cpu.number());
@@ -562,6 +562,7 @@ impl<A: Arch> Stay<'_, A> {
             Waited::GoesOn => {}
             // In the second case it comes back from the queue.
             Waited::Waits | Waited::WasWoken => return leave,
+            Waited::IsOff => return Some(Leave::Off),
         }
         self.slot.polling.store(NOT_POLLING, Ordering::Relaxed);
         if self.cpu.wants_attention() && !self.goes_on() {

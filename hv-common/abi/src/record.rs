@@ -209,7 +209,7 @@ pub struct Pl031 {
     Clone, Copy, Default, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable,
 )]
 pub struct Vcpu {
-    /// 1: switched on.
+    /// 0: off, 1: switched on, 2: off with registers that it can be switched on with again.
     pub online: u32,
     /// 1: waits for an event.
     pub blocked: u32,

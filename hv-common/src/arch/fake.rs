@@ -65,6 +65,7 @@ impl Arch for Fake {
         wall_clock: 1120,
     };
     const FEATURES: u32 = 1 << 30;
+    const VCPU_CONTEXT: Option<usize> = Some(size_of::<Registers>());
     const CAPABILITIES: &'static str = "xen-3.0-fake";
     const DEVICES: Option<DevicePlaces> = Some(DevicePlaces {
         uart: DevicePlace {
@@ -280,6 +281,16 @@ impl Vcpu<Fake> for FakeVcpu {
     fn deadline_ns(&self, _: &FakeHost) -> Option<u64> {
         assert!(!self.loaded, "deadline of a loaded vCPU");
         lock(&self.script.state).deadline_ns
+    }
+
+    fn initialise(&mut self, context: &[u8]) -> Result<(), Errno> {
+        assert!(!self.loaded, "initialisation of a loaded vCPU");
+        let registers = Registers::read_from_bytes(context).expect("all of it, and no more");
+        if registers.pc % 4 != 0 {
+            return Err(Errno::EINVAL);
+        }
+        self.registers = registers;
+        Ok(())
     }
 
     fn pc(&self) -> u64 {

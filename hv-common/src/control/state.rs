@@ -350,7 +350,11 @@ fn put_vcpu<A: Arch>(
         port => blocked.then_some(port),
     };
     let saved = record::Vcpu {
-        online: u32::from(slot.is_online()),
+        online: match (slot.is_online(), slot.has_context.load(Ordering::Acquire)) {
+            (true, _) => 1,
+            (false, true) => 2,
+            (false, false) => 0,
+        },
         blocked: u32::from(blocked),
         info_gfn: info.map_or(NO_FRAME, |gpa| gpa.gfn().0),
         info_offset: info.map_or(0, |gpa| gpa.offset() as u64),
@@ -517,8 +521,8 @@ fn load_vcpu<A: Arch>(
     let runstate = facts.runstate.map_or(NO_ADDRESS, |gpa| gpa.0);
     slot.runstate_gpa.store(runstate, Ordering::Release);
     slot.runstate.set_times(facts.runstate_time);
+    slot.has_context.store(facts.has_context, Ordering::Relaxed);
     if facts.online {
-        slot.has_context.store(true, Ordering::Relaxed);
         slot.set_activity(Activity::Ready);
     }
     if let Some(at) = facts.singleshot_ns {

@@ -1,17 +1,21 @@
 //! `vcpu_op`, and the runstate area.
+//!
+//! vCPUs are started and stopped here only where the architecture says how ([`Arch::VCPU_CONTEXT`]). A vCPU is given
+//! registers once; one that was stopped goes on after its call.
 
 use core::sync::atomic::{Ordering, fence};
 
+use hv_abi::control::domain::ShutdownReason;
 use hv_abi::xen::assist;
 use hv_abi::xen::vcpu::{self as abi, RunstateInfo, runstate};
 use hv_abi::{Errno, FRAME_SHIFT, FRAME_SIZE};
 use zerocopy::IntoBytes;
 
-use super::{CallContext, Outcome};
-use crate::arch::{Access, Arch, Gpa};
-use crate::domain::Domain;
+use super::{After, CallContext, Outcome};
+use crate::arch::{Access, Arch, Gpa, Vcpu};
+use crate::domain::{self, Domain};
 use crate::hypervisor::Hypervisor;
-use crate::vcpu::{NO_ADDRESS, VcpuSlot};
+use crate::vcpu::{Activity, NO_ADDRESS, VcpuSlot};
 use crate::{event, sched, time};
 
 /// Flag of a singleshot timer: refuse a time that is past.
@@ -25,11 +29,15 @@ pub fn call<A: Arch>(context: &mut CallContext<'_, A>, args: &[u64; 5]) -> Outco
     Outcome::Done(serve(context, args))
 }
 
-fn serve<A: Arch>(context: &CallContext<'_, A>, args: &[u64; 5]) -> Result<u64, Errno> {
+fn serve<A: Arch>(context: &mut CallContext<'_, A>, args: &[u64; 5]) -> Result<u64, Errno> {
     let [command, vcpu, argument, ..] = *args;
     let vcpu = u32::try_from(vcpu).map_err(|_| Errno::ENOENT)?;
-    let slot = context.domain.vcpu(vcpu).ok_or(Errno::ENOENT)?;
+    let domain = context.domain;
+    let slot = domain.vcpu(vcpu).ok_or(Errno::ENOENT)?;
     match command {
+        abi::INITIALISE => initialise(context, slot, argument),
+        abi::UP => up(context, slot),
+        abi::DOWN => down(context, slot),
         abi::IS_UP => Ok(u64::from(slot.is_online())),
         abi::GET_RUNSTATE_INFO => {
             let info = read_runstate(context.hypervisor, context.domain, slot);
@@ -48,6 +56,65 @@ fn serve<A: Arch>(context: &CallContext<'_, A>, args: &[u64; 5]) -> Result<u64, 
         abi::STOP_PERIODIC_TIMER => Ok(0),
         _ => Err(Errno::ENOSYS),
     }
+}
+
+/// The largest context there is.
+const CONTEXT_MAX: usize = 256;
+
+fn initialise<A: Arch>(
+    context: &CallContext<'_, A>,
+    slot: &VcpuSlot<A>,
+    argument: u64,
+) -> Result<u64, Errno> {
+    let length = A::VCPU_CONTEXT.ok_or(Errno::ENOSYS)?;
+    let mut bytes = [0; CONTEXT_MAX];
+    let bytes = bytes.get_mut(..length).ok_or(Errno::ENOSYS)?;
+    context.read_bytes(argument, bytes)?;
+    // Held until it is marked: of two that initialise it, one is the first. One that runs has its registers in use.
+    let mut registers = slot.registers().ok_or(Errno::EEXIST)?;
+    if slot.is_online() || slot.has_context.load(Ordering::Acquire) {
+        return Err(Errno::EEXIST);
+    }
+    registers.initialise(bytes)?;
+    slot.has_context.store(true, Ordering::Release);
+    Ok(0)
+}
+
+fn up<A: Arch>(context: &CallContext<'_, A>, slot: &VcpuSlot<A>) -> Result<u64, Errno> {
+    A::VCPU_CONTEXT.ok_or(Errno::ENOSYS)?;
+    if !slot.has_context.load(Ordering::Acquire) {
+        return Err(Errno::EINVAL);
+    }
+    if slot.change_activity(Activity::Off, Activity::Ready) {
+        sched::enqueue(context.hypervisor, context.domain, slot);
+    }
+    Ok(0)
+}
+
+fn down<A: Arch>(context: &mut CallContext<'_, A>, slot: &VcpuSlot<A>) -> Result<u64, Errno> {
+    A::VCPU_CONTEXT.ok_or(Errno::ENOSYS)?;
+    let (hypervisor, domain) = (context.hypervisor, context.domain);
+    let is_last = {
+        // Two that stop each other: one of them is the last.
+        let _one_at_a_time = domain.lock();
+        let mut others = domain.vcpus.iter();
+        let is_last = !others.any(|other| other.index != slot.index && other.is_online());
+        if !is_last {
+            slot.run_state.switch_off();
+        }
+        is_last
+    };
+    if is_last {
+        domain::shutdown(hypervisor, domain, ShutdownReason::POWEROFF);
+    } else if let Some(_not_on_a_cpu) = slot.registers() {
+        slot.runstate.enter(runstate::OFFLINE, hypervisor.now_ns());
+    } else {
+        sched::interrupt_domain(hypervisor, domain);
+    }
+    if is_last || slot.index == context.slot.index {
+        context.after = After::Yield;
+    }
+    Ok(0)
 }
 
 /// A vCPU sets its own timers only.
@@ -176,3 +243,6 @@ fn write_runstate<A: Arch>(
     fence(Ordering::SeqCst);
     memory.write(entry_time, info.state_entry_time.as_bytes())
 }
+
+#[cfg(test)]
+mod tests;
