@@ -67,6 +67,8 @@ pub struct VcpuSlot<A: Arch> {
     pub info_address: AtomicU64,
     /// Guest-physical address of its runstate area.
     pub runstate_gpa: AtomicU64,
+    /// Guest-physical address of its second `vcpu_time_info`.
+    pub clock_gpa: AtomicU64,
     /// Time spent in each run state.
     pub runstate: Runstate,
     /// Counters.
@@ -161,6 +163,7 @@ impl<A: Arch> VcpuSlot<A> {
             info_gpa: AtomicU64::new(NO_ADDRESS),
             info_address: AtomicU64::new(NO_ADDRESS),
             runstate_gpa: AtomicU64::new(NO_ADDRESS),
+            clock_gpa: AtomicU64::new(NO_ADDRESS),
             runstate: Runstate::new(now_ns),
             counters: Counters::default(),
         }

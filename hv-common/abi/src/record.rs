@@ -34,6 +34,8 @@ impl Kind {
     pub const ARM_GICV2_DISTRIBUTOR: Self = Self(0x0120);
     /// [`Vcpu`].
     pub const VCPU: Self = Self(0x8001);
+    /// [`Clock`].
+    pub const CLOCK: Self = Self(0x8002);
     /// [`arm::Cpu`].
     pub const ARM_CPU: Self = Self(0x8100);
     /// [`arm::FloatingPoint`].
@@ -201,6 +203,16 @@ pub struct Pl031 {
     pub reserved: u32,
     /// Wall-clock time in seconds at which RTCDR reaches RTCMR; `u64::MAX`: never.
     pub due_s: u64,
+}
+
+/// Where a vCPU keeps a copy of how time comes of its counter. Only of those that do.
+#[repr(C)]
+#[derive(
+    Clone, Copy, Default, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable,
+)]
+pub struct Clock {
+    /// Guest-physical address.
+    pub gpa: u64,
 }
 
 /// A vCPU, apart from its registers.

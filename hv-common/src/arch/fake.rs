@@ -22,8 +22,8 @@ use hv_abi::{Errno, FRAME_SIZE};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use super::{
-    Access, Arch, Attributes, DevicePlace, DevicePlaces, Exit, Gfn, Gpa, GuestInterrupt, Host, Mfn,
-    Platform, PlatformConfig, Pte, PteKind, RecordSink, Reply, Vcpu,
+    Access, Arch, Attributes, ClockScale, DevicePlace, DevicePlaces, Exit, Gfn, Gpa,
+    GuestInterrupt, Host, Mfn, Platform, PlatformConfig, Pte, PteKind, RecordSink, Reply, Vcpu,
 };
 
 pub mod fuzz;
@@ -381,6 +381,10 @@ impl Platform<Fake> for FakePlatform {
         }
         let was = script.interrupt.swap(true, Ordering::AcqRel);
         (!was).then_some(vcpu)
+    }
+
+    fn clock_scale(&self, _: &FakeHost) -> Option<ClockScale> {
+        Some(crate::time::clock_scale(COUNTER_HZ))
     }
 
     fn set_guest_counter(&self, host: &FakeHost, ticks: u64) {

@@ -45,6 +45,7 @@ fn serve<A: Arch>(context: &mut CallContext<'_, A>, args: &[u64; 5]) -> Result<u
             Ok(0)
         }
         abi::REGISTER_RUNSTATE_MEMORY_AREA => register_runstate(context, slot, argument),
+        abi::REGISTER_VCPU_TIME_MEMORY_AREA => register_clock(context, slot, argument),
         abi::REGISTER_VCPU_INFO => register_info(context, slot, argument),
         abi::SET_SINGLESHOT_TIMER => set_singleshot(context, slot, argument),
         abi::STOP_SINGLESHOT_TIMER => {
@@ -158,34 +159,70 @@ fn register_info<A: Arch>(
     Ok(0)
 }
 
-/// Keeps where the area is: translated now, because the address belongs to an address space that may not be the
-/// current one later. An area that is not in one piece in guest-physical memory is taken note of and not kept up to
-/// date.
+/// An area of the caller's memory that it wants kept up to date. It is translated now, because the address belongs to an
+/// address space that may not be the current one later.
+enum Area {
+    /// None any more.
+    None,
+    /// In guest-physical memory.
+    At(Gpa),
+    /// In two pieces of guest-physical memory: not kept up to date.
+    Torn,
+}
+
+fn area<A: Arch>(
+    context: &CallContext<'_, A>,
+    argument: u64,
+    length: usize,
+) -> Result<Area, Errno> {
+    let abi::RegisterArea { address } = context.copy_in(argument)?;
+    if address == 0 {
+        return Ok(Area::None);
+    }
+    let to_last = length as u64 - 1;
+    let end = address.checked_add(to_last).ok_or(Errno::EFAULT)?;
+    let first = context.translate(address, Access::Write)?;
+    let last = context.translate(end, Access::Write)?;
+    if last.0.wrapping_sub(first.0) != to_last {
+        return Ok(Area::Torn);
+    }
+    Ok(Area::At(first))
+}
+
 fn register_runstate<A: Arch>(
     context: &CallContext<'_, A>,
     slot: &VcpuSlot<A>,
     argument: u64,
 ) -> Result<u64, Errno> {
-    let abi::RegisterRunstate { address } = context.copy_in(argument)?;
-    if address == 0 {
-        slot.runstate_gpa.store(NO_ADDRESS, Ordering::Release);
-        return Ok(0);
+    let (hypervisor, domain) = (context.hypervisor, context.domain);
+    match area(context, argument, size_of::<RunstateInfo>())? {
+        Area::None => slot.runstate_gpa.store(NO_ADDRESS, Ordering::Release),
+        Area::At(gpa) => {
+            let info = read_runstate(hypervisor, domain, slot);
+            hypervisor.memory(domain).write(gpa, info.as_bytes())?;
+            slot.runstate_gpa.store(gpa.0, Ordering::Release);
+        }
+        // A sound guest may do it, so it is told nothing.
+        Area::Torn => log::warn!("d{}: runstate area in two pieces: ignored", domain.id.0),
     }
-    let length = size_of::<RunstateInfo>() as u64;
-    let end = address.checked_add(length - 1).ok_or(Errno::EFAULT)?;
-    let first = context.translate(address, Access::Write)?;
-    let last = context.translate(end, Access::Write)?;
-    if last.0.wrapping_sub(first.0) != length - 1 {
-        log::warn!(
-            "d{}: runstate area in two pieces: ignored",
-            context.domain.id.0
-        );
-        return Ok(0);
+    Ok(0)
+}
+
+/// How time comes of the counter does not change while a domain lives, so that the copy is as good as the first one from
+/// now on.
+fn register_clock<A: Arch>(
+    context: &CallContext<'_, A>,
+    slot: &VcpuSlot<A>,
+    argument: u64,
+) -> Result<u64, Errno> {
+    match area(context, argument, abi::TIME_INFO_SIZE)? {
+        Area::None => slot.clock_gpa.store(NO_ADDRESS, Ordering::Release),
+        Area::At(gpa) => {
+            time::publish_clock_area(context.hypervisor, context.domain, gpa)?;
+            slot.clock_gpa.store(gpa.0, Ordering::Release);
+        }
+        Area::Torn => return Err(Errno::EINVAL),
     }
-    let info = read_runstate(context.hypervisor, context.domain, slot);
-    let memory = context.hypervisor.memory(context.domain);
-    memory.write(first, info.as_bytes())?;
-    slot.runstate_gpa.store(first.0, Ordering::Release);
     Ok(0)
 }
 

@@ -26,6 +26,8 @@ pub const STOP_SINGLESHOT_TIMER: u64 = 9;
 pub const REGISTER_VCPU_INFO: u64 = 10;
 /// Non-maskable interrupt (x86).
 pub const SEND_NMI: u64 = 11;
+/// [`RegisterArea`]: a second copy of the time in its `vcpu_info`, for user space to read.
+pub const REGISTER_VCPU_TIME_MEMORY_AREA: u64 = 13;
 
 /// Argument of [`REGISTER_VCPU_INFO`].
 #[repr(C)]
@@ -41,13 +43,13 @@ pub struct RegisterVcpuInfo {
     pub reserved: u32,
 }
 
-/// Argument of [`REGISTER_RUNSTATE_MEMORY_AREA`]: the virtual address.
+/// Argument of [`REGISTER_RUNSTATE_MEMORY_AREA`] and [`REGISTER_VCPU_TIME_MEMORY_AREA`]: the virtual address.
 #[repr(C)]
 #[derive(
     Clone, Copy, Default, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable,
 )]
-pub struct RegisterRunstate {
-    /// Virtual address of a [`RunstateInfo`].
+pub struct RegisterArea {
+    /// Virtual address of the area, 0: none any more.
     pub address: u64,
 }
 
@@ -99,6 +101,9 @@ pub struct RunstateInfo {
 pub const MODE_32: u32 = 0;
 /// [`HvmContextHead::mode`]: [`HvmContext64`] follows.
 pub const MODE_64: u32 = 1;
+
+/// Bytes of a `vcpu_time_info`.
+pub const TIME_INFO_SIZE: usize = 32;
 
 /// Bytes of a context whatever its mode (`hvm/hvm_vcpu.h`).
 pub const HVM_CONTEXT_SIZE: usize = 128;
