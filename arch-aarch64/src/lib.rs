@@ -40,6 +40,8 @@ impl hv_common::arch::Arch for Aarch64 {
     const SHARED_INFO: SharedInfoLayout = shared_info::ARM64;
     /// XENFEAT_ARM_SMCCC_supported.
     const FEATURES: u32 = 1 << 14;
+    /// PSCI starts and stops them.
+    const VCPU_CONTEXT: Option<usize> = None;
     const CAPABILITIES: &'static str = "xen-3.0-aarch64 ";
     const DEVICES: Option<DevicePlaces> = Some(DevicePlaces {
         uart: DevicePlace {

@@ -52,6 +52,7 @@ impl<V: Vendor> hv_common::arch::Arch for X86<V> {
     type Host = host::X86Host;
     const SHARED_INFO: SharedInfoLayout = shared_info::X86_64;
     const FEATURES: u32 = feature::HVM_CALLBACK_VECTOR | feature::HVM_SAFE_PVCLOCK;
+    const VCPU_CONTEXT: Option<usize> = Some(hv_abi::xen::vcpu::HVM_CONTEXT_SIZE);
     const CAPABILITIES: &'static str = "hvm-3.0-x86_32p hvm-3.0-x86_64 ";
     /// A whole PC is needed for guests that know nothing of the hypervisor.
     const DEVICES: Option<DevicePlaces> = None;

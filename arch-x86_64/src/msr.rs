@@ -2,7 +2,8 @@
 //!
 //! Those that only concern the guest itself and that the hardware switches do not exit ([`DIRECT`]). A few are ours to
 //! emulate. Some that every kernel looks at without asking whether they are there read as zero and ignore zero. All
-//! others are a general protection fault, as on a machine that does not have them.
+//! others are a general protection fault, as on a machine that does not have them, and are worth a line in the log unless
+//! kernels try them to find out ([`Msr::Absent`]).
 
 use crate::vendor::Vendor;
 
@@ -48,6 +49,8 @@ pub(crate) enum Msr {
     Constant(u64),
     /// Reads as zero, writes are ignored.
     Ignored,
+    /// Not there, which is how kernels find that out.
+    Absent,
     /// Not there.
     Unknown,
 }
@@ -93,6 +96,8 @@ impl Msr {
             | 0xC001_0141
             | 0xC001_1020..=0xC001_1023
             | 0xC001_1028..=0xC001_102A => Self::Ignored,
+            // AMD's first performance counters (PERF_CTL, PERF_CTR): no bit of CPUID says that they are missing.
+            0xC001_0000..=0xC001_0007 => Self::Absent,
             _ => Self::Unknown,
         }
     }

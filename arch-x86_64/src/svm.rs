@@ -41,7 +41,16 @@ pub struct SvmControl {
     vmcb: Vmcb,
     /// The VMCB says where the next instruction is.
     has_next_rip: bool,
+    /// The guest exits when it would take an interrupt.
+    watches: bool,
+    /// The vector of an interrupt that is injected as a virtual one: see [`hw::delivers_twice`].
+    virtual_vector: Option<u8>,
 }
+
+/// Intercepted only while something is waited for, or never.
+const ONLY_SOMETIMES: Intercepts1 = Intercepts1::VINTR
+    .union(Intercepts1::IRET)
+    .union(Intercepts1::PAUSE);
 
 /// #DB and #AC: a guest could make the CPU deliver either without end; handed back to it, they are instructions like
 /// others. #MC: the machine's.
@@ -52,13 +61,15 @@ impl Control for SvmControl {
         let mut vmcb = Vmcb::new();
         // CR8 stays the guest's: V_TPR is its task priority.
         vmcb.intercept_exceptions = EXCEPTIONS;
-        vmcb.intercepts1 = Intercepts1::all().difference(Intercepts1::VINTR | Intercepts1::PAUSE);
+        vmcb.intercepts1 = Intercepts1::all().difference(ONLY_SOMETIMES);
         vmcb.intercepts2 = Intercepts2::all();
         vmcb.virtual_interrupt = VirtualInterrupt::new().with_masking(true);
         vmcb.nested_control = 1;
         Self {
             vmcb,
             has_next_rip: false,
+            watches: false,
+            virtual_vector: None,
         }
     }
 
@@ -91,6 +102,10 @@ impl Control for SvmControl {
         if undelivered.valid() && undelivered.kind() != kind::SOFTWARE {
             vmcb.event_injection = undelivered;
         }
+        if self.virtual_vector.is_some() {
+            self.look_at_virtual_interrupt();
+        }
+        let vmcb = &self.vmcb;
         exit::decode(exit::Fields {
             code: vmcb.exit_code,
             info1: vmcb.exit_info1,
@@ -163,23 +178,24 @@ impl Control for SvmControl {
 
     #[inline]
     fn inject(&mut self, event: Injection) {
-        self.vmcb.event_injection = event_word(event);
+        match event {
+            Injection::Interrupt(vector) if hw::delivers_twice() => {
+                self.virtual_vector = Some(vector);
+                self.program_virtual_interrupt();
+            }
+            other => self.vmcb.event_injection = event_word(other),
+        }
     }
 
     #[inline]
     fn is_injecting(&self) -> bool {
-        self.vmcb.event_injection.valid()
+        self.vmcb.event_injection.valid() || self.virtual_vector.is_some()
     }
 
-    /// By a virtual interrupt of the highest priority, which is never taken: VINTR exits first.
     #[inline]
     fn watch_window(&mut self, watch: bool) {
-        let word = self.vmcb.virtual_interrupt;
-        self.vmcb.virtual_interrupt = word
-            .with_pending(watch)
-            .with_ignores_tpr(watch)
-            .with_priority(if watch { 0xF } else { 0 });
-        self.vmcb.intercepts1.set(Intercepts1::VINTR, watch);
+        self.watches = watch;
+        self.program_virtual_interrupt();
     }
 
     #[inline]
@@ -194,10 +210,52 @@ impl Control for SvmControl {
 
     fn save(&self, out: &mut Cpu) {
         save(&self.vmcb, out);
+        if let (Some(vector), 0) = (self.virtual_vector, out.event) {
+            out.event = event_word(Injection::Interrupt(vector)).into_bits();
+        }
     }
 
     fn restore(&mut self, state: &Cpu) {
         restore(&mut self.vmcb, state);
+        self.virtual_vector = None;
+        let event = self.vmcb.event_injection;
+        if event.valid() && event.kind() == kind::INTERRUPT {
+            self.vmcb.event_injection = EventWord::new();
+            self.inject(Injection::Interrupt(event.vector()));
+        }
+        self.program_virtual_interrupt();
+    }
+}
+
+impl SvmControl {
+    /// Tells the VMCB of the interrupt that is injected as a virtual one, or of the one that only serves to watch for when
+    /// the guest would take one: it has the highest priority and is never taken, as VINTR exits first. Behind an injected
+    /// one, the end of its handler is watched for.
+    fn program_virtual_interrupt(&mut self) {
+        let watches_window = self.watches && self.virtual_vector.is_none();
+        let watches_handler = self.watches && self.virtual_vector.is_some();
+        let pending = self.watches || self.virtual_vector.is_some();
+        let word = self.vmcb.virtual_interrupt;
+        self.vmcb.virtual_interrupt = word
+            .with_pending(pending)
+            .with_ignores_tpr(pending)
+            .with_priority(if pending { 0xF } else { 0 })
+            .with_vector(self.virtual_vector.unwrap_or(0));
+        let intercepts = &mut self.vmcb.intercepts1;
+        intercepts.set(Intercepts1::VINTR, watches_window);
+        intercepts.set(Intercepts1::IRET, watches_handler);
+    }
+
+    /// After an exit: an injected virtual interrupt was taken, or still is to be. In the second case it may also stand in
+    /// EXITINTINFO, as what was being delivered: once is enough.
+    #[cold]
+    fn look_at_virtual_interrupt(&mut self) {
+        if !self.vmcb.virtual_interrupt.pending() {
+            self.virtual_vector = None;
+            self.program_virtual_interrupt();
+        } else if self.vmcb.event_injection.kind() == kind::INTERRUPT {
+            self.vmcb.event_injection = EventWord::new();
+        }
     }
 }
 

@@ -71,6 +71,8 @@ pub trait Arch: Sized + Send + Sync + 'static {
     const SHARED_INFO: SharedInfoLayout;
     /// Feature bits of `xen_version`'s submap 0 that this architecture adds for every guest.
     const FEATURES: u32;
+    /// Bytes of what [`Vcpu::initialise`] takes. `None`: vCPUs are started and stopped otherwise ([`Exit::Power`]) only.
+    const VCPU_CONTEXT: Option<usize>;
     /// The capability string of `xen_version`.
     const CAPABILITIES: &'static str;
     /// Where a guest that knows nothing of the hypervisor finds its serial line and its clock. `None`: there are no such
@@ -135,7 +137,8 @@ pub trait Vcpu<A: Arch>: Send {
     /// When its own timers would next make one pending, in host nanoseconds. Only while not loaded.
     fn deadline_ns(&self, host: &A::Host) -> Option<u64>;
 
-    /// Sets the state that the guest's own call describes, in the layout of its architecture. It is switched off.
+    /// Sets the state that the guest's own call describes: [`Arch::VCPU_CONTEXT`] bytes in the layout of its architecture,
+    /// hostile. It is switched off.
     ///
     /// # Errors
     /// `ENOSYS` where vCPUs are started otherwise, `EINVAL` for a state that there is not.

@@ -4,12 +4,14 @@
 //! counter in nanoseconds; it stands still between save and restore. Wall-clock time is a base that Domain-0 sets; a
 //! guest adds its system time to the wall-clock time at its system time 0, which is what `shared_info` holds.
 
+use core::convert::Infallible;
 use core::sync::atomic::{Ordering, fence};
 
 use crate::lock::Lock;
+use hv_abi::Errno;
 use hv_abi::xen::shared_info::SharedInfoLayout;
 
-use crate::arch::{Arch, ClockScale, Host, Mfn, Platform};
+use crate::arch::{Arch, ClockScale, Gpa, Host, Mfn, Platform};
 use crate::domain::Domain;
 use crate::hypervisor::Hypervisor;
 
@@ -110,29 +112,61 @@ pub fn clock_scale(hz: u64) -> ClockScale {
 }
 
 /// Tells a vCPU in its `vcpu_info` how system time comes of its counter: both are 0 at the same time. Called whenever the
-/// page is new to it. The version is odd while it changes.
+/// page is new to it.
 pub(crate) fn publish_clock<A: Arch>(hypervisor: &Hypervisor<A>, domain: &Domain<A>, address: u64) {
-    const MULTIPLIER: usize = 24;
-    const STABLE: u8 = 1;
     let host = hypervisor.host;
     let Some(scale) = domain.platform.clock_scale(host) else {
         return;
     };
-    let at = crate::arch::Gpa(address).offset() + A::SHARED_INFO.time;
+    let at = Gpa(address).offset() + A::SHARED_INFO.time;
     let frame = Mfn(address >> hv_abi::FRAME_SHIFT);
     let mut version = [0; 4];
     host.read(frame, at, &mut version);
-    let odd = u32::from_le_bytes(version).wrapping_add(1) | 1;
-    host.write(frame, at, &odd.to_le_bytes());
+    let Ok(()) = write_clock(scale, u32::from_le_bytes(version), |offset, bytes| {
+        host.write(frame, at + offset, bytes);
+        Ok::<_, Infallible>(())
+    });
+}
+
+/// The same for a copy that the guest asked for, anywhere in its memory.
+///
+/// # Errors
+/// `ENOSYS`: its time comes otherwise; `EFAULT`: not RAM.
+pub(crate) fn publish_clock_area<A: Arch>(
+    hypervisor: &Hypervisor<A>,
+    domain: &Domain<A>,
+    area: Gpa,
+) -> Result<(), Errno> {
+    let scale = domain.platform.clock_scale(hypervisor.host);
+    let scale = scale.ok_or(Errno::ENOSYS)?;
+    let memory = hypervisor.memory(domain);
+    let mut version = [0; 4];
+    memory.read(area, &mut version)?;
+    write_clock(scale, u32::from_le_bytes(version), |offset, bytes| {
+        let at = area.0.checked_add(offset as u64).ok_or(Errno::EFAULT)?;
+        memory.write(Gpa(at), bytes)
+    })
+}
+
+/// Writes a `vcpu_time_info`. The version is odd while it changes.
+fn write_clock<E>(
+    scale: ClockScale,
+    version: u32,
+    mut write: impl FnMut(usize, &[u8]) -> Result<(), E>,
+) -> Result<(), E> {
+    const MULTIPLIER: usize = 24;
+    const STABLE: u8 = 1;
+    let odd = version.wrapping_add(1) | 1;
+    write(0, &odd.to_le_bytes())?;
     fence(Ordering::SeqCst);
     // Counter and system time at the same moment.
-    host.write(frame, at + 8, &[0; 16]);
+    write(8, &[0; 16])?;
     let [first, second, third, fourth] = scale.multiplier.to_le_bytes();
     let shift = scale.shift.to_le_bytes()[0];
     let rest = [first, second, third, fourth, shift, STABLE, 0, 0];
-    host.write(frame, at + MULTIPLIER, &rest);
+    write(MULTIPLIER, &rest)?;
     fence(Ordering::SeqCst);
-    host.write(frame, at, &odd.wrapping_add(1).to_le_bytes());
+    write(0, &odd.wrapping_add(1).to_le_bytes())
 }
 
 /// Writes wall-clock time into a domain's `shared_info`. The version is odd while it changes.

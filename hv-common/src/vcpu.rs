@@ -67,6 +67,8 @@ pub struct VcpuSlot<A: Arch> {
     pub info_address: AtomicU64,
     /// Guest-physical address of its runstate area.
     pub runstate_gpa: AtomicU64,
+    /// Guest-physical address of its second `vcpu_time_info`.
+    pub clock_gpa: AtomicU64,
     /// Time spent in each run state.
     pub runstate: Runstate,
     /// Counters.
@@ -161,6 +163,7 @@ impl<A: Arch> VcpuSlot<A> {
             info_gpa: AtomicU64::new(NO_ADDRESS),
             info_address: AtomicU64::new(NO_ADDRESS),
             runstate_gpa: AtomicU64::new(NO_ADDRESS),
+            clock_gpa: AtomicU64::new(NO_ADDRESS),
             runstate: Runstate::new(now_ns),
             counters: Counters::default(),
         }
@@ -317,7 +320,7 @@ pub fn run<A: Arch>(
     cpu.end(slot);
     // All of this while nobody else can run it: another CPU may be waiting to, and what it notes must not be undone here.
     match leave {
-        Leave::Ready => slot.runstate.enter(runstate::RUNNABLE, end),
+        Leave::Ready if slot.is_online() => slot.runstate.enter(runstate::RUNNABLE, end),
         Leave::Blocked { until_ns } => {
             slot.runstate.enter(runstate::BLOCKED, end);
             // It has none from before: that was taken away when it came.
@@ -325,7 +328,7 @@ pub fn run<A: Arch>(
                 sched::set_wake(hypervisor, domain, slot, at);
             }
         }
-        Leave::Off => slot.runstate.enter(runstate::OFFLINE, end),
+        Leave::Ready | Leave::Off => slot.runstate.enter(runstate::OFFLINE, end),
     }
     drop(registers);
     slot.run_state.leave(cpu.number());
@@ -562,6 +565,7 @@ impl<A: Arch> Stay<'_, A> {
             Waited::GoesOn => {}
             // In the second case it comes back from the queue.
             Waited::Waits | Waited::WasWoken => return leave,
+            Waited::IsOff => return Some(Leave::Off),
         }
         self.slot.polling.store(NOT_POLLING, Ordering::Relaxed);
         if self.cpu.wants_attention() && !self.goes_on() {

@@ -31,7 +31,7 @@ pub(crate) fn bundled_with(stage: &Stage<'_>, name: &str, memory_mib: u32, lines
 fn packed_kernel(stage: &Stage<'_>) -> &'static str {
     match stage.kind {
         Kind::QemuVirt => "Image",
-        Kind::QemuQ35 => "bzImage",
+        Kind::QemuQ35 | Kind::BochsPc => "bzImage",
     }
 }
 

@@ -1,6 +1,7 @@
 //! Tests of whole machines. `cargo xtask test` makes the images and runs this, one test at a time.
 #![forbid(unsafe_code)]
 
+mod bochs;
 mod dashboard;
 mod debian;
 mod faults;

@@ -1,11 +1,14 @@
 //! `cargo xtask demo`: the main job, unattended, told as it happens.
 
+mod bochs;
+
 use std::fs;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use argh::FromArgs;
 use harness::board::Board;
+use harness::bundle::Bundle;
 use harness::host::Host;
 use harness::images::Images;
 use harness::operator::{Console, Operator, Trouble, wait};
@@ -29,7 +32,7 @@ const RAMDISK: &str = "initrd.gz";
 #[derive(FromArgs)]
 #[argh(subcommand, name = "demo")]
 pub(crate) struct Demo {
-    /// the board: qemu-virt or qemu-q35
+    /// the board: qemu-virt, qemu-q35 or bochs-pc
     #[argh(option, default = "\"qemu-virt\".to_owned()", arg_name = "NAME")]
     board: String,
 }
@@ -37,16 +40,23 @@ pub(crate) struct Demo {
 impl Demo {
     pub(crate) fn run(self) -> Outcome {
         let board = Board::named(&self.board).map_err(Failure::new)?;
-        packages::need(&[packages::emulator(board)])?;
+        packages::need(&packages::emulator(board))?;
         title("build everything");
         let images = build::build()?;
         title("fetch Debian's kernel and busybox");
         guest::fetch(board)?;
         title("boot the board");
-        let host = boot(board, &images, &[board.kernel(), RAMDISK])?;
+        let host = match board {
+            Board::QemuVirt | Board::QemuQ35 => boot(board, &images, &[board.kernel(), RAMDISK]),
+            Board::BochsPc => bochs::boot(&images),
+        }?;
         println!("xend answers at {}", host.address());
         let started = Instant::now();
-        match perform(board, &host) {
+        let outcome = match board {
+            Board::QemuVirt | Board::QemuQ35 => perform(board, &host),
+            Board::BochsPc => bochs::perform(&host),
+        };
+        match outcome {
             Ok(()) => {
                 let seconds = started.elapsed().as_secs();
                 println!("\nEverything worked; since xend's first answer: {seconds} s.");
@@ -65,12 +75,16 @@ impl Demo {
 
 /// Boots the default machine with Domain-0 and these files of Debian's in its bundle.
 pub(crate) fn boot(board: Board, images: &Images, debian: &[&str]) -> Outcome<Host> {
-    let folder = tempfile::tempdir().map_err(Failure::file(&std::env::temp_dir()))?;
-    let archive = folder.path().join("bundle.cpio");
     let mut content = bundle::with_dom0(board, images, &[])?;
     for name in debian {
         content.add(name, &board.debian(images).join(name))?;
     }
+    boot_with(board, images, &content)
+}
+
+fn boot_with(board: Board, images: &Images, content: &Bundle) -> Outcome<Host> {
+    let folder = tempfile::tempdir().map_err(Failure::file(&std::env::temp_dir()))?;
+    let archive = folder.path().join("bundle.cpio");
     content.write(&archive)?;
     // The emulator has read the bundle by the time xend, which is in it, answers.
     let machine = board.machine(images, archive);

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 
 use argh::FromArgs;
-use harness::board::{self, Board};
+use harness::board::Board;
 use harness::images::Images;
 
 use crate::apt::{self, Apt, remove};
@@ -17,7 +17,7 @@ use crate::{Outcome, bzimage, initramfs};
 fn debian_name(board: Board) -> &'static str {
     match board {
         Board::QemuVirt => "arm64",
-        Board::QemuQ35 => "amd64",
+        Board::QemuQ35 | Board::BochsPc => "amd64",
     }
 }
 
@@ -54,7 +54,8 @@ struct Fetch {
 impl Guest {
     pub(crate) fn run(self) -> Outcome {
         let GuestVerb::Fetch(Fetch { refresh }) = self.verb;
-        for board in board::ALL {
+        // One for each architecture.
+        for board in [Board::QemuVirt, Board::QemuQ35] {
             let folder = board.debian(&Images::of_workspace());
             if refresh {
                 forget(&folder)?;
@@ -105,7 +106,7 @@ fn fetch_packages(board: Board, folder: &Path) -> Outcome {
         .join("boot")
         .join(kernel.replacen("linux-image", "vmlinuz", 1));
     let packed = fs::read(&vmlinuz).map_err(Failure::file(&vmlinuz))?;
-    if board == Board::QemuQ35 {
+    if board.architecture() == "x86_64" {
         // What people have, for `xenman create`; the kernel within, for boot bundles.
         write(&folder.join("bzImage"), &packed)?;
         let kernel = bzimage::unpack(&packed)

@@ -74,7 +74,7 @@ pub(crate) fn make(board: Board, root: &Path) -> Outcome<Vec<u8>> {
     for (name, arm, x86) in MARKS {
         let program = match board {
             Board::QemuVirt => mark_arm(arm),
-            Board::QemuQ35 => mark_x86(x86),
+            Board::QemuQ35 | Board::BochsPc => mark_x86(x86),
         };
         archive.program(&format!("lib/marks/{name}"), &program);
     }

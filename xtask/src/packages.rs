@@ -7,17 +7,13 @@ use std::io::{self, IsTerminal, Write};
 use std::process::Command;
 
 use harness::board::Board;
+use harness::bochs;
+pub(crate) use harness::bochs::Tool;
 use harness::process::which;
 
 use crate::Outcome;
 use crate::command;
 use crate::failure::Failure;
-
-/// A program and the package that brings it.
-pub(crate) struct Tool {
-    program: &'static str,
-    package: &'static str,
-}
 
 /// The emulator of the ARM boards.
 pub(crate) const QEMU_ARM: Tool = Tool {
@@ -47,16 +43,17 @@ pub(crate) const IASL: Tool = Tool {
 };
 
 /// What a board is emulated with.
-pub(crate) const fn emulator(board: Board) -> &'static Tool {
+pub(crate) fn emulator(board: Board) -> Vec<&'static Tool> {
     match board {
-        Board::QemuVirt => &QEMU_ARM,
-        Board::QemuQ35 => &QEMU_X86,
+        Board::QemuVirt => vec![&QEMU_ARM],
+        Board::QemuQ35 => vec![&QEMU_X86],
+        Board::BochsPc => bochs::TOOLS.iter().collect(),
     }
 }
 
 /// Makes sure that all `tools` are there.
 pub(crate) fn need(tools: &[&Tool]) -> Outcome {
-    let missing: Vec<_> = tools.iter().filter(|tool| !which(tool.program)).collect();
+    let missing: Vec<_> = tools.iter().filter(|tool| !tool.is_there()).collect();
     if missing.is_empty() {
         return Ok(());
     }
@@ -116,6 +113,8 @@ fn apt_get() -> Command {
     // `env` keeps the variable through sudo.
     let mut command = as_root("env");
     command.args(["DEBIAN_FRONTEND=noninteractive", "apt-get", "-q"]);
+    // Somebody else may be at it.
+    command.args(["-o", "DPkg::Lock::Timeout=300"]);
     command
 }
 

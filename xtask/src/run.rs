@@ -25,17 +25,21 @@ const FOREVER: Duration = Duration::from_secs(365 * 24 * 3600);
 #[derive(FromArgs)]
 #[argh(subcommand, name = "run")]
 pub(crate) struct Run {
-    /// the board: qemu-virt or qemu-q35
+    /// the board: qemu-virt, qemu-q35 or bochs-pc
     #[argh(option, default = "\"qemu-virt\".to_owned()", arg_name = "NAME")]
     board: String,
 
-    /// the board's memory in MiB (default 1024)
-    #[argh(option, default = "1024", arg_name = "MIB")]
-    memory: u32,
+    /// the board's memory in MiB (default 1024, on bochs-pc 512)
+    #[argh(option, arg_name = "MIB")]
+    memory: Option<u32>,
 
     /// the board's CPUs (default 1)
     #[argh(option, default = "1", arg_name = "N")]
     cpus: u32,
+
+    /// the CPU model, such as ryzen on bochs-pc
+    #[argh(option, arg_name = "MODEL")]
+    cpu: Option<String>,
 
     /// version of the interrupt controller: 2 or 3 (default 3)
     #[argh(option, default = "3", arg_name = "VERSION")]
@@ -60,8 +64,8 @@ pub(crate) struct Run {
 
 impl Run {
     pub(crate) fn run(self) -> Outcome {
-        let board = self.check()?;
-        packages::need(&[packages::emulator(board)])?;
+        let (board, cpu) = self.check()?;
+        packages::need(&packages::emulator(board))?;
         let images = build::build()?;
         let stop = on_signals()?;
 
@@ -69,7 +73,8 @@ impl Run {
         let archive = folder.path().join("bundle.cpio");
         bundle::with_dom0(board, &images, &self.bundle)?.write(&archive)?;
         let mut machine = board.machine(&images, archive);
-        machine.memory_mib = self.memory;
+        machine.memory_mib = self.memory.unwrap_or(machine.memory_mib);
+        machine.cpu = cpu.unwrap_or(machine.cpu);
         machine.cpus = self.cpus;
         machine.gic = self.gic;
         machine.options.clone_from(&self.append);
@@ -93,10 +98,12 @@ impl Run {
     }
 
     /// Refuses what is not there yet, before anything is built.
-    fn check(&self) -> Outcome<Board> {
+    fn check(&self) -> Outcome<(Board, Option<&'static str>)> {
         let board = Board::named(&self.board).map_err(Failure::new)?;
+        let cpu = self.cpu.as_deref().map(|name| board.cpu(name));
+        let cpu = cpu.transpose().map_err(Failure::new)?;
         match self.gic {
-            2 | 3 => Ok(board),
+            2 | 3 => Ok((board, cpu)),
             other => Err(Failure::new(format!(
                 "there is no GICv{other} on qemu-virt; use --gic 2 or --gic 3"
             ))),
@@ -208,5 +215,7 @@ mod tests {
         assert_eq!(refusal(&["--gic", "2"]), "");
         assert!(refusal(&["--gic", "4"]).contains("there is no GICv4"));
         assert!(refusal(&["--board", "rpi4"]).contains("not supported yet"));
+        assert_eq!(refusal(&["--board", "bochs-pc", "--cpu", "ryzen"]), "");
+        assert!(refusal(&["--cpu", "ryzen"]).contains("there is cortex-a53"));
     }
 }

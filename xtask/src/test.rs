@@ -23,9 +23,13 @@ pub(crate) struct Test {
     #[argh(switch)]
     quick: bool,
 
-    /// the board of the emulated tests: qemu-virt or qemu-q35 (default: all)
+    /// the board of the emulated tests: qemu-virt, qemu-q35 or bochs-pc (default: all)
     #[argh(option, arg_name = "NAME")]
     board: Option<String>,
+
+    /// also what takes minutes: Linux on bochs-pc
+    #[argh(switch)]
+    slow: bool,
 }
 
 /// The packages that only mean something on bare metal, linted for it too.
@@ -48,7 +52,7 @@ impl Test {
         let toolchain = Toolchain::find()?;
         host_parts(toolchain, &mut report);
         if !self.quick {
-            emulated_parts(toolchain, &boards, &mut report);
+            emulated_parts(toolchain, &boards, self.slow, &mut report);
         }
         report.print();
         match report.failed() {
@@ -89,7 +93,7 @@ fn host_parts(toolchain: Toolchain, report: &mut Report) {
     });
 }
 
-fn emulated_parts(toolchain: Toolchain, boards: &[Board], report: &mut Report) {
+fn emulated_parts(toolchain: Toolchain, boards: &[Board], slow: bool, report: &mut Report) {
     report.check("lints, bare metal", || {
         BARE_METAL
             .iter()
@@ -104,11 +108,14 @@ fn emulated_parts(toolchain: Toolchain, boards: &[Board], report: &mut Report) {
             if !ready {
                 return Err(Failure::new("nothing to run the emulated tests with"));
             }
-            packages::need(&[packages::emulator(*board)])?;
+            packages::need(&packages::emulator(*board))?;
             let mut cargo = toolchain.cargo();
             cargo.args(["test", "-p", "hv-tests", "--test", "suite", "--"]);
             // The machines share this one's CPUs; side by side they only time out.
             cargo.args(["--test-threads=1"]).args(filter(*board));
+            if !slow {
+                cargo.args(["--skip", SLOW]);
+            }
             count_tests(cargo.current_dir(workspace_root()))
         });
     }
@@ -118,16 +125,21 @@ const fn part_name(board: Board) -> &'static str {
     match board {
         Board::QemuVirt => "emulated tests, qemu-virt",
         Board::QemuQ35 => "emulated tests, qemu-q35",
+        Board::BochsPc => "emulated tests, bochs-pc",
     }
 }
 
 /// Which of the suite's tests are a board's: what is not in the module of another one is qemu-virt's.
-const fn filter(board: Board) -> [&'static str; 2] {
+const fn filter(board: Board) -> &'static [&'static str] {
     match board {
-        Board::QemuVirt => ["--skip", "q35::"],
-        Board::QemuQ35 => ["q35::", "--show-output"],
+        Board::QemuVirt => &["--skip", "q35::", "--skip", "bochs::"],
+        Board::QemuQ35 => &["q35::", "--show-output"],
+        Board::BochsPc => &["bochs::", "--show-output"],
     }
 }
+
+/// The module of tests that only run when asked for.
+const SLOW: &str = "::slow::";
 
 /// One package at a time: together they would share features, and the hypervisor has no heap.
 fn lint_bare_metal(toolchain: Toolchain, package: &str, target: &str) -> Outcome {

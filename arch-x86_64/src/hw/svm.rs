@@ -33,6 +33,25 @@ static HOST: [HostArea; CPUS_MAX] = [const {
 
 static HAS_NEXT_RIP: AtomicBool = AtomicBool::new(false);
 
+static DELIVERS_TWICE: AtomicBool = AtomicBool::new(false);
+
+/// Whether an external interrupt that is injected can come twice.
+///
+/// QEMU's emulation (7.2) leaves the vector of EVENTINJ noted as an exception to raise. When another CPU asks all of
+/// them to stop just then, the interrupt is delivered, and raised once more behind it: even where the guest masks
+/// interrupts. Its virtual interrupts (V_IRQ) are not so.
+pub(crate) fn delivers_twice() -> bool {
+    DELIVERS_TWICE.load(Ordering::Relaxed)
+}
+
+fn is_emulated_by_qemu() -> bool {
+    const HYPERVISOR: u32 = 1 << 31;
+    let is_guest = core::arch::x86_64::__cpuid(1).ecx & HYPERVISOR != 0;
+    let name = core::arch::x86_64::__cpuid(0x4000_0000);
+    let qemu = u32::from_le_bytes(*b"TCGT");
+    is_guest && name.ebx == qemu
+}
+
 /// Whether VMCBs say where the next instruction is.
 pub(crate) fn has_next_rip() -> bool {
     HAS_NEXT_RIP.load(Ordering::Relaxed)
@@ -47,6 +66,7 @@ pub(crate) fn start() {
     msr::write(MSR_HSAVE_PA, area.saved_by_vmrun.get().addr() as u64);
     let features = core::arch::x86_64::__cpuid(0x8000_000A);
     HAS_NEXT_RIP.store(features.edx & NEXT_RIP != 0, Ordering::Relaxed);
+    DELIVERS_TWICE.store(is_emulated_by_qemu(), Ordering::Relaxed);
     #[cfg(target_os = "none")]
     // SAFETY: SVM is on; writes FS, GS, TR, LDTR and the MSRs that belong to them to this CPU's own page.
     unsafe {

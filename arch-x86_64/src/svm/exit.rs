@@ -25,6 +25,7 @@ pub(crate) mod code {
     pub(crate) const VINTR: u64 = 0x064;
     pub(crate) const RDPMC: u64 = 0x06F;
     pub(crate) const CPUID: u64 = 0x072;
+    pub(crate) const IRET: u64 = 0x074;
     pub(crate) const INVD: u64 = 0x076;
     pub(crate) const PAUSE: u64 = 0x077;
     pub(crate) const HLT: u64 = 0x078;
@@ -60,7 +61,7 @@ pub(crate) fn decode(fields: Fields) -> Event {
         code::MSR => Event::ReadMsr,
         code::IO => Event::Port(port(fields)),
         code::INTR | code::NMI | code::SMI | code::INIT => Event::Interrupted,
-        code::VINTR => Event::WindowOpen,
+        code::VINTR | code::IRET => Event::WindowOpen,
         code::HLT => Event::Halt,
         code::NPF => Event::Memory(memory(fields)),
         _ => decode_rare(fields),

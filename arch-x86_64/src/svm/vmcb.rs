@@ -16,6 +16,7 @@ bitflags! {
         const VINTR = 1 << 4;
         const RDPMC = 1 << 15;
         const CPUID = 1 << 18;
+        const IRET = 1 << 20;
         const INVD = 1 << 22;
         const PAUSE = 1 << 23;
         const HLT = 1 << 24;

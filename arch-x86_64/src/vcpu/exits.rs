@@ -218,6 +218,10 @@ impl<V: Vendor> Vcpu<V> {
             Memory { is_write: true, .. } => "store",
             Memory { .. } => "load",
         };
+        // A fault on top would be delivered to the same stack and tables, without end.
+        if self.control.is_injecting() {
+            return self.crash("event delivery outside RAM", 0, memory.gpa);
+        }
         self.refuse(RefusalKind::Access, what, 0, memory.gpa)
     }
 

@@ -19,12 +19,21 @@ impl<V: Vendor> Vcpu<V> {
     pub(super) fn read_msr(&mut self, host: &X86Host, platform: &Platform) -> Done {
         let number = self.registers.get(gpr::RCX) as u32;
         let Some(value) = self.msr(host, platform, number) else {
-            return self.refuse(RefusalKind::Instruction, "rdmsr", u64::from(number), 0);
+            return self.refuse_msr("rdmsr", number, 0);
         };
         if self.finish(host, &RDMSR) {
             self.registers.set_edx_eax(value);
         }
         Done::GoOn
+    }
+
+    #[cold]
+    fn refuse_msr(&mut self, what: &'static str, number: u32, value: u64) -> Done {
+        if Msr::from_number(number) == Msr::Absent {
+            self.protection_fault();
+            return Done::GoOn;
+        }
+        self.refuse(RefusalKind::Instruction, what, u64::from(number), value)
     }
 
     fn msr(&mut self, host: &X86Host, platform: &Platform, number: u32) -> Option<u64> {
@@ -43,7 +52,9 @@ impl<V: Vendor> Vcpu<V> {
             Msr::Constant(value) => value,
             Msr::Ignored => 0,
             Msr::HypercallPage if platform.hypervisor_visible => 0,
-            Msr::X2apic(_) | Msr::HypercallPage | Msr::Unknown => return None,
+            Msr::X2apic(_) | Msr::HypercallPage | Msr::Absent | Msr::Unknown => {
+                return None;
+            }
         })
     }
 
@@ -52,8 +63,7 @@ impl<V: Vendor> Vcpu<V> {
         let number = self.registers.get(gpr::RCX) as u32;
         let value = self.registers.edx_eax();
         let Some(effect) = self.set_msr(host, platform, number, value) else {
-            let number = u64::from(number);
-            return self.refuse(RefusalKind::Instruction, "wrmsr", number, value);
+            return self.refuse_msr("wrmsr", number, value);
         };
         if !self.finish(host, &WRMSR) {
             // Whoever changed the instruction meanwhile gets the effect and the new instruction.
@@ -101,7 +111,9 @@ impl<V: Vendor> Vcpu<V> {
             Msr::Ignored => {}
             // A guest's TSC is where it is.
             Msr::Tsc => {}
-            Msr::X2apic(_) | Msr::HypercallPage | Msr::Unknown => return None,
+            Msr::X2apic(_) | Msr::HypercallPage | Msr::Absent | Msr::Unknown => {
+                return None;
+            }
         }
         Some(Effect::Nothing)
     }

@@ -143,7 +143,7 @@ const RFLAGS_ONE: u64 = 2;
 ///
 /// # Errors
 /// `EINVAL`: no guest could be in that state.
-fn check_cpu(record: &Cpu) -> Result<Cpu, Errno> {
+pub(super) fn check_cpu(record: &Cpu) -> Result<Cpu, Errno> {
     let paging = record.cr0 & cr0::PG != 0;
     let long = record.efer & efer::LMA != 0;
     let modes = (!paging || record.cr0 & cr0::PE != 0)

@@ -34,6 +34,8 @@ impl Kind {
     pub const ARM_GICV2_DISTRIBUTOR: Self = Self(0x0120);
     /// [`Vcpu`].
     pub const VCPU: Self = Self(0x8001);
+    /// [`Clock`].
+    pub const CLOCK: Self = Self(0x8002);
     /// [`arm::Cpu`].
     pub const ARM_CPU: Self = Self(0x8100);
     /// [`arm::FloatingPoint`].
@@ -203,13 +205,23 @@ pub struct Pl031 {
     pub due_s: u64,
 }
 
+/// Where a vCPU keeps a copy of how time comes of its counter. Only of those that do.
+#[repr(C)]
+#[derive(
+    Clone, Copy, Default, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable,
+)]
+pub struct Clock {
+    /// Guest-physical address.
+    pub gpa: u64,
+}
+
 /// A vCPU, apart from its registers.
 #[repr(C)]
 #[derive(
     Clone, Copy, Default, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable,
 )]
 pub struct Vcpu {
-    /// 1: switched on.
+    /// 0: off, 1: switched on, 2: off with registers that it can be switched on with again.
     pub online: u32,
     /// 1: waits for an event.
     pub blocked: u32,

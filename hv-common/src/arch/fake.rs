@@ -22,8 +22,8 @@ use hv_abi::{Errno, FRAME_SIZE};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use super::{
-    Access, Arch, Attributes, DevicePlace, DevicePlaces, Exit, Gfn, Gpa, GuestInterrupt, Host, Mfn,
-    Platform, PlatformConfig, Pte, PteKind, RecordSink, Reply, Vcpu,
+    Access, Arch, Attributes, ClockScale, DevicePlace, DevicePlaces, Exit, Gfn, Gpa,
+    GuestInterrupt, Host, Mfn, Platform, PlatformConfig, Pte, PteKind, RecordSink, Reply, Vcpu,
 };
 
 pub mod fuzz;
@@ -65,6 +65,7 @@ impl Arch for Fake {
         wall_clock: 1120,
     };
     const FEATURES: u32 = 1 << 30;
+    const VCPU_CONTEXT: Option<usize> = Some(size_of::<Registers>());
     const CAPABILITIES: &'static str = "xen-3.0-fake";
     const DEVICES: Option<DevicePlaces> = Some(DevicePlaces {
         uart: DevicePlace {
@@ -282,6 +283,16 @@ impl Vcpu<Fake> for FakeVcpu {
         lock(&self.script.state).deadline_ns
     }
 
+    fn initialise(&mut self, context: &[u8]) -> Result<(), Errno> {
+        assert!(!self.loaded, "initialisation of a loaded vCPU");
+        let registers = Registers::read_from_bytes(context).expect("all of it, and no more");
+        if registers.pc % 4 != 0 {
+            return Err(Errno::EINVAL);
+        }
+        self.registers = registers;
+        Ok(())
+    }
+
     fn pc(&self) -> u64 {
         self.registers.pc
     }
@@ -370,6 +381,10 @@ impl Platform<Fake> for FakePlatform {
         }
         let was = script.interrupt.swap(true, Ordering::AcqRel);
         (!was).then_some(vcpu)
+    }
+
+    fn clock_scale(&self, _: &FakeHost) -> Option<ClockScale> {
+        Some(crate::time::clock_scale(COUNTER_HZ))
     }
 
     fn set_guest_counter(&self, host: &FakeHost, ticks: u64) {

@@ -79,6 +79,8 @@ pub fn domain(record: &Domain, limit: u64) -> Result<DomainFacts, Errno> {
 pub struct VcpuFacts {
     /// It is switched on.
     pub online: bool,
+    /// It has registers that it was, or can be, switched on with.
+    pub has_context: bool,
     /// Where its `vcpu_info` is, if not in `shared_info`.
     pub info: Option<Gpa>,
     /// Where its runstate area is.
@@ -94,7 +96,12 @@ pub struct VcpuFacts {
 /// # Errors
 /// `EINVAL`.
 pub fn vcpu(record: &Vcpu, limit: u64) -> Result<VcpuFacts, Errno> {
-    let online = flag(record.online)?;
+    let (online, has_context) = match record.online {
+        0 => (false, false),
+        1 => (true, true),
+        2 => (false, true),
+        _ => return Err(Errno::EINVAL),
+    };
     let blocked = flag(record.blocked)?;
     let polling = flag(record.polling)?;
     let times = record.runstate_time.iter().all(|time| *time < COUNTER_MAX);
@@ -117,6 +124,7 @@ pub fn vcpu(record: &Vcpu, limit: u64) -> Result<VcpuFacts, Errno> {
     };
     Ok(VcpuFacts {
         online,
+        has_context,
         info,
         runstate,
         singleshot_ns: (record.singleshot_ns != 0).then_some(record.singleshot_ns),
@@ -188,10 +196,15 @@ mod tests {
     fn what_no_guest_can_do_is_refused() {
         let good = good_vcpu();
         let bad = [
-            Vcpu { online: 2, ..good },
+            Vcpu { online: 3, ..good },
             Vcpu {
                 online: 0,
                 blocked: 1,
+                ..good
+            },
+            Vcpu {
+                online: 2,
+                polling: 1,
                 ..good
             },
             Vcpu {

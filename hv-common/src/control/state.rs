@@ -18,7 +18,7 @@ use hv_abi::control::domain::DomainKind;
 use hv_abi::control::state::{RESTORE, SAVE, StateWindow};
 use hv_abi::record::{self, Grants, Header, Kind, NO_FRAME};
 use hv_abi::xen::hvm::param;
-use hv_abi::{DomId, Errno, FRAME_SIZE};
+use hv_abi::{DomId, Errno, FRAME_SHIFT, FRAME_SIZE};
 use zerocopy::{FromBytes, IntoBytes};
 
 use super::record as check;
@@ -80,10 +80,11 @@ enum Section {
     Platform,
     /// After the interrupt controller: a device sets its lines anew.
     Devices,
+    Clocks,
     Vcpu(u32),
 }
 
-const VCPU_SECTION: u64 = 6;
+const VCPU_SECTION: u64 = 7;
 
 impl Section {
     fn from_number(number: u64) -> Result<Self, Errno> {
@@ -94,6 +95,7 @@ impl Section {
             3 => Self::Grants,
             4 => Self::Platform,
             5 => Self::Devices,
+            6 => Self::Clocks,
             number => {
                 let vcpu = u32::try_from(number - VCPU_SECTION);
                 Self::Vcpu(vcpu.map_err(|_| Errno::EINVAL)?)
@@ -232,6 +234,7 @@ fn put_record<A: Arch>(
         Section::Grants => put_grants(hypervisor, domain, cursor.nth, out),
         Section::Platform => domain.platform.save(nth, out).is_some(),
         Section::Devices => put_device(domain, nth, out),
+        Section::Clocks => put_clock(domain, nth, out),
         Section::Vcpu(index) => {
             let slot = domain.vcpu(index).ok_or(Errno::EINVAL)?;
             match nth.checked_sub(1) {
@@ -286,6 +289,18 @@ fn put_device<A: Arch>(domain: &Domain<A>, nth: usize, out: &mut dyn RecordSink)
         1 => out.put(Kind::PL031, 0, device::save_rtc(domain).as_bytes()),
         _ => return false,
     };
+    true
+}
+
+fn put_clock<A: Arch>(domain: &Domain<A>, nth: usize, out: &mut dyn RecordSink) -> bool {
+    let mut kept = domain.vcpus.iter().filter_map(|slot| {
+        let gpa = slot.clock_gpa.load(Ordering::Acquire);
+        (gpa != NO_ADDRESS).then_some((slot.index, gpa))
+    });
+    let Some((vcpu, gpa)) = kept.nth(nth) else {
+        return false;
+    };
+    let _fitted = out.put(Kind::CLOCK, vcpu, record::Clock { gpa }.as_bytes());
     true
 }
 
@@ -350,7 +365,11 @@ fn put_vcpu<A: Arch>(
         port => blocked.then_some(port),
     };
     let saved = record::Vcpu {
-        online: u32::from(slot.is_online()),
+        online: match (slot.is_online(), slot.has_context.load(Ordering::Acquire)) {
+            (true, _) => 1,
+            (false, true) => 2,
+            (false, false) => 0,
+        },
         blocked: u32::from(blocked),
         info_gfn: info.map_or(NO_FRAME, |gpa| gpa.gfn().0),
         info_offset: info.map_or(0, |gpa| gpa.offset() as u64),
@@ -431,8 +450,10 @@ pub fn load<A: Arch>(
         kind if !kind.is_per_vcpu() => domain.platform.restore(header, body),
         kind => {
             let slot = domain.vcpu(header.vcpu).ok_or(Errno::EINVAL)?;
-            if kind == Kind::VCPU {
-                return load_vcpu(hypervisor, domain, slot, body);
+            match kind {
+                Kind::VCPU => return load_vcpu(hypervisor, domain, slot, body),
+                Kind::CLOCK => return load_clock(hypervisor, domain, slot, body),
+                _ => {}
             }
             let mut registers = slot.registers().ok_or(Errno::EBUSY)?;
             registers.restore(&domain.platform, header, body)
@@ -503,6 +524,26 @@ fn check_requirements<A: Arch>(
     })
 }
 
+/// The copy was saved with the guest's memory; this machine's counter may have another rate.
+fn load_clock<A: Arch>(
+    hypervisor: &Hypervisor<A>,
+    domain: &Domain<A>,
+    slot: &VcpuSlot<A>,
+    body: &[u8],
+) -> Result<(), Errno> {
+    let saved = record::Clock::ref_from_bytes(body).map_err(|_| Errno::EINVAL)?;
+    if saved.gpa >> FRAME_SHIFT >= Stage2::<A::Pte>::limit() {
+        return Err(Errno::EINVAL);
+    }
+    // A guest that took the page away meanwhile keeps nothing there any more.
+    match time::publish_clock_area(hypervisor, domain, Gpa(saved.gpa)) {
+        Err(Errno::ENOSYS) => return Err(Errno::EINVAL),
+        Err(_) => {}
+        Ok(()) => slot.clock_gpa.store(saved.gpa, Ordering::Release),
+    }
+    Ok(())
+}
+
 fn load_vcpu<A: Arch>(
     hypervisor: &Hypervisor<A>,
     domain: &Domain<A>,
@@ -517,8 +558,8 @@ fn load_vcpu<A: Arch>(
     let runstate = facts.runstate.map_or(NO_ADDRESS, |gpa| gpa.0);
     slot.runstate_gpa.store(runstate, Ordering::Release);
     slot.runstate.set_times(facts.runstate_time);
+    slot.has_context.store(facts.has_context, Ordering::Relaxed);
     if facts.online {
-        slot.has_context.store(true, Ordering::Relaxed);
         slot.set_activity(Activity::Ready);
     }
     if let Some(at) = facts.singleshot_ns {

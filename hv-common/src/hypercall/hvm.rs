@@ -24,6 +24,8 @@ pub fn call<A: Arch>(context: &mut CallContext<'_, A>, args: &[u64; 5]) -> Outco
         abi::SET_PARAM => set(context, argument),
         abi::GET_PARAM => get(context, argument),
         abi::SET_EVTCHN_UPCALL_VECTOR => set_upcall_vector(context, argument),
+        // Linux asks whether the hint is wanted. As Xen says where guests have page tables of their own.
+        abi::PAGETABLE_DYING => Err(Errno::EINVAL),
         _ => Err(Errno::ENOSYS),
     };
     Outcome::Done(result)

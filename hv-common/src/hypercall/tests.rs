@@ -253,6 +253,50 @@ fn a_runstate_area_is_kept_up_to_date() {
 }
 
 #[test]
+fn the_clock_of_a_vcpu_is_copied_where_user_space_reads_it() {
+    let machine = Machine::new(800);
+    let domain = machine.domain(8, 1);
+    let mut request = memory::AddToPhysmap {
+        domid: DomId::SELF,
+        gpfn: 0x3000,
+        ..Default::default()
+    };
+    let call = CallNumber::MEMORY_OP;
+    let placed = machine.call_with(&domain, call, memory::ADD_TO_PHYSMAP, RAM, &mut request);
+    assert_eq!(placed, Ok(0));
+    let area = RAM + 4096 * 2 - 8;
+    let register = |at: u64| {
+        machine.write(&domain, RAM, &at);
+        let register = [vcpu::REGISTER_VCPU_TIME_MEMORY_AREA, 0, RAM];
+        machine.call(&domain, CallNumber::VCPU_OP, &register)
+    };
+    assert_eq!(register(area), Ok(0));
+    let copy: [u8; 32] = machine.read(&domain, area);
+    let (version, rest) = copy.split_at(4);
+    assert_eq!(version, 2_u32.to_le_bytes(), "even: complete");
+    let first = &machine.shared_info(&domain)[Fake::SHARED_INFO.time..][..32];
+    assert_eq!(rest, &first[4..]);
+    assert_eq!(register(RAM + 8 * 4096), Err(Errno::EFAULT));
+    assert_eq!(register(u64::MAX - 8), Err(Errno::EFAULT));
+    let slot = domain.vcpu(0).unwrap();
+    assert_eq!(slot.clock_gpa.load(Ordering::Relaxed), area);
+    let script = domain.platform.script(0);
+    script.map(RAM + 2 * 4096, RAM + 5 * 4096, true);
+    assert_eq!(register(area), Err(Errno::EINVAL), "in two pieces");
+    assert_eq!(register(0), Ok(0));
+    assert_eq!(slot.clock_gpa.load(Ordering::Relaxed), NO_ADDRESS);
+}
+
+#[test]
+fn hints_about_page_tables_are_not_wanted() {
+    let machine = Machine::new(800);
+    let domain = machine.domain(8, 1);
+    let hint = [hvm::PAGETABLE_DYING, RAM];
+    let answer = machine.call(&domain, CallNumber::HVM_OP, &hint);
+    assert_eq!(answer, Err(Errno::EINVAL));
+}
+
+#[test]
 fn shutting_down_stops_a_domain_with_its_reason() {
     let machine = Machine::new(800);
     let domain = machine.domain(8, 1);

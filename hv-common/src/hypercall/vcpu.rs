@@ -1,17 +1,21 @@
 //! `vcpu_op`, and the runstate area.
+//!
+//! vCPUs are started and stopped here only where the architecture says how ([`Arch::VCPU_CONTEXT`]). A vCPU is given
+//! registers once; one that was stopped goes on after its call.
 
 use core::sync::atomic::{Ordering, fence};
 
+use hv_abi::control::domain::ShutdownReason;
 use hv_abi::xen::assist;
 use hv_abi::xen::vcpu::{self as abi, RunstateInfo, runstate};
 use hv_abi::{Errno, FRAME_SHIFT, FRAME_SIZE};
 use zerocopy::IntoBytes;
 
-use super::{CallContext, Outcome};
-use crate::arch::{Access, Arch, Gpa};
-use crate::domain::Domain;
+use super::{After, CallContext, Outcome};
+use crate::arch::{Access, Arch, Gpa, Vcpu};
+use crate::domain::{self, Domain};
 use crate::hypervisor::Hypervisor;
-use crate::vcpu::{NO_ADDRESS, VcpuSlot};
+use crate::vcpu::{Activity, NO_ADDRESS, VcpuSlot};
 use crate::{event, sched, time};
 
 /// Flag of a singleshot timer: refuse a time that is past.
@@ -25,11 +29,15 @@ pub fn call<A: Arch>(context: &mut CallContext<'_, A>, args: &[u64; 5]) -> Outco
     Outcome::Done(serve(context, args))
 }
 
-fn serve<A: Arch>(context: &CallContext<'_, A>, args: &[u64; 5]) -> Result<u64, Errno> {
+fn serve<A: Arch>(context: &mut CallContext<'_, A>, args: &[u64; 5]) -> Result<u64, Errno> {
     let [command, vcpu, argument, ..] = *args;
     let vcpu = u32::try_from(vcpu).map_err(|_| Errno::ENOENT)?;
-    let slot = context.domain.vcpu(vcpu).ok_or(Errno::ENOENT)?;
+    let domain = context.domain;
+    let slot = domain.vcpu(vcpu).ok_or(Errno::ENOENT)?;
     match command {
+        abi::INITIALISE => initialise(context, slot, argument),
+        abi::UP => up(context, slot),
+        abi::DOWN => down(context, slot),
         abi::IS_UP => Ok(u64::from(slot.is_online())),
         abi::GET_RUNSTATE_INFO => {
             let info = read_runstate(context.hypervisor, context.domain, slot);
@@ -37,6 +45,7 @@ fn serve<A: Arch>(context: &CallContext<'_, A>, args: &[u64; 5]) -> Result<u64, 
             Ok(0)
         }
         abi::REGISTER_RUNSTATE_MEMORY_AREA => register_runstate(context, slot, argument),
+        abi::REGISTER_VCPU_TIME_MEMORY_AREA => register_clock(context, slot, argument),
         abi::REGISTER_VCPU_INFO => register_info(context, slot, argument),
         abi::SET_SINGLESHOT_TIMER => set_singleshot(context, slot, argument),
         abi::STOP_SINGLESHOT_TIMER => {
@@ -48,6 +57,65 @@ fn serve<A: Arch>(context: &CallContext<'_, A>, args: &[u64; 5]) -> Result<u64, 
         abi::STOP_PERIODIC_TIMER => Ok(0),
         _ => Err(Errno::ENOSYS),
     }
+}
+
+/// The largest context there is.
+const CONTEXT_MAX: usize = 256;
+
+fn initialise<A: Arch>(
+    context: &CallContext<'_, A>,
+    slot: &VcpuSlot<A>,
+    argument: u64,
+) -> Result<u64, Errno> {
+    let length = A::VCPU_CONTEXT.ok_or(Errno::ENOSYS)?;
+    let mut bytes = [0; CONTEXT_MAX];
+    let bytes = bytes.get_mut(..length).ok_or(Errno::ENOSYS)?;
+    context.read_bytes(argument, bytes)?;
+    // Held until it is marked: of two that initialise it, one is the first. One that runs has its registers in use.
+    let mut registers = slot.registers().ok_or(Errno::EEXIST)?;
+    if slot.is_online() || slot.has_context.load(Ordering::Acquire) {
+        return Err(Errno::EEXIST);
+    }
+    registers.initialise(bytes)?;
+    slot.has_context.store(true, Ordering::Release);
+    Ok(0)
+}
+
+fn up<A: Arch>(context: &CallContext<'_, A>, slot: &VcpuSlot<A>) -> Result<u64, Errno> {
+    A::VCPU_CONTEXT.ok_or(Errno::ENOSYS)?;
+    if !slot.has_context.load(Ordering::Acquire) {
+        return Err(Errno::EINVAL);
+    }
+    if slot.change_activity(Activity::Off, Activity::Ready) {
+        sched::enqueue(context.hypervisor, context.domain, slot);
+    }
+    Ok(0)
+}
+
+fn down<A: Arch>(context: &mut CallContext<'_, A>, slot: &VcpuSlot<A>) -> Result<u64, Errno> {
+    A::VCPU_CONTEXT.ok_or(Errno::ENOSYS)?;
+    let (hypervisor, domain) = (context.hypervisor, context.domain);
+    let is_last = {
+        // Two that stop each other: one of them is the last.
+        let _one_at_a_time = domain.lock();
+        let mut others = domain.vcpus.iter();
+        let is_last = !others.any(|other| other.index != slot.index && other.is_online());
+        if !is_last {
+            slot.run_state.switch_off();
+        }
+        is_last
+    };
+    if is_last {
+        domain::shutdown(hypervisor, domain, ShutdownReason::POWEROFF);
+    } else if let Some(_not_on_a_cpu) = slot.registers() {
+        slot.runstate.enter(runstate::OFFLINE, hypervisor.now_ns());
+    } else {
+        sched::interrupt_domain(hypervisor, domain);
+    }
+    if is_last || slot.index == context.slot.index {
+        context.after = After::Yield;
+    }
+    Ok(0)
 }
 
 /// A vCPU sets its own timers only.
@@ -91,34 +159,70 @@ fn register_info<A: Arch>(
     Ok(0)
 }
 
-/// Keeps where the area is: translated now, because the address belongs to an address space that may not be the
-/// current one later. An area that is not in one piece in guest-physical memory is taken note of and not kept up to
-/// date.
+/// An area of the caller's memory that it wants kept up to date. It is translated now, because the address belongs to an
+/// address space that may not be the current one later.
+enum Area {
+    /// None any more.
+    None,
+    /// In guest-physical memory.
+    At(Gpa),
+    /// In two pieces of guest-physical memory: not kept up to date.
+    Torn,
+}
+
+fn area<A: Arch>(
+    context: &CallContext<'_, A>,
+    argument: u64,
+    length: usize,
+) -> Result<Area, Errno> {
+    let abi::RegisterArea { address } = context.copy_in(argument)?;
+    if address == 0 {
+        return Ok(Area::None);
+    }
+    let to_last = length as u64 - 1;
+    let end = address.checked_add(to_last).ok_or(Errno::EFAULT)?;
+    let first = context.translate(address, Access::Write)?;
+    let last = context.translate(end, Access::Write)?;
+    if last.0.wrapping_sub(first.0) != to_last {
+        return Ok(Area::Torn);
+    }
+    Ok(Area::At(first))
+}
+
 fn register_runstate<A: Arch>(
     context: &CallContext<'_, A>,
     slot: &VcpuSlot<A>,
     argument: u64,
 ) -> Result<u64, Errno> {
-    let abi::RegisterRunstate { address } = context.copy_in(argument)?;
-    if address == 0 {
-        slot.runstate_gpa.store(NO_ADDRESS, Ordering::Release);
-        return Ok(0);
+    let (hypervisor, domain) = (context.hypervisor, context.domain);
+    match area(context, argument, size_of::<RunstateInfo>())? {
+        Area::None => slot.runstate_gpa.store(NO_ADDRESS, Ordering::Release),
+        Area::At(gpa) => {
+            let info = read_runstate(hypervisor, domain, slot);
+            hypervisor.memory(domain).write(gpa, info.as_bytes())?;
+            slot.runstate_gpa.store(gpa.0, Ordering::Release);
+        }
+        // A sound guest may do it, so it is told nothing.
+        Area::Torn => log::warn!("d{}: runstate area in two pieces: ignored", domain.id.0),
     }
-    let length = size_of::<RunstateInfo>() as u64;
-    let end = address.checked_add(length - 1).ok_or(Errno::EFAULT)?;
-    let first = context.translate(address, Access::Write)?;
-    let last = context.translate(end, Access::Write)?;
-    if last.0.wrapping_sub(first.0) != length - 1 {
-        log::warn!(
-            "d{}: runstate area in two pieces: ignored",
-            context.domain.id.0
-        );
-        return Ok(0);
+    Ok(0)
+}
+
+/// How time comes of the counter does not change while a domain lives, so that the copy is as good as the first one from
+/// now on.
+fn register_clock<A: Arch>(
+    context: &CallContext<'_, A>,
+    slot: &VcpuSlot<A>,
+    argument: u64,
+) -> Result<u64, Errno> {
+    match area(context, argument, abi::TIME_INFO_SIZE)? {
+        Area::None => slot.clock_gpa.store(NO_ADDRESS, Ordering::Release),
+        Area::At(gpa) => {
+            time::publish_clock_area(context.hypervisor, context.domain, gpa)?;
+            slot.clock_gpa.store(gpa.0, Ordering::Release);
+        }
+        Area::Torn => return Err(Errno::EINVAL),
     }
-    let info = read_runstate(context.hypervisor, context.domain, slot);
-    let memory = context.hypervisor.memory(context.domain);
-    memory.write(first, info.as_bytes())?;
-    slot.runstate_gpa.store(first.0, Ordering::Release);
     Ok(0)
 }
 
@@ -176,3 +280,6 @@ fn write_runstate<A: Arch>(
     fence(Ordering::SeqCst);
     memory.write(entry_time, info.state_entry_time.as_bytes())
 }
+
+#[cfg(test)]
+mod tests;

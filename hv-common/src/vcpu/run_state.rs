@@ -31,6 +31,8 @@ pub(crate) enum Waited {
     GoesOn,
     /// Somebody woke it, and has put it into a queue.
     WasWoken,
+    /// Somebody switched it off.
+    IsOff,
 }
 
 /// "On no CPU".
@@ -68,6 +70,11 @@ impl RunState {
         self.activity.store(activity as u8, Ordering::SeqCst);
     }
 
+    /// Switches it off, whatever it does. Whoever has it running sees it.
+    pub(crate) fn switch_off(&self) {
+        let _before = self.activity.swap(Activity::Off as u8, Ordering::SeqCst);
+    }
+
     /// Changes what it wants from one to another. Returns whether it was the first.
     #[inline]
     pub(crate) fn change_activity(&self, from: Activity, to: Activity) -> bool {
@@ -79,7 +86,9 @@ impl RunState {
     /// Says that it waits, and looks whether that is over. On its own CPU only.
     #[inline]
     pub(crate) fn wait(&self, is_over: impl FnOnce() -> bool) -> Waited {
-        self.set_activity(Activity::Blocked);
+        if !self.change_activity(Activity::Ready, Activity::Blocked) {
+            return Waited::IsOff;
+        }
         // Said before looked, whatever is looked at: the other half is in `wake`.
         fence(Ordering::SeqCst);
         if !is_over() {
@@ -189,7 +198,33 @@ mod loom_tests {
             match waited {
                 Waited::GoesOn => assert_eq!(queued, 0),
                 Waited::Waits | Waited::WasWoken => assert_eq!(queued, 1),
+                Waited::IsOff => unreachable!("nobody switches it off"),
             }
+        });
+    }
+
+    #[test]
+    fn one_that_is_switched_off_meanwhile_stays_off() {
+        loom::model(|| {
+            let state = Arc::new(RunState::new());
+            state.set_activity(Activity::Ready);
+            let others = [
+                {
+                    let state = state.clone();
+                    thread::spawn(move || state.switch_off())
+                },
+                {
+                    let state = state.clone();
+                    thread::spawn(move || {
+                        state.wake();
+                    })
+                },
+            ];
+            let _waited = state.wait(|| false);
+            for other in others {
+                other.join().unwrap();
+            }
+            assert_eq!(state.activity(), Activity::Off);
         });
     }
 

@@ -13,6 +13,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, SystemTime};
 
+use crate::board::Board;
+use crate::bochs::{self, Bochs};
 use crate::images::Images;
 use crate::machine::{Machine, Serial};
 use crate::process;
@@ -23,6 +25,10 @@ use crate::serial::Transcript;
 pub enum Error {
     /// A file that the machine boots from is not there.
     Missing(PathBuf),
+    /// A tool that the emulator needs is not there.
+    Tool(&'static bochs::Tool),
+    /// What Bochs boots could not be made.
+    Bochs(&'static str, String),
     /// The emulator could not be started.
     Start(&'static str, io::Error),
     /// The serial log could not be made or read.
@@ -39,6 +45,12 @@ impl fmt::Display for Error {
                     path.display()
                 )
             }
+            Error::Tool(tool) => write!(
+                f,
+                "{} is not there; Debian's package {} has it",
+                tool.program, tool.package
+            ),
+            Error::Bochs(doing, why) => write!(f, "{doing}: {}", why.trim_end()),
             Error::Start(program, error) => write!(f, "cannot start {program}: {error}"),
             Error::Log(path, error) => write!(f, "{}: {error}", path.display()),
         }
@@ -52,6 +64,8 @@ pub struct Emulator {
     child: Arc<Mutex<Child>>,
     serial: Transcript,
     log: PathBuf,
+    /// What Bochs needs besides, until it has ended.
+    bochs: Option<Bochs>,
     /// Dropped with us, which tells the watchdog to stop.
     _watchdog: Sender<()>,
 }
@@ -77,7 +91,13 @@ impl Emulator {
         let log_error = |error| Error::Log(log.to_owned(), error);
         File::create(log).map_err(log_error)?;
         let serial = Transcript::of_file(log).map_err(log_error)?;
-        let command = machine.command(Serial::File(log), link);
+        let (command, bochs) = match machine.board {
+            Board::QemuVirt | Board::QemuQ35 => (machine.command(Serial::File(log), link), None),
+            Board::BochsPc => {
+                let bochs = Bochs::prepare(machine, log, link)?;
+                (bochs.command(), Some(bochs))
+            }
+        };
         let child = process::spawn(command)
             .map_err(|error| Error::Start(machine.board.emulator(), error))?;
         let child = Arc::new(Mutex::new(child));
@@ -86,6 +106,7 @@ impl Emulator {
             child,
             serial,
             log: log.to_owned(),
+            bochs,
             _watchdog: watchdog,
         })
     }
@@ -94,6 +115,13 @@ impl Emulator {
     #[must_use]
     pub fn serial(&self) -> &Transcript {
         &self.serial
+    }
+
+    /// The last lines of the serial line, and what the emulator itself complains about.
+    #[must_use]
+    pub fn last_words(&self) -> String {
+        let complaint = self.bochs.as_ref().map(Bochs::complaint);
+        self.serial.tail() + &complaint.unwrap_or_default()
     }
 
     /// Whether the emulator is still there.
@@ -130,7 +158,7 @@ impl Emulator {
             Ok(_) => eprintln!("serial log kept as {}; its end:", kept.display()),
             Err(error) => eprintln!("the serial log could not be kept ({error}); its end:"),
         }
-        eprintln!("{}", self.serial.tail());
+        eprintln!("{}", self.last_words());
     }
 
     fn child(&self) -> MutexGuard<'_, Child> {
@@ -176,6 +204,9 @@ fn print_version_once(program: &'static str) {
 /// An emulator's version as it names it.
 #[must_use]
 pub fn version(program: &str) -> String {
+    if program == Board::BochsPc.emulator() {
+        return bochs::version();
+    }
     let mut command = Command::new(program);
     command.arg("--version");
     let output = process::run(command, Duration::from_secs(20));

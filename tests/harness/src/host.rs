@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
+use crate::board::Board;
 use crate::emulator::{self, Emulator};
 use crate::images::Images;
 use crate::machine::Machine;
@@ -20,7 +21,7 @@ use crate::serial::Transcript;
 pub const CALL_LIMIT: Duration = Duration::from_secs(60);
 const PROBE_LIMIT: Duration = Duration::from_secs(10);
 /// How long a board may take until xend answers.
-pub const BOOT_LIMIT: Duration = Duration::from_secs(60);
+pub const BOOT_LIMIT: Duration = Duration::from_secs(180);
 
 /// Why a host did not come up.
 #[derive(Debug)]
@@ -87,8 +88,15 @@ impl Host {
         let log = folder.path().join("serial.log");
         let emulator =
             Emulator::start(machine, &log, Some(&link), limit).map_err(Error::Machine)?;
-        wait_for_socket(&link, &emulator)?;
-        let (broker, broker_said) = start_broker(&xenman, &link, &socket_in(folder.path()))?;
+        if machine.board != Board::BochsPc {
+            // What leads to Bochs is there before it starts.
+            wait_for_socket(&link, &emulator)?;
+        }
+        let (broker, broker_said) = start_broker(
+            &xenman,
+            &machine.link_address(&link),
+            &socket_in(folder.path()),
+        )?;
         let last_said = String::new();
         Ok(Self {
             broker,
@@ -126,13 +134,13 @@ impl Host {
     /// The error for a host whose xend has not answered for too long.
     #[must_use]
     pub fn no_answer(&self) -> Error {
-        Error::NoAnswer(self.last_said.clone(), self.emulator.serial().tail())
+        Error::NoAnswer(self.last_said.clone(), self.emulator.last_words())
     }
 
     /// Makes sure that the machine and the broker are still there.
     pub fn check_running(&mut self) -> Result<(), Error> {
         if !self.emulator.is_running() {
-            return Err(Error::MachineEnded(self.emulator.serial().tail()));
+            return Err(Error::MachineEnded(self.emulator.last_words()));
         }
         if !self.broker_is_running() {
             return Err(Error::BrokerEnded(self.broker_said.tail()));
@@ -291,23 +299,31 @@ fn socket_in(folder: &Path) -> PathBuf {
     folder.join("xend.sock")
 }
 
+/// The file is there a moment before anybody listens.
+fn is_listening(link: &Path) -> bool {
+    let sockets = std::fs::read_to_string("/proc/net/unix").unwrap_or_default();
+    let mut listening = sockets.lines().filter(|line| {
+        // Num, RefCount, Protocol, Flags (bit 16: it accepts), Type, St, Inode, Path.
+        let flags = line.split_ascii_whitespace().nth(3);
+        flags == Some("00010000")
+    });
+    listening.any(|line| line.ends_with(&*link.to_string_lossy()))
+}
+
 fn wait_for_socket(link: &Path, emulator: &Emulator) -> Result<(), Error> {
     let deadline = Instant::now() + Duration::from_secs(20);
-    while !link.exists() {
+    while !is_listening(link) {
         if !emulator.is_running() || Instant::now() > deadline {
-            return Err(Error::MachineEnded(emulator.serial().tail()));
+            return Err(Error::MachineEnded(emulator.last_words()));
         }
         thread::sleep(Duration::from_millis(10));
     }
     Ok(())
 }
 
-fn start_broker(xenman: &Path, link: &Path, socket: &Path) -> Result<(Child, Transcript), Error> {
+fn start_broker(xenman: &Path, link: &OsStr, socket: &Path) -> Result<(Child, Transcript), Error> {
     let mut command = process::bound(xenman);
-    command
-        .arg("serve")
-        .arg("-H")
-        .arg(format!("unix:{}", link.display()));
+    command.arg("serve").arg("-H").arg(link);
     command
         .arg("--listen")
         .arg(format!("unix:{}", socket.display()));

@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 pub mod board;
+pub mod bochs;
 pub mod bundle;
 pub mod cpio;
 pub mod emulator;

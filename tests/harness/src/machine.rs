@@ -1,4 +1,4 @@
-//! A board as an emulator command line.
+//! A board as a command line of QEMU. What Bochs wants instead is in [`crate::bochs`].
 //!
 //! What is fixed here was measured, not guessed: ARM's CPU model avoids workaround traffic that no comparison wants,
 //! more than one CPU runs on one emulator thread (parallel ones lose time to locks, and results differ from run to
@@ -11,10 +11,9 @@ use std::process::Command;
 use crate::board::Board;
 use crate::process;
 
-/// Measured against others: free of what other models need worked around.
-const CPU_ARM: &str = "cortex-a53";
-/// Everything that QEMU can emulate, AMD SVM with nested paging among it.
-const CPU_X86: &str = "max";
+/// Memory of a machine in MiB; Bochs takes all of it from this machine at once.
+const MEMORY_MIB: u32 = 1024;
+const MEMORY_BOCHS_MIB: u32 = 512;
 
 /// Where a machine's serial line goes.
 #[derive(Debug, Clone, Copy)]
@@ -55,18 +54,18 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// A board with our hypervisor: 1 GiB, one CPU, GICv3.
+    /// A board with our hypervisor: one CPU, GICv3.
     pub fn new(board: Board, hypervisor: impl Into<PathBuf>, bundle: impl Into<PathBuf>) -> Self {
         Self {
             board,
-            cpu: match board {
-                Board::QemuVirt => CPU_ARM,
-                Board::QemuQ35 => CPU_X86,
-            },
+            cpu: board.cpus().first().copied().unwrap_or_default(),
             kernel: hypervisor.into(),
             initrd: Some(bundle.into()),
             options: String::new(),
-            memory_mib: 1024,
+            memory_mib: match board {
+                Board::BochsPc => MEMORY_BOCHS_MIB,
+                Board::QemuVirt | Board::QemuQ35 => MEMORY_MIB,
+            },
             cpus: 1,
             gic: 3,
             virtualization: true,
@@ -90,7 +89,19 @@ impl Machine {
         machine
     }
 
-    /// The command that starts this machine; `link` is the socket that the management port listens on.
+    /// Where `xenman serve` finds the management port that was asked for at this path.
+    #[must_use]
+    pub fn link_address(&self, path: &Path) -> OsString {
+        joined(
+            match self.board {
+                Board::QemuVirt | Board::QemuQ35 => "unix:",
+                Board::BochsPc => "serial:",
+            },
+            path,
+        )
+    }
+
+    /// The command that starts this machine in QEMU; `link` is the socket that the management port listens on.
     #[must_use]
     pub fn command(&self, serial: Serial<'_>, link: Option<&Path>) -> Command {
         let mut command = process::bound(self.board.emulator());
@@ -179,9 +190,10 @@ impl Machine {
             .into();
         }
         command.arg("-chardev").arg(chardev);
-        let bus = match self.board {
-            Board::QemuVirt => "virtio-serial-device",
-            Board::QemuQ35 => "virtio-serial-pci,disable-legacy=on",
+        let bus = if self.board == Board::QemuVirt {
+            "virtio-serial-device"
+        } else {
+            "virtio-serial-pci,disable-legacy=on"
         };
         command.args(["-device", bus, "-device", "virtconsole,chardev=link"]);
     }
@@ -190,9 +202,10 @@ impl Machine {
         command
             .arg("-drive")
             .arg(joined("if=none,id=disk,format=raw,file=", image));
-        let device = match self.board {
-            Board::QemuVirt => "virtio-blk-device,drive=disk",
-            Board::QemuQ35 => "virtio-blk-pci,disable-legacy=on,drive=disk",
+        let device = if self.board == Board::QemuVirt {
+            "virtio-blk-device,drive=disk"
+        } else {
+            "virtio-blk-pci,disable-legacy=on,drive=disk"
         };
         command.args(["-device", device]);
     }

@@ -9,6 +9,8 @@ pub const SET_PARAM: u64 = 0;
 pub const GET_PARAM: u64 = 1;
 /// Per-vCPU upcall vector (x86): `(vcpu u32, vector u8)`.
 pub const SET_EVTCHN_UPCALL_VECTOR: u64 = 23;
+/// A page table is about to go: a hint for hypervisors that shadow page tables.
+pub const PAGETABLE_DYING: u64 = 9;
 
 /// Parameters.
 pub mod param {

@@ -141,12 +141,13 @@ fn pointer(input: &mut Input<'_>) -> u64 {
 }
 
 /// Kinds that a restore knows.
-const KINDS: [Kind; 8] = [
+const KINDS: [Kind; 9] = [
     Kind::DOMAIN,
     Kind::EVENTS,
     Kind::GRANTS,
     Kind::PLATFORM,
     Kind::VCPU,
+    Kind::CLOCK,
     super::CPU_KIND,
     super::PLATFORM_KIND,
     Kind(0x7FFF),
@@ -161,7 +162,7 @@ pub fn record(data: &[u8]) {
     let before = machine.usage();
     let guest = machine.domain(GUEST_FRAMES, 2);
     let mut input = Input(data);
-    let kind = KINDS.get(usize::from(input.byte() % 8)).copied();
+    let kind = KINDS.get(usize::from(input.byte()) % KINDS.len()).copied();
     let kind = kind.unwrap_or_default();
     let vcpu = u32::from(input.byte() % 3);
     let body = &input.0[..input.0.len().min(8192)];

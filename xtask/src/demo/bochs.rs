@@ -1,0 +1,99 @@
+//! The demonstration on Bochs: everything crosses a serial line, so what is large stays in the boot bundle.
+
+use std::fs;
+use std::path::Path;
+
+use harness::board::Board;
+use harness::host::Host;
+use harness::images::Images;
+use harness::operator::{Operator, Trouble, wait};
+
+use super::{BOOT, RAMDISK, SOON, Stage, boot_with, step};
+use crate::failure::Failure;
+use crate::{Outcome, bundle};
+
+const BOARD: Board = Board::BochsPc;
+/// The small guest that is saved: it counts aloud.
+const TICKER: &str = "ticker";
+
+/// Boots the default machine; its bundle has Debian's files and the small guest.
+pub(super) fn boot(images: &Images) -> Outcome<Host> {
+    let mut content = bundle::with_dom0(BOARD, images, &[])?;
+    for name in [BOARD.kernel(), RAMDISK] {
+        content.add(name, &BOARD.debian(images).join(name))?;
+    }
+    if has_ticker() {
+        content.add(TICKER, &BOARD.guest(images, TICKER))?;
+    }
+    boot_with(BOARD, images, &content)
+}
+
+fn has_ticker() -> bool {
+    BOARD.guest(&Images::of_workspace(), TICKER).exists()
+}
+
+pub(super) fn perform(host: &Host) -> Outcome {
+    let stage = Stage {
+        operator: Operator::new(host),
+    };
+    step("look at the host", || stage.show(&["info"]))?;
+    let free = step("note the free memory", || stage.operator.info("free_kib"))?;
+    if has_ticker() {
+        small(host, &stage)?;
+    }
+    let file = write(host.folder(), &super::configuration(BOARD), "debian.cfg")?;
+    step("create a domain with Linux", || {
+        stage.show(&["create", &file])
+    })?;
+    step("reach userspace", || stage.reach_userspace())?;
+    step("answer typed commands", || stage.look_inside())?;
+    step("list the domains", || stage.show(&["list"]))?;
+    step("destroy the domain", || {
+        stage.show(&["destroy", super::DOMAIN])
+    })?;
+    step("have all memory back", || {
+        stage.operator.free_again(free, SOON)
+    })?;
+    step("look at the host again", || stage.show(&["info"]))
+}
+
+/// A small domain's life, over the wire.
+fn small(host: &Host, stage: &Stage<'_>) -> Outcome {
+    let text = format!("name = \"{TICKER}\"\nmemory = 8\nkernel = \"boot:{TICKER}\"\n");
+    let file = write(host.folder(), &text, "ticker.cfg")?;
+    step("create a small domain", || stage.show(&["create", &file]))?;
+    let before = step("hear it count", || counted(stage, 0))?;
+    let saved = host.folder().join("ticker.save");
+    let saved = saved.to_string_lossy();
+    step("save it over the serial line", || {
+        stage.show_within(&["save", TICKER, &saved], BOOT)
+    })?;
+    step("restore it", || {
+        stage.show_within(&["restore", &saved], BOOT)
+    })?;
+    step("hear it count on", || counted(stage, before))?;
+    step("destroy it", || stage.show(&["destroy", TICKER]))
+}
+
+/// The number that it has come to, once that is more than `before`.
+fn counted(stage: &Stage<'_>, before: u64) -> Result<u64, Trouble> {
+    let mut tick = 0;
+    wait(SOON, "it does not count", || {
+        let said = stage.operator.said(TICKER)?;
+        let ticks = said.lines().filter_map(|line| line.strip_prefix("tick "));
+        tick = ticks
+            .filter_map(|n| n.trim().parse().ok())
+            .max()
+            .unwrap_or(0);
+        Ok(tick > before)
+    })?;
+    println!("tick {tick}");
+    Ok(tick)
+}
+
+fn write(folder: &Path, text: &str, name: &str) -> Outcome<String> {
+    let file = folder.join(name);
+    print!("\n{name}:\n{text}");
+    fs::write(&file, text).map_err(Failure::file(&file))?;
+    Ok(file.to_string_lossy().into_owned())
+}
