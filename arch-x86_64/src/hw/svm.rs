@@ -154,7 +154,8 @@ unsafe extern "C" {
 }
 
 // RDI: registers, RSI: VMCB, RDX: what VMSAVE saved of the host. With the global interrupt flag off, IF says only
-// whether interrupts make the guest exit.
+// whether interrupts make the guest exit. STI is not the instruction before VMRUN: QEMU (7.2) would hold the guest's
+// interrupts back for its first instruction.
 #[cfg(target_os = "none")]
 core::arch::global_asm!(
     ".global alcove_svm_enter",
@@ -183,8 +184,8 @@ core::arch::global_asm!(
     "mov r14, [rdi + 112]",
     "mov r15, [rdi + 120]",
     "mov rdi, [rdi + 56]",
-    "vmload rax",
     "sti",
+    "vmload rax",
     "vmrun rax",
     "cli",
     "vmsave rax",

@@ -111,7 +111,9 @@ impl<V: Vendor> Vcpu<V> {
             return true;
         }
         !self.control.masks_interrupts()
-            && (self.next(requests, platform).is_some() || self.is_timer_over())
+            && (self.control.is_injecting()
+                || self.next(requests, platform).is_some()
+                || self.is_timer_over())
     }
 
     /// Makes the machine's timer come when the guest's is over.

@@ -92,3 +92,13 @@ fn a_cap_holds_on_an_idle_cpu_too() {
 fn four_cpus_run() {
     FOUR.run(smp::every_cpu_runs);
 }
+
+#[test]
+fn cpus_of_a_domain_do_as_they_are_told_on_one_cpu() {
+    MAX.run(|stage| smp::cpus_do_as_told(stage, &[1, 2, 3], "pvh"));
+}
+
+#[test]
+fn cpus_of_a_domain_do_as_they_are_told_on_two_cpus() {
+    TWO.run(|stage| smp::cpus_do_as_told(stage, &[2, 4, 8], "pvh"));
+}
