@@ -251,7 +251,7 @@ impl hv_common::arch::Vcpu<Aarch64> for Vcpu {
         Ok(Self::new(index, hypercall))
     }
 
-    fn start(&mut self, context: StartContext) {
+    fn start(&mut self, _: &Platform, context: StartContext) {
         let mut fresh = Self::new(self.index, self.hypercall);
         fresh.context.pc = context.entry;
         fresh.context.pstate = PSTATE_AT_RESET;

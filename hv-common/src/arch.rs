@@ -111,8 +111,9 @@ pub trait Vcpu<A: Arch>: Send {
     where
         Self: Sized;
 
-    /// Sets the state in which a boot loader (or the guest's own power-on call) leaves a CPU.
-    fn start(&mut self, context: StartContext);
+    /// Sets the state in which a boot loader (or the guest's own power-on call) leaves a CPU. What was asked of it while it
+    /// was off is forgotten, where the architecture says so.
+    fn start(&mut self, platform: &A::Platform, context: StartContext);
 
     /// Puts its state on this CPU. `stage2` is the domain's root table; `vmid` its tag.
     fn load(&mut self, host: &A::Host, platform: &A::Platform, stage2: Mfn, vmid: u16);

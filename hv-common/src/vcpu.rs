@@ -525,7 +525,9 @@ impl<A: Arch> Stay<'_, A> {
         };
         // Its registers are open to us once it has left its CPU after switching off.
         match slot.registers() {
-            Some(mut registers) if !slot.is_online() => registers.start(context),
+            Some(mut registers) if !slot.is_online() => {
+                registers.start(&self.domain.platform, context);
+            }
             _ => return cpu_on::ALREADY_ON,
         }
         if !slot.change_activity(Activity::Off, Activity::Ready) {

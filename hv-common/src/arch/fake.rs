@@ -232,7 +232,7 @@ impl Vcpu<Fake> for FakeVcpu {
         })
     }
 
-    fn start(&mut self, context: StartContext) {
+    fn start(&mut self, _: &FakePlatform, context: StartContext) {
         assert!(!self.loaded, "start of a loaded vCPU");
         self.registers.pc = context.entry;
         self.registers.argument = context.argument;

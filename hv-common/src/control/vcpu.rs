@@ -50,7 +50,9 @@ fn set_context<A: Arch>(
     if state.started {
         return Err(Errno::EBUSY);
     }
-    slot.registers().ok_or(Errno::EBUSY)?.start(start);
+    let mut registers = slot.registers().ok_or(Errno::EBUSY)?;
+    registers.start(&domain.platform, start);
+    drop(registers);
     slot.has_context.store(true, Ordering::Release);
     slot.set_activity(Activity::Ready);
     Ok(0)

@@ -249,7 +249,9 @@ fn begin<A: Arch>(
     context: StartContext,
 ) -> Result<(), Errno> {
     let slot = domain.vcpu(0).ok_or(Errno::EINVAL)?;
-    slot.registers().ok_or(Errno::EBUSY)?.start(context);
+    let mut registers = slot.registers().ok_or(Errno::EBUSY)?;
+    registers.start(&domain.platform, context);
+    drop(registers);
     slot.has_context
         .store(true, core::sync::atomic::Ordering::Release);
     slot.set_activity(Activity::Ready);
