@@ -68,7 +68,7 @@ pub fn run(protocol: u64, information: u64) -> ! {
     };
     let extension = match support::choose(&facts()) {
         Ok(extension) => extension,
-        Err(sentence) => panic!("{sentence}"),
+        Err(sentence) => fault::refuse(sentence),
     };
     boot::place_start_page(START_PAGE);
     activate_address_space(&info, &tables);
