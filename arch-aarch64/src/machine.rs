@@ -391,6 +391,7 @@ fn start_host(found: &Found) -> &'static ArmHost {
             Version::V2 => 2,
             Version::V3 => 3,
         },
+        extension: hv_abi::control::host::extension::ONLY,
         cpus: 0,
     };
     let host = HOST.call_once(|| ArmHost {

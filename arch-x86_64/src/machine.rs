@@ -7,6 +7,7 @@ mod describe;
 
 use boards::{Board, Match};
 use hv_abi::FRAME_SIZE;
+use hv_abi::control::host::extension as code;
 use hv_common::arch::HostFacts;
 use hv_common::hypervisor::Hypervisor;
 use hv_common::options::{OnPanic, Options};
@@ -68,7 +69,7 @@ pub fn run(protocol: u64, information: u64) -> ! {
     };
     let extension = match support::choose(&facts()) {
         Ok(extension) => extension,
-        Err(sentence) => panic!("{sentence}"),
+        Err(sentence) => fault::refuse(sentence),
     };
     boot::place_start_page(START_PAGE);
     activate_address_space(&info, &tables);
@@ -78,7 +79,7 @@ pub fn run(protocol: u64, information: u64) -> ! {
     start_log();
     let board = board_of(&tables);
     log::info!("Alcove {} on {}", env!("CARGO_PKG_VERSION"), board.name);
-    let host = start_host();
+    let host = start_host(extension);
     let cpus = start_further_cpus(&tables);
     let machine = describe::describe(board, &info, &tables, cpus);
     match extension {
@@ -204,7 +205,7 @@ fn now_ns() -> u64 {
         .map_or(0, |clock| clock.ns_at(timer::now_ticks()))
 }
 
-fn start_host() -> &'static X86Host {
+fn start_host(extension: Extension) -> &'static X86Host {
     let features = identity::features();
     let clock = CLOCK
         .get()
@@ -223,6 +224,10 @@ fn start_host() -> &'static X86Host {
             cpu_id: u64::from(features.signature),
             ipa_bits: features.physical_bits.min(48),
             interrupt_controller_version: 0,
+            extension: match extension {
+                Extension::Svm => code::SVM,
+                Extension::Vmx => code::VMX,
+            },
             cpus: 1,
         },
         tsc_khz: u32::try_from(khz).unwrap_or(u32::MAX),

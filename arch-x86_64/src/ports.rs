@@ -22,6 +22,12 @@ pub const CMOS: (u16, u16) = (0x70, 2);
 /// once that nothing counts.
 const TIMER_COUNTER: u16 = 0x42;
 
+/// Which interrupts of the interrupt controllers that are not there would be levels: that of the ACPI tables (number 0), as
+/// a system with these controllers would find it.
+const TRIGGER_MODES: u16 = 0x4D0;
+/// Of interrupts 8 to 15.
+const TRIGGER_MODES_HIGH: u16 = 0x4D1;
+
 /// What a write of a byte asks for.
 #[must_use]
 pub fn written(port: u16, value: u8) -> Option<Power> {
@@ -36,7 +42,8 @@ pub fn written(port: u16, value: u8) -> Option<Power> {
 #[must_use]
 pub fn read_nothing(port: u16, size: u8) -> u32 {
     match (port, size) {
-        (TIMER_COUNTER | SLEEP_CONTROL_PORT | SLEEP_STATUS_PORT, 1) => 0,
+        (TRIGGER_MODES, 1) => 1,
+        (TRIGGER_MODES_HIGH | TIMER_COUNTER | SLEEP_CONTROL_PORT | SLEEP_STATUS_PORT, 1) => 0,
         (_, 1) => 0xFF,
         (_, 2) => 0xFFFF,
         _ => 0xFFFF_FFFF,
@@ -77,5 +84,6 @@ mod tests {
             0xFFFF_FFFF
         );
         assert_eq!(merge(0, read_nothing(0x1F0, 2), 2), 0xFFFF);
+        assert_eq!((read_nothing(0x4D0, 1), read_nothing(0x4D1, 1)), (1, 0));
     }
 }

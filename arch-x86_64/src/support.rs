@@ -42,9 +42,9 @@ pub(crate) fn choose(facts: &Facts) -> Result<Extension, &'static str> {
         (true, _) if facts.vm_cr & SVM_DISABLED != 0 => Err(
             "AMD SVM is switched off by firmware (VM_CR.SVMDIS): switch on \"SVM\" or \"virtualization\" in its setup",
         ),
-        (true, _) if !facts.has_nested_paging => {
-            Err("this CPU has AMD SVM, but no nested paging (on QEMU: -cpu max or -cpu EPYC)")
-        }
+        (true, _) if !facts.has_nested_paging => Err(
+            "this CPU has AMD SVM, but no nested paging (NPT): use one that has, such as any since 2008 (on QEMU: -cpu max or -cpu EPYC)",
+        ),
         (true, _) => Ok(Extension::Svm),
         (_, true)
             if facts.feature_control & LOCKED != 0
@@ -54,16 +54,16 @@ pub(crate) fn choose(facts: &Facts) -> Result<Extension, &'static str> {
                 "Intel VMX is locked off by firmware (IA32_FEATURE_CONTROL): switch on \"VT-x\" or \"virtualization\" in its setup",
             )
         }
-        (_, true) if !facts.has_nested_paging => {
-            Err("this CPU has Intel VMX, but no extended page tables (EPT)")
-        }
-        (_, true) if !facts.has_unrestricted_guest => {
-            Err("this CPU has Intel VMX, but no unrestricted guests")
-        }
+        (_, true) if !facts.has_nested_paging => Err(
+            "this CPU has Intel VMX, but no extended page tables (EPT): use one that has, such as any since 2010",
+        ),
+        (_, true) if !facts.has_unrestricted_guest => Err(
+            "this CPU has Intel VMX, but no unrestricted guests: use one that has, such as any since 2010",
+        ),
         (_, true) => Ok(Extension::Vmx),
-        (false, false) => {
-            Err("this CPU has neither Intel VMX nor AMD SVM (on QEMU: -cpu max or -cpu EPYC)")
-        }
+        (false, false) => Err(
+            "this CPU has neither Intel VMX nor AMD SVM: use one that has, or switch on \"virtualization\" in firmware's setup if it hides them (on QEMU: -cpu max or -cpu EPYC)",
+        ),
     }
 }
 

@@ -8,6 +8,7 @@
 
 mod code;
 mod exits;
+mod fuzz;
 mod interrupts;
 mod machine_state;
 mod msrs;
@@ -27,6 +28,7 @@ use crate::hw::{debug, extended, msr as hw_msr, timer, tlb};
 use crate::platform::{Platform, VCPUS};
 use crate::vendor::{Control, Event, Registers, Vendor, World, gpr};
 use code::Code;
+pub use fuzz::fuzz_vcpu_state;
 use machine_state::{after_reset, at_pvh_entry, at_startup};
 
 /// A guest CPU.

@@ -510,6 +510,8 @@ pub struct HostFacts {
     pub ipa_bits: u32,
     /// Interrupt controller version (2 or 3), 0 where it has none.
     pub interrupt_controller_version: u32,
+    /// What runs guests where the architecture has several ways: one of [`hv_abi::control::host::extension`].
+    pub extension: u32,
     /// CPUs that run.
     pub cpus: u32,
 }

@@ -128,7 +128,7 @@ impl Cpu {
         Some(next.key)
     }
 
-    fn arm<H: Host>(&self, host: &H, at_ns: u64) {
+    fn set_deadline<H: Host>(&self, host: &H, at_ns: u64) {
         if self.armed_ns.swap(at_ns, Ordering::Relaxed) != at_ns {
             host.set_deadline((at_ns != NEVER).then_some(at_ns));
         }
@@ -153,7 +153,7 @@ impl Cpu {
         queue.set_timer(key(domain, slot), TimerKind::Wake, NEVER);
         let at = next_deadline(hypervisor, &queue, slice.start_ns, slice);
         drop(queue);
-        self.arm(hypervisor.host, at);
+        self.set_deadline(hypervisor.host, at);
     }
 
     /// The vCPU that had this CPU has left it.
@@ -203,7 +203,7 @@ impl Cpu {
         }
         let at = next_deadline(hypervisor, &queue, now, slice);
         drop(queue);
-        self.arm(hypervisor.host, at);
+        self.set_deadline(hypervisor.host, at);
         true
     }
 
@@ -347,7 +347,7 @@ fn idle<A: Arch>(hypervisor: &Hypervisor<A>, cpu: &Cpu) {
     }
     let start = hypervisor.now_ns();
     let at = next_deadline(hypervisor, &cpu.queue.lock(), start, Slice::NONE);
-    cpu.arm(hypervisor.host, at);
+    cpu.set_deadline(hypervisor.host, at);
     hypervisor.host.idle();
     let spent = hypervisor.now_ns().saturating_sub(start);
     cpu.idle_ns.fetch_add(spent, Ordering::Relaxed);

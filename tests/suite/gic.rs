@@ -86,9 +86,9 @@ fn a_domain_saved_on_one_controller_is_refused_on_the_other() {
     let folder = tempfile::tempdir().expect("there is room for two snapshots");
     let saved = |name: &str| folder.path().join(name);
     let (v2, v3) = (saved("v2.save"), saved("v3.save"));
-    let words = ["needs a host with a GICv2", "this one has a GICv3"];
+    let words = ["is of a machine with a GICv2", "this one has a GICv3"];
     refused_elsewhere(&GICV2, &QEMU_VIRT, &v2, &words);
-    let words = ["needs a host with a GICv3", "this one has a GICv2"];
+    let words = ["is of a machine with a GICv3", "this one has a GICv2"];
     refused_elsewhere(&QEMU_VIRT, &GICV2, &v3, &words);
 }
 

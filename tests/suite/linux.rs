@@ -48,17 +48,47 @@ fn debian_lives_a_whole_life() {
     on_machine(whole_life);
 }
 
+/// Lines of warnings that Debian's kernel prints in a domain of Xen's too: what is missing there by design.
+fn known_warnings(kind: Kind) -> &'static [&'static str] {
+    match kind {
+        Kind::QemuVirt => &["Grant table initialized"],
+        Kind::QemuQ35 => &[
+            "Grant table initialized",
+            "ACPI: No IOAPIC entries present",
+            "PCI: Fatal: No config space access function found",
+            "PCI: System does not support PCI",
+            // Of QEMU's EPYC, with and without a hypervisor: it has no IBPB.
+            "Speculative Return Stack Overflow: IBPB-extending microcode not applied!",
+            "Speculative Return Stack Overflow: WARNING: See https://kernel.org/doc/html/latest/admin-guide/hw-vuln/srso.html for mitigation options.",
+        ],
+    }
+}
+
+/// What the kernel warned of so far, but for [`known_warnings`]: a Linux on a bare board does not say more either.
+fn unknown_warnings(stage: &Stage<'_>, console: &mut Console) -> Result<Vec<String>, Trouble> {
+    const WARNINGS: &str = "dmesg -r | grep '^<[0-4]>'";
+    let known = known_warnings(stage.kind);
+    let mut unknown = Vec::new();
+    for line in 1..=console.ask_number(&format!("{WARNINGS} -c"))? {
+        let line = console.ask(&format!("{WARNINGS} | sed -n {line}p"))?;
+        let text = line
+            .split_once("] ")
+            .map_or(line.as_str(), |(_, text)| text);
+        if !known.contains(&text) {
+            unknown.push(text.to_owned());
+        }
+    }
+    Ok(unknown)
+}
+
 pub(crate) fn whole_life(stage: &Stage<'_>) -> Result<(), Trouble> {
     let mut console = up(stage, "debian", &bundled(stage, "debian", 192))?;
     assert_eq!(console.ask("expr 6 \\* 7")?, "42");
-    // What a Linux on a bare board does not say either, but for one line of the Xen interface.
-    let warnings = "dmesg -r | grep '^<[0-4]>' | grep -vc 'Grant table initialized'";
-    assert_eq!(
-        console.ask_number(warnings)?,
-        0,
-        "{}",
-        console.ask("dmesg -r | grep '^<[0-4]>' | tail -1")?
-    );
+    let unknown = unknown_warnings(stage, &mut console)?;
+    assert_eq!(unknown, [""; 0]);
+    let info = stage.operator.run(&["info", "debian"])?;
+    let refusals = info.lines().find(|line| line.starts_with("refusals "));
+    assert!(refusals.is_some_and(|line| line.ends_with(" 0")), "{info}");
     let pause = console.ask_number("counter")?;
     let boot = console.ask(BOOT_ID)?;
 

@@ -3,6 +3,8 @@
 mod small;
 
 use harness::board::Board as Kind;
+use harness::emulator::Emulator;
+use harness::images::Images;
 
 use crate::stage::{Board, SOON, contains};
 use crate::{linux, smp};
@@ -56,4 +58,35 @@ fn a_domain_that_needs_a_whole_pc_is_refused_with_a_sentence() {
         contains(&refused, &["a whole PC", "use type"]);
         stage.operator.gone("pc", SOON)
     });
+}
+
+/// What the machine says that cannot run guests: the cause, and what helps.
+fn says_with(cpu: &'static str, cause: &str, remedy: &str) {
+    let images = Images::of_workspace();
+    let folder = tempfile::tempdir().expect("there is room for a log");
+    let mut machine = Kind::QemuQ35.machine(&images, "");
+    machine.cpu = cpu;
+    machine.initrd = None;
+    let log = folder.path().join("serial.log");
+    let emulator = Emulator::start(&machine, &log, None, SOON);
+    let emulator = emulator.unwrap_or_else(|error| panic!("{error}"));
+    let line = emulator.serial().expect_line("*** Alcove does not", SOON);
+    let line = line.unwrap_or_else(|error| panic!("{cpu}: {error}"));
+    contains(&line, &[cause, remedy]);
+    let halted = emulator.serial().expect("*** halted", SOON);
+    halted.unwrap_or_else(|error| panic!("{cpu}: {error}"));
+}
+
+#[test]
+fn svm_without_nested_paging_is_refused_with_a_sentence() {
+    for cpu in ["qemu64", "Opteron_G3"] {
+        says_with(cpu, "no nested paging", "-cpu max");
+    }
+}
+
+#[test]
+fn a_cpu_that_cannot_run_guests_is_refused_with_a_sentence() {
+    for cpu in ["qemu64,-svm", "Nehalem"] {
+        says_with(cpu, "neither Intel VMX nor AMD SVM", "in firmware's setup");
+    }
 }

@@ -1,9 +1,10 @@
 //! `cargo xtask check-deps`: the dependency law.
 //!
 //! The packages' graph is checked against the arrows in docs/style.md and the crates the hypervisor may use
-//! ([`graph`]); the sources against what may be named where ([`text`]).
+//! ([`graph`]); the sources against what may be named where ([`text`], [`names`]).
 
 mod graph;
+mod names;
 mod text;
 
 use std::process::Command;

@@ -12,15 +12,15 @@ use crate::{Outcome, command};
 
 const FOLDER: &str = "hv-common/fuzz";
 /// The targets, as hv-common/fuzz/Cargo.toml has them.
-const TARGETS: [&str; 8] = [
-    "calls", "config", "fdt", "link", "message", "record", "sxp", "xenstore",
+const TARGETS: [&str; 10] = [
+    "calls", "config", "fdt", "kernel", "link", "message", "record", "sxp", "vcpu", "xenstore",
 ];
 
 /// Fuzz what reads untrusted bytes; all targets in turn if none is named.
 #[derive(FromArgs)]
 #[argh(subcommand, name = "fuzz")]
 pub(crate) struct Fuzz {
-    /// calls, config, fdt, link, message, record, sxp or xenstore
+    /// calls, config, fdt, kernel, link, message, record, sxp, vcpu or xenstore
     #[argh(positional)]
     target: Option<String>,
 

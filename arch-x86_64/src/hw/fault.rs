@@ -136,6 +136,16 @@ pub fn panicked(info: &core::panic::PanicInfo<'_>) -> ! {
     end()
 }
 
+/// Says why the hypervisor does not run on this machine, and stops: after a restart it would say the same. Before any other
+/// CPU runs.
+pub(crate) fn refuse(sentence: &str) -> ! {
+    let _ = writeln!(
+        LastWords,
+        "\n*** Alcove does not run on this machine: {sentence}\n*** halted"
+    );
+    halt()
+}
+
 /// What a CPU does that another one has stopped.
 pub(crate) fn stop() -> ! {
     STOPPED.fetch_add(1, Ordering::Release);

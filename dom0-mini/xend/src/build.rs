@@ -1,7 +1,7 @@
 //! Building a domain: what goes where in its memory, and the job that puts it there.
 
 mod acpi;
-mod elf;
+pub(crate) mod elf;
 pub(crate) mod job;
 pub(crate) mod kernel;
 pub(crate) mod layout;

@@ -49,6 +49,7 @@ pub(crate) struct Machine {
     pub(crate) counter_hz: u64,
     /// Version of the interrupt controller.
     pub(crate) gic: u32,
+    pub(crate) extension: u32,
     pub(crate) cpus: u32,
     /// Wall-clock time at system time 0: seconds and nanoseconds.
     pub(crate) wall_clock: Option<(u64, u32)>,
@@ -310,6 +311,7 @@ impl Fake {
             stopped: None,
             counter_hz: 62_500_000,
             gic: 3,
+            extension: 0,
             cpus: 4,
             wall_clock: None,
             random: 0,

@@ -43,6 +43,7 @@ pub mod sxp;
 mod tests;
 pub mod xenstore;
 
+pub use build::elf::fuzz_kernel;
 pub use event::{Effect, Event, Facts, Now, SessionId, StreamId};
 pub use hypervisor::Hypervisor;
 pub use server::Xend;

@@ -1,6 +1,12 @@
-//! What differs between domains on one architecture and on another: where things are in their memory.
+//! What differs between domains on one architecture and on another: where things are in their memory, and what a saved
+//! one needs again.
 
+use alloc::format;
+use alloc::string::{String, ToString};
+use hv_abi::control::host::{HostInfo, extension};
 use hv_abi::layout::{arm, x86};
+use hv_abi::record::Kind;
+use mgmt_proto::snapshot::Manifest;
 
 /// An architecture that domains are built for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -62,5 +68,41 @@ impl Architecture {
             Self::Arm64 => &ARM64,
             Self::X86_64 => &X86_64,
         }
+    }
+}
+
+/// AMD SVM as a snapshot names it.
+const SVM: &str = "svm";
+/// Intel VMX as a snapshot names it.
+const VMX: &str = "vmx";
+
+/// What a domain on this host depends on beyond the architecture, as a snapshot names it.
+pub(crate) fn name(host: &HostInfo) -> String {
+    match host.extension {
+        extension::SVM => SVM.to_string(),
+        extension::VMX => VMX.to_string(),
+        _ => format!("gicv{}", host.interrupt_controller_version),
+    }
+}
+
+/// What a snapshot depends on. Registers of a vCPU tell whose machine it was, whatever the manifest says.
+pub(crate) fn of_snapshot(manifest: &Manifest) -> &str {
+    let mut kinds = manifest.records.iter().map(|record| Kind(record.kind));
+    let told = kinds.find_map(|kind| match kind {
+        Kind::SVM_CPU => Some(SVM),
+        Kind::VMX_CPU => Some(VMX),
+        _ => None,
+    });
+    told.unwrap_or(&manifest.platform)
+}
+
+/// The same for people.
+pub(crate) fn in_words(platform: &str) -> &str {
+    match platform {
+        "gicv2" => "a GICv2 (interrupt controller)",
+        "gicv3" => "a GICv3 (interrupt controller)",
+        SVM => "AMD SVM",
+        VMX => "Intel VMX",
+        other => other,
     }
 }

@@ -12,7 +12,7 @@ use crate::hypervisor::{Hypervisor, Run};
 use crate::image::MemoryImage;
 use crate::job::{Done, Step, Workshop};
 use crate::nodes;
-use crate::platform::Architecture;
+use crate::platform::{self, Architecture};
 use crate::refusal::{no_domain, refused};
 use crate::save::Platform;
 use crate::scheduling;
@@ -95,15 +95,6 @@ pub(crate) fn check(manifest: &Manifest, host: &Platform) -> Result<DomainConfig
     Ok(config)
 }
 
-/// A platform as a snapshot names it, for people.
-fn in_words(platform: &str) -> &str {
-    match platform {
-        "gicv2" => "a GICv2 (interrupt controller)",
-        "gicv3" => "a GICv3 (interrupt controller)",
-        other => other,
-    }
-}
-
 fn check_host(manifest: &Manifest, host: &Platform) -> Result<(), Failure> {
     if manifest.arch != host.arch {
         let sentence = format!(
@@ -112,11 +103,12 @@ fn check_host(manifest: &Manifest, host: &Platform) -> Result<(), Failure> {
         );
         return Err(bad(sentence).with_remedy("restore it on a host of its kind"));
     }
-    if manifest.platform != host.platform {
+    let platform = platform::of_snapshot(manifest);
+    if platform != host.platform {
         let sentence = format!(
-            "the snapshot needs a host with {}, this one has {}",
-            in_words(&manifest.platform),
-            in_words(&host.platform)
+            "the snapshot is of a machine with {}, this one has {}",
+            platform::in_words(platform),
+            platform::in_words(&host.platform)
         );
         return Err(bad(sentence).with_remedy("restore it on a host of its kind"));
     }

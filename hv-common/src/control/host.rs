@@ -97,6 +97,8 @@ fn info<A: Arch>(hypervisor: &Hypervisor<A>, now_ns: u64) -> HostInfo {
         interrupt_controller_version: hypervisor.facts.interrupt_controller_version,
         idle_ns: hypervisor.cpus.iter().map(|cpu| cpu.idle_ns()).sum(),
         cpu_id: hypervisor.facts.cpu_id,
+        extension: hypervisor.facts.extension,
+        reserved: 0,
     }
 }
 

@@ -2,19 +2,18 @@
 //!
 //! `unsafe`, and the crates that touch system registers and interrupt controllers, belong into `hw` folders (and the
 //! guests' runtime); code that depends on the architecture it is compiled for does too; and `hv-common` does not
-//! know what an architecture or a device of one is called.
+//! know what an architecture or a device of one is called ([`names`](super::names)).
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use super::names;
 use crate::Outcome;
 use crate::failure::Failure;
 use crate::source::{Word, words};
 
 /// Crates whose every use is privileged.
 const HARDWARE_CRATES: [&str; 4] = ["aarch64_cpu", "arm_gic", "x86_64", "x2apic"];
-/// Beginnings of names that `hv-common` must not know.
-const ARCHITECTURES: [&str; 7] = ["aarch64", "gic", "svm", "vgic", "vmcb", "vmx", "x86"];
 
 /// Every place where a source file of the workspace at `root` names what it may not.
 pub(super) fn violations(root: &Path) -> Outcome<Vec<String>> {
@@ -27,6 +26,7 @@ pub(super) fn violations(root: &Path) -> Outcome<Vec<String>> {
             .to_string_lossy()
             .into_owned();
         check(&place, &source, &mut found);
+        names::check(&place, &source, &mut found);
     }
     Ok(found)
 }
@@ -77,22 +77,13 @@ fn objection(place: &str, previous: Option<&Word<'_>>, word: &Word<'_>) -> Optio
             return Some("code that depends on target_arch outside a hw folder".to_owned());
         }
     }
-    let common = place.starts_with("hv-common/src/");
-    (common && names_an_architecture(text)).then(|| format!("hv-common names {text}"))
+    None
 }
 
 fn is_hardware(place: &str) -> bool {
     place.contains("/src/hw/")
         || place.ends_with("/src/hw.rs")
         || place.starts_with("tests/guests/")
-}
-
-fn names_an_architecture(word: &str) -> bool {
-    let lower = word.to_lowercase();
-    lower.contains("apic")
-        || lower
-            .split('_')
-            .any(|part| ARCHITECTURES.iter().any(|name| part.starts_with(name)))
 }
 
 #[cfg(test)]
@@ -121,32 +112,6 @@ mod tests {
         assert!(objections("arch-aarch64/src/hw/gic.rs", SAMPLE).is_empty());
         assert!(objections("arch-aarch64/src/hw.rs", SAMPLE).is_empty());
         assert!(objections("tests/guests/src/lib.rs", SAMPLE).is_empty());
-    }
-
-    #[test]
-    fn common_code_knows_no_architecture() {
-        for bad in [
-            "struct GicVersion;",
-            "let vgic_lines = 0;",
-            "fn lapic() {}",
-            "mod x86;",
-            "VMX",
-        ] {
-            assert_eq!(objections("hv-common/src/lib.rs", bad).len(), 1, "{bad}");
-        }
-        for good in [
-            "fn logic() {}",
-            "let magic = 0;",
-            "// GIC\n",
-            "\"x86\"",
-            "struct Pte;",
-        ] {
-            assert!(
-                objections("hv-common/src/lib.rs", good).is_empty(),
-                "{good}"
-            );
-        }
-        assert!(objections("hv-common/abi/src/lib.rs", "struct GicRecord;").is_empty());
     }
 
     #[test]

@@ -34,6 +34,7 @@ impl Hypervisor for Fake {
             store_kib: machine.claimed * 4,
             domains: machine.domains.len() as u32 + 1,
             interrupt_controller_version: machine.gic,
+            extension: machine.extension,
             cpus: machine.cpus,
             counter_hz: machine.counter_hz,
             ..HostInfo::default()

@@ -3,14 +3,16 @@
 use super::world::{World, by_name, config, kernel, ramdisk};
 use crate::Event;
 use hv_abi::control::domain::ShutdownReason;
+use hv_abi::control::host::extension;
 use hv_abi::layout::arm::RAM0_BASE;
+use hv_abi::record::Kind;
 use hv_abi::xen::hvm::param;
 use mgmt_proto::blob::{Chunk, Digest};
 use mgmt_proto::messages::{
     ConsoleWrite, Created, ErrorCode, Failure, Reply, RequestBody, RestoreBegin, RestoreCommit,
     RestoreFromStore, RestoreManifest, RestorePut, SaveCommit, SaveManifest, SaveRead, SaveToStore,
 };
-use mgmt_proto::snapshot::{Manifest, RootHasher};
+use mgmt_proto::snapshot::{Manifest, Record, RootHasher};
 use std::format;
 use std::string::String;
 use std::vec::Vec;
@@ -381,6 +383,39 @@ fn snapshots_of_other_hosts_are_refused_with_the_reason() {
         "record 0x1",
     );
     refused(&|manifest| manifest.extra[0].bytes.truncate(9), "xenstore");
+}
+
+#[test]
+fn a_snapshot_of_one_vendor_is_refused_by_the_other_with_the_reason() {
+    let mut world = World::new();
+    world.machine().extension = extension::SVM;
+    busy_domain(&mut world);
+    let file = save(&mut world, "guest").unwrap();
+    let manifest = Manifest::decode(&file.manifest).unwrap();
+    assert_eq!(manifest.platform, "svm");
+    world.machine().extension = extension::VMX;
+    let failure = restore(&mut world, &file, None).unwrap_err();
+    assert_eq!(failure.code, ErrorCode::BAD_SNAPSHOT);
+    let sentence = "the snapshot is of a machine with AMD SVM, this one has Intel VMX";
+    assert_eq!(failure.message, sentence);
+    assert!(failure.remedy.is_some_and(|it| it.contains("of its kind")));
+    world.assert_clean("it was refused");
+
+    // Whatever the manifest says: the registers are of the other one.
+    world.machine().extension = extension::SVM;
+    let mut manifest = manifest;
+    manifest.records.push(Record {
+        kind: Kind::VMX_CPU.0,
+        ..manifest.records[0].clone()
+    });
+    let file = File {
+        manifest: mgmt_proto::messages::encode(&manifest),
+        ..file
+    };
+    let failure = restore(&mut world, &file, None).unwrap_err();
+    let sentence = "the snapshot is of a machine with Intel VMX, this one has AMD SVM";
+    assert_eq!(failure.message, sentence);
+    world.assert_clean("it was refused");
 }
 
 #[test]

@@ -82,6 +82,20 @@ pub struct HostInfo {
     pub idle_ns: u64,
     /// Image version of the CPU (MIDR_EL1 on ARM).
     pub cpu_id: u64,
+    /// What runs guests: one of [`extension`].
+    pub extension: u32,
+    /// Reserved.
+    pub reserved: u32,
+}
+
+/// Values of [`HostInfo::extension`].
+pub mod extension {
+    /// The architecture has one way.
+    pub const ONLY: u32 = 0;
+    /// AMD SVM.
+    pub const SVM: u32 = 1;
+    /// Intel VMX.
+    pub const VMX: u32 = 2;
 }
 
 /// A read of the hypervisor's log ring.

@@ -8,6 +8,7 @@ use crate::event::SessionId;
 use crate::hypervisor::Hypervisor;
 use crate::job::Job;
 use crate::lifecycle::{Ask, State};
+use crate::platform;
 use crate::refusal::refused;
 use crate::save::{Platform, Purpose, Save};
 use crate::server::Xend;
@@ -35,7 +36,7 @@ impl<H: Hypervisor> Xend<H> {
             .map_err(|errno| refused("tell its facts", errno))?;
         Ok(Platform {
             arch: self.facts.arch.clone(),
-            platform: format!("gicv{}", host.interrupt_controller_version),
+            platform: platform::name(&host),
             counter_hz: host.counter_hz,
         })
     }
