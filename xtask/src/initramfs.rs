@@ -26,11 +26,11 @@ const COUNTER: &str =
     "#!/bin/sh\nwhile :; do read -r n </run/counter && echo \"COUNTER $n\" && exit; done\n";
 
 /// Programs that do nothing but execute one instruction that has no effect and that nothing else uses; whoever counts
-/// instructions looks for it (xtask/plugin/count.c): on ARM an instruction, on x86 the displacement of a NOP.
+/// instructions looks for it (xtask/plugin): on ARM an instruction, on x86 the displacement of a NOP.
 const MARKS: [(&str, u32, u32); 3] = [
-    ("up", 0xAA1B_037B, 0x0A1C_0001),
-    ("begin", 0xAA1A_035A, 0x0A1C_0002),
-    ("end", 0xAA19_0339, 0x0A1C_0003),
+    ("up", 0xAA1B_037B, 0x4D41_5201),
+    ("begin", 0xAA1A_035A, 0x4D41_5202),
+    ("end", 0xAA19_0339, 0x4D41_5203),
 ];
 
 const FOLDERS: [&str; 15] = [
@@ -94,8 +94,8 @@ fn mark_arm(instruction: u32) -> Vec<u8> {
 /// The same for x86-64.
 fn mark_x86(displacement: u32) -> Vec<u8> {
     const MACHINE: u16 = 62;
-    // nop dword ptr [rax + rax + displacement]; exit(0): mov eax, 60; xor edi, edi; syscall.
-    let nop = [&[0x0F, 0x1F, 0x84, 0x00][..], &displacement.to_le_bytes()].concat();
+    // nop dword ptr [rax + displacement]; exit(0): mov eax, 60; xor edi, edi; syscall.
+    let nop = [&[0x0F, 0x1F, 0x80][..], &displacement.to_le_bytes()].concat();
     let exit = [0xB8, 60, 0, 0, 0, 0x31, 0xFF, 0x0F, 0x05];
     program(MACHINE, &[&nop[..], &exit].concat())
 }
@@ -273,9 +273,9 @@ mod tests {
                 [0x7B, 0x03, 0x1B, 0xAA],
             ),
             (
-                mark_x86(0x0A1C_0001),
+                mark_x86(0x4D41_5201),
                 elf::abi::EM_X86_64,
-                [0x0F, 0x1F, 0x84, 0x00],
+                [0x0F, 0x1F, 0x80, 0x01],
             ),
         ] {
             let elf = elf::ElfBytes::<elf::endian::LittleEndian>::minimal_parse(&file).unwrap();
