@@ -198,7 +198,7 @@ fn killed(
 fn bulky(stage: &Stage<'_>, name: &str, seed: u64) -> String {
     let ramdisk = stage.file(&format!("{name}.ramdisk"));
     fs::write(&ramdisk, Random::seeded(seed).bytes(6 << 20)).expect("the ramdisk is written");
-    let kernel = Images::of_workspace().guest("ticker");
+    let kernel = stage.guest("ticker");
     let more = format!("memory = 24\nramdisk = \"{}\"", ramdisk.display());
     stage.configuration(name, &kernel, &more)
 }

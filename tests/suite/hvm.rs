@@ -2,7 +2,6 @@
 
 use std::path::Path;
 
-use harness::images::Images;
 use harness::operator::{Console, Trouble};
 
 use crate::linux::{bundled_with, up};
@@ -44,7 +43,7 @@ fn listed_type(stage: &Stage<'_>, name: &str) -> Result<String, Trouble> {
 
 /// Creates a domain of one of our own guests.
 fn create_small(stage: &Stage<'_>, name: &str, guest: &str) -> Result<(), Trouble> {
-    let kernel = Images::of_workspace().guest(guest);
+    let kernel = stage.guest(guest);
     let file = format!("{name}.hvm");
     let file = stage.configuration_in(&file, name, &kernel, "memory = 8");
     stage.operator.run(&["create", &file]).map(drop)

@@ -146,9 +146,14 @@ impl<'a> Stage<'a> {
         file.to_string_lossy().into_owned()
     }
 
+    /// The kernel file of one of our own guests.
+    pub(crate) fn guest(&self, guest: &str) -> PathBuf {
+        self.kind.guest(&Images::of_workspace(), guest)
+    }
+
     /// Writes the configuration of a domain with one of our own guests.
     pub(crate) fn small(&self, name: &str, guest: &str, more: &str) -> String {
-        let kernel = Images::of_workspace().guest(guest);
+        let kernel = self.guest(guest);
         self.configuration(name, &kernel, &format!("memory = {SMALL_MIB}\n{more}"))
     }
 
@@ -165,7 +170,7 @@ impl<'a> Stage<'a> {
         memory_mib: u32,
         more: &str,
     ) -> Result<u64, Trouble> {
-        let kernel = Images::of_workspace().guest(guest);
+        let kernel = self.guest(guest);
         let more = format!("memory = {memory_mib}\n{more}");
         let file = self.configuration(name, &kernel, &more);
         let created = self.operator.json(&["create", &file])?;

@@ -44,7 +44,9 @@ impl Build {
 pub(crate) fn build() -> Outcome<Images> {
     packages::need(&[&packages::CC])?;
     let images = Images::of_workspace();
-    command::make_folder(&images.folder().join("guests"))?;
+    for architecture in ["aarch64", "x86_64"] {
+        command::make_folder(&images.guests_for(architecture))?;
+    }
     hypervisor(&images)?;
     dom0(&images)?;
     guests(&images)?;
@@ -71,22 +73,50 @@ fn dom0(images: &Images) -> Outcome {
 /// memory with the boot bundle. The whole file goes beside it.
 fn elf_image(target: &str, what: &[&str], to: &Path) -> Outcome {
     let built = only(bare_metal(target, what)?)?;
-    let elf = read(&built)?;
-    replace(&elf, &to.with_extension("elf"))?;
-    let stripped = image::strip(elf);
-    let stripped = stripped.map_err(|why| Failure::new(format!("{}: {why}", built.display())))?;
+    replace(&read(&built)?, &to.with_extension("elf"))?;
+    stripped(&built, to)
+}
+
+fn stripped(elf: &Path, to: &Path) -> Outcome {
+    let stripped = image::strip(read(elf)?);
+    let stripped = stripped.map_err(|why| Failure::new(format!("{}: {why}", elf.display())))?;
     replace(&stripped, to)
 }
 
+/// Guests that are for one architecture only.
+const ARM_GUESTS: [&str; 8] = [
+    "bench_uart",
+    "gic",
+    "hostile_cpus",
+    "hostile_firmware",
+    "hostile_gic",
+    "hostile_mmio",
+    "hostile_registers",
+    "serial",
+];
+const X86_GUESTS: [&str; 0] = [];
+
 fn guests(images: &Images) -> Outcome {
-    for elf in bare_metal(AARCH64, &["-p", "guests", "--bins"])? {
-        let name = elf
-            .file_name()
-            .and_then(|name| name.to_str())
-            .unwrap_or_default();
-        flat_image(&elf, &images.guest(name))?;
+    let what = ["-p", "guests", "--bins"];
+    for (elf, name) in named(bare_metal(AARCH64, &what)?) {
+        if !X86_GUESTS.contains(&name.as_str()) {
+            flat_image(&elf, &images.guest_for("aarch64", &name))?;
+        }
+    }
+    for (elf, name) in named(bare_metal(X86_64, &what)?) {
+        if !ARM_GUESTS.contains(&name.as_str()) {
+            stripped(&elf, &images.guest_for("x86_64", &name))?;
+        }
     }
     Ok(())
+}
+
+/// Files with their names.
+fn named(files: Vec<PathBuf>) -> impl Iterator<Item = (PathBuf, String)> {
+    files.into_iter().filter_map(|file| {
+        let name = file.file_name()?.to_str()?.to_owned();
+        Some((file, name))
+    })
 }
 
 fn xenman(images: &Images) -> Outcome {

@@ -33,12 +33,13 @@ pub(crate) struct Test {
 }
 
 /// The packages that only mean something on bare metal, linted for it too.
-const BARE_METAL: [(&str, &str); 5] = [
+const BARE_METAL: [(&str, &str); 6] = [
     ("arch-aarch64", AARCH64),
     ("dom0-mini", AARCH64),
     ("guests", AARCH64),
     ("arch-x86_64", X86_64),
     ("dom0-mini", X86_64),
+    ("guests", X86_64),
 ];
 
 impl Test {

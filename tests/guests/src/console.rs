@@ -11,8 +11,8 @@ use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 use hv_abi::xen::{console, event, hvm, sched};
 use hv_abi::{CallNumber, DomId, FRAME_SHIFT};
 
+use crate::arch::serial;
 use crate::hypercall::{call, call_with};
-use crate::serial;
 
 const OUTPUT: u64 = 1024;
 const OUTPUT_SIZE: u32 = 2048;

@@ -4,10 +4,10 @@
 
 use core::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
-use hv_abi::xen::shared_info::ARM64;
 use hv_abi::xen::{event, memory};
 use hv_abi::{CallNumber, DomId, FRAME_SHIFT};
 
+use crate::arch::place::SHARED_INFO;
 use crate::hypercall::call_with;
 
 #[repr(C, align(4096))]
@@ -31,6 +31,9 @@ pub fn init() {
     };
     call_with(CallNumber::MEMORY_OP, memory::ADD_TO_PHYSMAP, &mut argument)
         .expect("the shared page is mapped");
+    if let Some(mask) = SHARED_INFO.upcall_mask {
+        byte(mask).store(0, Ordering::SeqCst);
+    }
 }
 
 /// A port that notifies us when we send to it.
@@ -52,7 +55,8 @@ pub fn send(port: u32) {
 
 /// Lets a port's events through.
 pub fn unmask(port: u32) {
-    word(ARM64.mask + port as usize / 64 * 8).fetch_and(!(1 << (port % 64)), Ordering::SeqCst);
+    word(SHARED_INFO.mask + port as usize / 64 * 8)
+        .fetch_and(!(1 << (port % 64)), Ordering::SeqCst);
 }
 
 /// Takes all pending events and returns how many there were.
@@ -62,19 +66,23 @@ pub fn take() -> u32 {
     if upcall_pending().swap(0, Ordering::SeqCst) == 0 {
         return taken;
     }
-    let mut selected = word(ARM64.pending_sel).swap(0, Ordering::SeqCst);
+    let mut selected = word(SHARED_INFO.pending_sel).swap(0, Ordering::SeqCst);
     while selected != 0 {
         let index = selected.trailing_zeros() as usize * 8;
         selected &= selected - 1;
-        let mask = word(ARM64.mask + index).load(Ordering::SeqCst);
-        let pending = word(ARM64.pending + index).fetch_and(mask, Ordering::SeqCst);
+        let mask = word(SHARED_INFO.mask + index).load(Ordering::SeqCst);
+        let pending = word(SHARED_INFO.pending + index).fetch_and(mask, Ordering::SeqCst);
         taken += (pending & !mask).count_ones();
     }
     taken
 }
 
 fn upcall_pending() -> &'static AtomicU8 {
-    let address = SHARED.0.as_ptr() as usize + ARM64.upcall_pending;
+    byte(SHARED_INFO.upcall_pending)
+}
+
+fn byte(offset: usize) -> &'static AtomicU8 {
+    let address = SHARED.0.as_ptr() as usize + offset;
     // SAFETY: a byte of the static page above, which both sides reach by atomics only.
     unsafe { &*(address as *const AtomicU8) }
 }

@@ -2,89 +2,22 @@
 //!
 //! A guest that does what it should not gets faults. While [`tolerate`] is in force, a fault is counted and the
 //! instruction that caused it skipped, so that the next attempt can be made.
-// UNSAFETY: instructions that the compiler does not know, chosen by chance.
-#![expect(unsafe_code, reason = "instructions chosen by chance")]
+// UNSAFETY: pages that others write.
+#![expect(unsafe_code, reason = "pages that others write")]
 
-use core::arch::{asm, global_asm};
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-use hv_abi::layout::arm::{EVENT_INTID, GICD_BASE, GICR_BASE, GRANT_BASE, MAGIC_BASE};
-
-use crate::{gic, timer, vectors};
+pub use crate::arch::hostile::*;
+use crate::arch::place;
+use crate::{interrupts, timer};
 
 /// Attempts that each hostile guest makes.
 pub const ATTEMPTS: u32 = 100_000;
 
-global_asm!(
-    r#"
-    .section .text
-    .balign 2048
-    .globl tolerant_vectors
-tolerant_vectors:
-    .rept 4
-    .balign 128
-    b       .
-    .endr
-    .balign 128             // synchronous, current EL with its own stack
-    stp     x0, x1, [sp, #-16]!
-    mrs     x0, elr_el1
-    add     x0, x0, #4
-    msr     elr_el1, x0
-    adrp    x0, hostile_faults
-    add     x0, x0, :lo12:hostile_faults
-    ldr     w1, [x0]
-    add     w1, w1, #1
-    str     w1, [x0]
-    ldp     x0, x1, [sp], #16
-    eret
-    .balign 128             // an interrupt: the call that it interrupts is given up
-    stp     x0, x1, [sp, #-16]!
-    stp     x2, x3, [sp, #-16]!
-    stp     x4, x5, [sp, #-16]!
-    stp     x6, x7, [sp, #-16]!
-    stp     x8, x9, [sp, #-16]!
-    stp     x10, x11, [sp, #-16]!
-    stp     x12, x13, [sp, #-16]!
-    stp     x14, x15, [sp, #-16]!
-    stp     x16, x17, [sp, #-16]!
-    stp     x18, x30, [sp, #-16]!
-    mrs     x0, elr_el1
-    bl      hostile_interrupt
-    msr     elr_el1, x0
-    ldp     x18, x30, [sp], #16
-    ldp     x16, x17, [sp], #16
-    ldp     x14, x15, [sp], #16
-    ldp     x12, x13, [sp], #16
-    b       12f
-    .balign 128
-    b       .
-    .balign 128             // system errors are as good as faults
-    stp     x0, x1, [sp, #-16]!
-    adrp    x0, hostile_faults
-    add     x0, x0, :lo12:hostile_faults
-    ldr     w1, [x0]
-    add     w1, w1, #1
-    str     w1, [x0]
-    ldp     x0, x1, [sp], #16
-    eret
-    .balign 2048
-12: ldp     x10, x11, [sp], #16
-    ldp     x8, x9, [sp], #16
-    ldp     x6, x7, [sp], #16
-    ldp     x4, x5, [sp], #16
-    ldp     x2, x3, [sp], #16
-    ldp     x0, x1, [sp], #16
-    eret
-"#
-);
-
-unsafe extern "C" {
-    static tolerant_vectors: u8;
-}
-
-/// Counted by the vectors above.
+/// Counted by the vectors.
 #[unsafe(no_mangle)]
 static hostile_faults: AtomicU32 = AtomicU32::new(0);
+static GIVEN_UP: AtomicU32 = AtomicU32::new(0);
 
 /// Faults so far.
 #[must_use]
@@ -98,44 +31,25 @@ pub fn given_up() -> u32 {
     GIVEN_UP.load(Ordering::SeqCst)
 }
 
-static GIVEN_UP: AtomicU32 = AtomicU32::new(0);
+/// A fault was passed over.
+#[cfg(target_arch = "x86_64")]
+pub(crate) fn note_fault() {
+    hostile_faults.fetch_add(1, Ordering::SeqCst);
+}
 
-/// Called by the vectors for an interrupt, with the address that it came at; where to go on. A call that gives way is
-/// made again and again, with the program counter on it, until it is done: to be rid of it, a guest goes on behind it.
-#[unsafe(no_mangle)]
-extern "C" fn hostile_interrupt(at: u64) -> u64 {
-    const HVC: u32 = 0xD400_0002;
-    const HVC_MASK: u32 = 0xFFE0_001F;
-    let intid = gic::acknowledge();
-    timer::stop();
-    if intid < 1020 {
-        gic::end(intid);
-    }
-    // SAFETY: an instruction of ours was interrupted there.
-    let instruction = unsafe { (at as *const u32).read() };
-    if instruction & HVC_MASK != HVC {
-        return at;
-    }
+/// A call was given up.
+pub(crate) fn note_given_up() {
     GIVEN_UP.fetch_add(1, Ordering::SeqCst);
-    at + 4
 }
 
 /// Makes a hypercall that may take for ever, and gives it up after a moment if it does.
 pub fn hypercall_for_a_moment(number: u64, args: [u64; 5]) -> u64 {
     timer::set(timer::now() + timer::frequency() / 2000);
-    gic::unmask();
+    interrupts::unmask();
     let result = hypercall(number, args);
-    gic::mask();
+    interrupts::mask();
     timer::stop();
     result
-}
-
-/// From here on faults are counted and passed over. Of interrupts only the timer's are left: nobody takes events, so
-/// that theirs would never end.
-pub fn tolerate() {
-    const ICENABLER: u64 = 0x180;
-    gic::write(gic::private_frame() + ICENABLER, 1 << EVENT_INTID);
-    vectors::point_at((&raw const tolerant_vectors) as u64);
 }
 
 /// A sequence of numbers: SplitMix64.
@@ -145,7 +59,7 @@ impl Random {
     /// The sequence of this guest: of the seed on its command line, or of the moment.
     #[must_use]
     pub fn of_this_guest() -> Self {
-        let seed = crate::tree::option("seed=").unwrap_or_else(timer::now);
+        let seed = crate::options::option("seed=").unwrap_or_else(timer::now);
         crate::log!("seed {seed:#x}");
         Self(seed)
     }
@@ -190,12 +104,22 @@ impl Random {
         match self.below(8) {
             0..=2 => place + self.below(BUFFER_SIZE),
             3 => place + BUFFER_SIZE - 1 - self.below(16),
-            4 => MAGIC_BASE + self.below(0x4000),
-            5 => self.choose(&[GICD_BASE, GICR_BASE, GRANT_BASE]) + self.below(0x1_0000),
+            4 => place::RINGS_BASE + self.below(0x4000),
+            5 => self.choose(&place::DEVICES) + self.below(0x1_0000),
             6 => 0xFFFF_8000_0000_0000 | self.number(),
-            _ => self.value(),
+            _ => spared(self.value()),
         }
     }
+}
+
+/// The address, if nothing of ours is there that a call must not write.
+#[must_use]
+pub fn spared(address: u64) -> u64 {
+    let own = place::own();
+    if (own.start.saturating_sub(BEHIND)..own.end).contains(&address) {
+        return 0;
+    }
+    address
 }
 
 /// What arguments point at.
@@ -217,125 +141,11 @@ pub fn words() -> &'static [AtomicU64] {
     &BUFFER.0
 }
 
-/// A hypercall with all of its arguments; may fault.
-#[inline]
-pub fn hypercall(number: u64, args: [u64; 5]) -> u64 {
-    let mut result = args[0];
-    // SAFETY: the hypervisor writes where the arguments point to and it lets a guest write: the buffer, which is
-    // atomics, and pages that nothing here uses; where it does more, that is what this guest is to find out.
-    unsafe {
-        asm!(
-            "hvc {tag}",
-            tag = const hv_abi::ARM_HYPERCALL_TAG,
-            inout("x0") result,
-            inout("x1") args[1] => _,
-            inout("x2") args[2] => _,
-            inout("x3") args[3] => _,
-            inout("x4") args[4] => _,
-            in("x16") number,
-            options(nostack),
-        );
-    }
-    result
-}
-
-macro_rules! firmware_call {
-    ($instruction:literal, $function:ident, $args:ident) => {{
-        let mut result = $function;
-        // SAFETY: as `hypercall`; PSCI and SMCCC calls may change x0 to x17.
-        unsafe {
-            asm!(
-                $instruction,
-                inout("x0") result,
-                inout("x1") $args[0] => _,
-                inout("x2") $args[1] => _,
-                inout("x3") $args[2] => _,
-                clobber_abi("C"),
-                options(nostack),
-            );
-        }
-        result
-    }};
-}
-
-/// A call of the firmware by `HVC #0` or `SMC #0`; may fault.
-#[inline]
-pub fn firmware(by_smc: bool, function: u64, args: [u64; 3]) -> u64 {
-    if by_smc {
-        firmware_call!("smc #0", function, args)
-    } else {
-        firmware_call!("hvc #0", function, args)
-    }
-}
-
-macro_rules! load_with {
-    ($instruction:literal, $address:ident) => {{
-        let value: u64;
-        // SAFETY: a load changes no memory; what a device does about it is what this guest is to find out.
-        unsafe { asm!($instruction, out(reg) value, in(reg) $address, options(nostack)) };
-        value
-    }};
-}
-
-/// A load of 1, 2, 4 or 8 bytes (`size` 0 to 3) from any address; may fault.
-#[inline]
-pub fn load(address: u64, size: u64) -> u64 {
-    match size & 3 {
-        0 => load_with!("ldrb {0:w}, [{1}]", address),
-        1 => load_with!("ldrh {0:w}, [{1}]", address),
-        2 => load_with!("ldr {0:w}, [{1}]", address),
-        _ => load_with!("ldr {0}, [{1}]", address),
-    }
-}
-
-macro_rules! store_with {
-    ($instruction:literal, $address:ident, $value:ident) => {
-        // SAFETY: the address is no RAM (callers).
-        unsafe { asm!($instruction, in(reg) $address, in(reg) $value, options(nostack)) }
-    };
-}
-
-/// A store of 1, 2, 4 or 8 bytes; may fault. Callers name addresses outside RAM only.
-#[inline]
-pub fn store(address: u64, size: u64, value: u64) {
-    match size & 3 {
-        0 => store_with!("strb {1:w}, [{0}]", address, value),
-        1 => store_with!("strh {1:w}, [{0}]", address, value),
-        2 => store_with!("str {1:w}, [{0}]", address, value),
-        _ => store_with!("str {1}, [{0}]", address, value),
-    }
-}
-
 /// Says at the end that we got there. The log takes a few lines at a time from a guest: who flooded it has to wait.
 pub fn report(what: core::fmt::Arguments<'_>) {
     let until = timer::now() + timer::frequency() / 2;
     while timer::now() < until {}
     crate::console::log(format_args!("\n{what}"));
-}
-
-/// Executes one instruction with `value` in x0; may fault. Returns x0.
-pub fn execute(instruction: u32, value: u64) -> u64 {
-    const RET: u64 = 0xD65F_03C0;
-    let code = &BUFFER.0[WORDS - 1];
-    code.store(u64::from(instruction) | RET << 32, Ordering::SeqCst);
-    let mut result = value;
-    // SAFETY: the two instructions lie in a word of the buffer, made visible to instruction fetch; callers choose
-    // instructions that use no register but x0 and no memory.
-    unsafe {
-        asm!(
-            "dc cvau, {code}",
-            "dsb ish",
-            "ic ivau, {code}",
-            "dsb ish",
-            "isb",
-            "blr {code}",
-            code = in(reg) code.as_ptr(),
-            inout("x0") result,
-            out("x30") _,
-            options(nostack),
-        );
-    }
-    result
 }
 
 /// A page that is shared with Domain-0, as words.

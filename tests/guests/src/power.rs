@@ -1,43 +1,20 @@
-//! Switching off and restarting through PSCI (DEN 0022), and crashing through Xen's call.
-// UNSAFETY: the HVC instruction.
-#![expect(unsafe_code, reason = "the HVC instruction")]
-
-use core::arch::asm;
+//! The end of a domain: switched off, restarted, or reported as crashed through Xen's call.
 
 use hv_abi::CallNumber;
 use hv_abi::control::domain::ShutdownReason;
 use hv_abi::xen::sched;
 
+pub use crate::arch::power::{off, reset};
 use crate::hypercall::call_with;
-
-const SYSTEM_OFF: u64 = 0x8400_0008;
-const SYSTEM_RESET: u64 = 0x8400_0009;
-
-/// Switches the domain off.
-pub fn off() -> ! {
-    end(SYSTEM_OFF)
-}
-
-/// Asks for the domain to be started again.
-pub fn reset() -> ! {
-    end(SYSTEM_RESET)
-}
 
 /// Reports a crash, as Linux does when it panics.
 pub fn crash() -> ! {
-    let mut shutdown = sched::Shutdown {
-        reason: ShutdownReason::CRASH.0,
-    };
-    let answer = call_with(CallNumber::SCHED_OP, sched::SHUTDOWN, &mut shutdown);
-    panic!("SCHEDOP_shutdown came back with {answer:?}")
+    shut_down(ShutdownReason::CRASH)
 }
 
-fn end(function: u64) -> ! {
-    loop {
-        // SAFETY: neither of the two calls comes back; if one does, the calling convention leaves memory alone and may
-        // change x0 to x17.
-        unsafe {
-            asm!("hvc #0", inout("x0") function => _, clobber_abi("C"), options(nostack));
-        }
-    }
+/// Ends the domain by Xen's call.
+pub(crate) fn shut_down(reason: ShutdownReason) -> ! {
+    let mut shutdown = sched::Shutdown { reason: reason.0 };
+    let answer = call_with(CallNumber::SCHED_OP, sched::SHUTDOWN, &mut shutdown);
+    panic!("SCHEDOP_shutdown came back with {answer:?}")
 }

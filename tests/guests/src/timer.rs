@@ -1,64 +1,16 @@
-//! The virtual counter and its timer (Arm ARM D12).
-// UNSAFETY: system registers.
-#![expect(unsafe_code, reason = "system registers")]
+//! The counter of the guest's time, and its timer.
 
-use core::arch::asm;
-
-use crate::{gic, vectors};
-
-/// Enabled, and not masked.
-const ON: u64 = 1;
-
-/// The counter, read after everything before it.
-#[inline]
-#[must_use]
-pub fn now() -> u64 {
-    let count: u64;
-    // SAFETY: reading the counter has no effect.
-    unsafe { asm!("isb", "mrs {}, cntvct_el0", out(reg) count, options(nostack)) };
-    count
-}
-
-/// Counts in a second.
-#[must_use]
-pub fn frequency() -> u64 {
-    let frequency: u64;
-    // SAFETY: reading the frequency has no effect.
-    unsafe { asm!("mrs {}, cntfrq_el0", out(reg) frequency, options(nostack)) };
-    frequency
-}
-
-/// Makes the timer interrupt at `deadline`.
-#[inline]
-pub fn set(deadline: u64) {
-    // SAFETY: the timer's registers; its interrupt is handled by the vectors.
-    unsafe {
-        asm!(
-            "msr cntv_cval_el0, {deadline}",
-            "msr cntv_ctl_el0, {on}",
-            "isb",
-            deadline = in(reg) deadline,
-            on = in(reg) ON,
-            options(nostack),
-        );
-    }
-}
-
-/// Switches the timer off.
-#[inline]
-pub fn stop() {
-    // SAFETY: the timer's own register.
-    unsafe { asm!("msr cntv_ctl_el0, {}", in(reg) 2_u64, options(nostack)) };
-}
+pub use crate::arch::timer::{TICK, frequency, now, set, stop};
+use crate::{interrupts, taken};
 
 /// Sleeps until `deadline`, by the timer's interrupt.
 pub fn sleep_until(deadline: u64) {
-    gic::mask();
-    let before = vectors::timer_interrupts();
+    interrupts::mask();
+    let before = taken::timer();
     set(deadline);
-    while vectors::timer_interrupts() == before {
-        gic::wait();
-        gic::unmask();
-        gic::mask();
+    while taken::timer() == before {
+        interrupts::wait();
+        interrupts::unmask();
+        interrupts::mask();
     }
 }

@@ -4,23 +4,22 @@
 
 guests::guest!("bench_ipi", || {
     use guests::cpus::{self, answer};
-    use guests::gic::interface::send_to;
-    use guests::{gic, log, timer, vectors};
+    use guests::interrupts::{self, send_to};
+    use guests::timer::TICK;
+    use guests::{log, taken, timer};
 
-    /// Instructions in a tick of the counter.
-    const TICK: u64 = 16;
     const ROUNDS: u32 = 2000;
 
-    fn sleep_until(cpu: u32, sgis: u32) {
-        while vectors::sgis(cpu) < sgis {
-            gic::wait();
-            gic::unmask();
-            gic::mask();
+    fn sleep_until(cpu: u32, ipis: u32) {
+        while taken::ipis(cpu) < ipis {
+            interrupts::wait();
+            interrupts::unmask();
+            interrupts::mask();
         }
     }
 
     fn answer_all(cpu: u32) {
-        gic::mask();
+        interrupts::mask();
         for round in 1..=ROUNDS + 1 {
             sleep_until(cpu, round);
             send_to(0, 0);
@@ -32,7 +31,7 @@ guests::guest!("bench_ipi", || {
         sleep_until(0, round);
     }
 
-    gic::mask();
+    interrupts::mask();
     assert_eq!(cpus::switch_on(1, answer_all), answer::DONE);
     // The other one is there when it has answered.
     ping(1);

@@ -2,7 +2,7 @@
 //! many stores to UARTDR.
 #![cfg_attr(target_os = "none", no_std, no_main)]
 
-guests::guest!("bench_uart", || {
+guests::guest!("aarch64", "bench_uart", || {
     use guests::gic::{read, write};
     use guests::{marks, serial};
 

@@ -1,4 +1,4 @@
-//! Claim: the domain's CPUs are switched on and off as PSCI says, interrupt each other without a loss, and see each other's
+//! Claim: the domain's CPUs are switched on and off as they are told, interrupt each other without a loss, and see each other's
 //! changes of translations.
 #![cfg_attr(target_os = "none", no_std, no_main)]
 
@@ -7,8 +7,9 @@ mod claims {
     use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
     use guests::cpus::{self, affinity_info, answer, switch_on};
-    use guests::gic::interface::{send_to, send_to_others};
-    use guests::{gic, mmu, say, timer, vectors};
+    use guests::interrupts::{self, send_to, send_to_others};
+    use guests::place::RAM_BASE;
+    use guests::{mmu, say, taken, timer};
 
     /// Interrupts to and from each CPU.
     const ROUNDS: u32 = 200;
@@ -17,7 +18,7 @@ mod claims {
     /// Longer than a busy machine takes, in seconds.
     const PATIENCE_S: u64 = 60;
     /// RAM that nothing uses: two blocks.
-    const BLOCKS: [u64; 2] = [0x4040_0000, 0x4060_0000];
+    const BLOCKS: [u64; 2] = [RAM_BASE + (4 << 20), RAM_BASE + (6 << 20)];
 
     /// CPUs that have come so far in their lives.
     static ARRIVED: AtomicU32 = AtomicU32::new(0);
@@ -111,19 +112,19 @@ mod claims {
         say!("  counted together");
     }
 
-    /// Sleeps until this CPU has taken so many SGIs.
-    fn sleep_until(sgis: u32) {
+    /// Sleeps until this CPU has taken so many interrupts.
+    fn sleep_until(ipis: u32) {
         let cpu = cpus::this();
-        gic::mask();
-        while vectors::sgis(cpu) < sgis {
-            gic::wait();
-            gic::unmask();
-            gic::mask();
+        interrupts::mask();
+        while taken::ipis(cpu) < ipis {
+            interrupts::wait();
+            interrupts::unmask();
+            interrupts::mask();
         }
     }
 
     fn answer_all(cpu: u32) {
-        let before = vectors::sgis(cpu);
+        let before = taken::ipis(cpu);
         arrive();
         for round in 1..=ROUNDS {
             sleep_until(before + round);
@@ -136,7 +137,7 @@ mod claims {
             wait_for("all to listen", || {
                 ARRIVED.load(Ordering::SeqCst) == count - 1
             });
-            let before = vectors::sgis(0);
+            let before = taken::ipis(0);
             let mut answers = 0;
             for _ in 0..ROUNDS {
                 for cpu in others(count) {
@@ -150,7 +151,7 @@ mod claims {
     }
 
     fn listen(cpu: u32) {
-        let before = vectors::sgis(cpu);
+        let before = taken::ipis(cpu);
         arrive();
         sleep_until(before + 1);
         arrive();

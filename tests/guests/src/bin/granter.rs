@@ -7,7 +7,7 @@
 guests::guest!("granter", || {
     use core::sync::atomic::{AtomicU32, Ordering};
     use guests::hostile::{ATTEMPTS, shared_page};
-    use hv_abi::layout::arm::GRANT_BASE;
+    use guests::place::GRANT_BASE;
     use hv_abi::xen::{grant, memory};
     use hv_abi::{CallNumber, DomId, FRAME_SHIFT};
 
@@ -25,13 +25,13 @@ guests::guest!("granter", || {
     let place = memory::ADD_TO_PHYSMAP;
     let placed = guests::hypercall::call_with(CallNumber::MEMORY_OP, place, &mut table);
     placed.expect("the grant table is mapped");
-    let peer = guests::tree::option("peer=").expect("somebody to grant to") as u32;
+    let peer = guests::options::option("peer=").expect("somebody to grant to") as u32;
     let entries = shared_page(GRANT_BASE);
     let frame = PAGE.0.as_ptr() as u64 >> FRAME_SHIFT;
     entries[17].store(frame as u32, Ordering::SeqCst);
     let flags = u32::from(grant::flags::PERMIT_ACCESS);
     entries[16].store(flags | peer << 16, Ordering::SeqCst);
-    let attempts = guests::tree::option("times=").map_or(ATTEMPTS, |times| times as u32);
+    let attempts = guests::options::option("times=").map_or(ATTEMPTS, |times| times as u32);
     while PAGE.0[0].load(Ordering::SeqCst) < attempts {
         assert_eq!(PAGE.0[1].load(Ordering::SeqCst), 0, "written after unmap");
     }

@@ -3,15 +3,10 @@
 
 #[cfg(target_os = "none")]
 use guests::hostile::{self, ATTEMPTS, Random, tolerate, words};
-
-/// Where our image is, in frames: it gives itself up to no call.
 #[cfg(target_os = "none")]
-const OWN: core::ops::Range<u64> = {
-    use hv_abi::layout::arm::RAM0_BASE;
-    (RAM0_BASE >> hv_abi::FRAME_SHIFT)..(RAM0_BASE >> hv_abi::FRAME_SHIFT) + 0x1000
-};
+use hv_abi::{FRAME_SHIFT, FRAME_SIZE};
 
-/// A value for a structure: no frame of ours.
+/// A value for a structure: no frame of ours, which gives itself up to no call, and no pointer to it.
 #[cfg(target_os = "none")]
 fn field(random: &mut Random) -> u64 {
     let value = match random.below(4) {
@@ -21,7 +16,14 @@ fn field(random: &mut Random) -> u64 {
         2 => random.below(80) | random.choose(&[0, 1, 0x7FF0]) << 32,
         _ => random.below(80),
     };
-    if OWN.contains(&value) { 0 } else { value }
+    let frames = {
+        let own = guests::place::own();
+        own.start >> FRAME_SHIFT..own.end.div_ceil(FRAME_SIZE as u64)
+    };
+    if frames.contains(&value) {
+        return 0;
+    }
+    hostile::spared(value)
 }
 
 #[cfg(target_os = "none")]
@@ -41,8 +43,8 @@ fn attempt(random: &mut Random) {
         random.below(32),
         random.address(),
         random.address(),
-        random.value(),
-        random.value(),
+        hostile::spared(random.value()),
+        hostile::spared(random.value()),
     ];
     if random.below(8) == 0 {
         args[0] = random.value();

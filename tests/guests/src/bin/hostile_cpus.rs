@@ -4,11 +4,11 @@
 #![cfg_attr(target_os = "none", no_std, no_main)]
 // UNSAFETY: what vCPUs do that were just switched on.
 #![cfg_attr(
-    target_os = "none",
+    all(target_os = "none", target_arch = "aarch64"),
     expect(unsafe_code, reason = "what vCPUs do that were just switched on")
 )]
 
-#[cfg(target_os = "none")]
+#[cfg(all(target_os = "none", target_arch = "aarch64"))]
 core::arch::global_asm!(
     r#"
     .section .text
@@ -45,17 +45,17 @@ secondary:
 "#
 );
 
-#[cfg(target_os = "none")]
+#[cfg(all(target_os = "none", target_arch = "aarch64"))]
 unsafe extern "C" {
     static secondary: u8;
 }
 
 /// Calls of all vCPUs but the first.
-#[cfg(target_os = "none")]
+#[cfg(all(target_os = "none", target_arch = "aarch64"))]
 #[unsafe(no_mangle)]
 static secondary_calls: core::sync::atomic::AtomicU32 = core::sync::atomic::AtomicU32::new(0);
 
-guests::guest!("hostile_cpus", || {
+guests::guest!("aarch64", "hostile_cpus", || {
     use core::sync::atomic::Ordering;
     use guests::hostile::{ATTEMPTS, Random, firmware, tolerate};
 

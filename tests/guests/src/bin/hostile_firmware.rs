@@ -1,10 +1,10 @@
 //! Claim: calls of the firmware, by HVC and SMC, with any function and arguments come back or are a fault of ours.
 #![cfg_attr(target_os = "none", no_std, no_main)]
 
-#[cfg(target_os = "none")]
+#[cfg(all(target_os = "none", target_arch = "aarch64"))]
 use guests::hostile::{ATTEMPTS, Random, firmware, tolerate};
 
-#[cfg(target_os = "none")]
+#[cfg(all(target_os = "none", target_arch = "aarch64"))]
 fn attempt(random: &mut Random) {
     let function = match random.below(4) {
         0 => random.value(),
@@ -24,7 +24,7 @@ fn attempt(random: &mut Random) {
     }
 }
 
-guests::guest!("hostile_firmware", || {
+guests::guest!("aarch64", "hostile_firmware", || {
     let mut random = Random::of_this_guest();
     tolerate();
     (0..ATTEMPTS).for_each(|_| attempt(&mut random));

@@ -1,10 +1,10 @@
 //! Claim: the interrupt controller's registers stand any access at any place.
 #![cfg_attr(target_os = "none", no_std, no_main)]
 
-#[cfg(target_os = "none")]
+#[cfg(all(target_os = "none", target_arch = "aarch64"))]
 use guests::hostile::{ATTEMPTS, Random, load, store, tolerate};
 
-#[cfg(target_os = "none")]
+#[cfg(all(target_os = "none", target_arch = "aarch64"))]
 fn attempt(random: &mut Random) {
     use hv_abi::layout::arm::{GICD_BASE, GICR_BASE};
 
@@ -26,7 +26,7 @@ fn attempt(random: &mut Random) {
     }
 }
 
-guests::guest!("hostile_gic", || {
+guests::guest!("aarch64", "hostile_gic", || {
     let mut random = Random::of_this_guest();
     tolerate();
     (0..ATTEMPTS).for_each(|_| attempt(&mut random));

@@ -6,7 +6,7 @@ use guests::hostile::{self, ATTEMPTS, Random, hypercall, tolerate, words};
 
 /// RAM that we do not use: answers of a batch without an end go there.
 #[cfg(target_os = "none")]
-const FREE: u64 = hv_abi::layout::arm::RAM0_BASE + (8 << 20);
+const FREE: u64 = guests::place::RAM_BASE + (8 << 20);
 
 /// One in this many batches has no end.
 #[cfg(target_os = "none")]

@@ -9,7 +9,7 @@ use hv_abi::xen::grant::{self, MapGrantRef, UnmapGrantRef, status};
 
 /// Guest-physical address of the mapping, where nothing else is.
 #[cfg(target_os = "none")]
-const AT: u64 = hv_abi::layout::arm::GRANT_BASE + 0x80_0000;
+const AT: u64 = guests::place::GRANT_BASE + 0x80_0000;
 
 #[cfg(target_os = "none")]
 fn operation<T>(operation: u64, request: &mut T) {
@@ -43,11 +43,11 @@ fn map(granter: u16) -> u32 {
 guests::guest!("hostile_mapper", || {
     use guests::hostile::{ATTEMPTS, faults, shared_page, store, tolerate};
 
-    let granter = guests::tree::option("peer=").expect("somebody to map from") as u16;
+    let granter = guests::options::option("peer=").expect("somebody to map from") as u16;
     let mut handle = map(granter);
     tolerate();
     let page = shared_page(AT);
-    let attempts = guests::tree::option("times=").map_or(ATTEMPTS, |times| times as u32);
+    let attempts = guests::options::option("times=").map_or(ATTEMPTS, |times| times as u32);
     for attempt in 1..=attempts {
         page[0].store(attempt, core::sync::atomic::Ordering::SeqCst);
         let mut request = UnmapGrantRef {

@@ -1,10 +1,10 @@
 //! Claim: a load or store of any size outside RAM is a fault of ours, and nothing else.
 #![cfg_attr(target_os = "none", no_std, no_main)]
 
-#[cfg(target_os = "none")]
+#[cfg(all(target_os = "none", target_arch = "aarch64"))]
 use guests::hostile::{ATTEMPTS, Random, faults, load, store, tolerate};
 
-#[cfg(target_os = "none")]
+#[cfg(all(target_os = "none", target_arch = "aarch64"))]
 fn attempt(random: &mut Random) {
     use hv_abi::layout::arm::{GRANT_BASE, RAM0_BASE};
 
@@ -23,7 +23,7 @@ fn attempt(random: &mut Random) {
     }
 }
 
-guests::guest!("hostile_mmio", || {
+guests::guest!("aarch64", "hostile_mmio", || {
     let mut random = Random::of_this_guest();
     tolerate();
     (0..ATTEMPTS).for_each(|_| attempt(&mut random));

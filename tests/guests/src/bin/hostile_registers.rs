@@ -4,26 +4,26 @@
 //! Most registers that are not there are undefined to the CPU itself, which tells nobody but us.
 #![cfg_attr(target_os = "none", no_std, no_main)]
 
-#[cfg(target_os = "none")]
+#[cfg(all(target_os = "none", target_arch = "aarch64"))]
 use guests::hostile::{self, ATTEMPTS, Random, execute, faults, tolerate};
 
 /// `MSR name, x0`; the bit above makes it `MRS x0, name`.
-#[cfg(target_os = "none")]
+#[cfg(all(target_os = "none", target_arch = "aarch64"))]
 const MSR: u32 = 0xD510_0000;
-#[cfg(target_os = "none")]
+#[cfg(all(target_os = "none", target_arch = "aarch64"))]
 const MRS: u32 = 1 << 21;
 
-#[cfg(target_os = "none")]
+#[cfg(all(target_os = "none", target_arch = "aarch64"))]
 const HVC: u32 = 0xD400_0002;
 
 /// Whether writing it would only break this guest: translation, exceptions and the stack of EL1 itself, or `DAIF`.
-#[cfg(target_os = "none")]
+#[cfg(all(target_os = "none", target_arch = "aarch64"))]
 fn is_our_own(op0: u32, op1: u32, crn: u32, crm: u32) -> bool {
     let of_el1 = op1 == 0 && (matches!(crn, 1 | 2 | 4..=6 | 10) || crn == 12 && crm == 0);
     op0 == 3 && (of_el1 || op1 == 3 && crn == 4)
 }
 
-#[cfg(target_os = "none")]
+#[cfg(all(target_os = "none", target_arch = "aarch64"))]
 fn attempt(random: &mut Random) {
     if random.below(16) == 0 {
         let tag = random.below(1 << 16) as u32;
@@ -55,7 +55,7 @@ fn attempt(random: &mut Random) {
     }
 }
 
-guests::guest!("hostile_registers", || {
+guests::guest!("aarch64", "hostile_registers", || {
     let mut random = Random::of_this_guest();
     tolerate();
     (0..ATTEMPTS).for_each(|_| attempt(&mut random));

@@ -2,17 +2,17 @@
 #![cfg_attr(target_os = "none", no_std, no_main)]
 
 guests::guest!("hostile_timer", || {
-    use guests::{gic, hostile, timer, vectors};
+    use guests::{hostile, interrupts, taken, timer};
 
     let mut done = 0;
-    gic::unmask();
-    while vectors::timer_interrupts() < hostile::ATTEMPTS {
-        if vectors::timer_interrupts() == done {
+    interrupts::unmask();
+    while taken::timer() < hostile::ATTEMPTS {
+        if taken::timer() == done {
             // It is late already.
             timer::set(timer::now());
             done += 1;
         }
     }
-    gic::mask();
+    interrupts::mask();
     guests::log!("\nok hostile_timer");
 });

@@ -3,13 +3,13 @@
 
 guests::guest!("mistaken", || {
     use core::hint::black_box;
-    use guests::hostile::{execute, faults, firmware, hypercall, load, tolerate};
+    use guests::hostile::{
+        faults, hypercall, load, refused_firmware_call, refused_instruction, tolerate,
+    };
+    use guests::place::NOTHING;
     use hv_abi::CallNumber;
 
-    /// `HVC #7`.
-    const OTHER_HVC: u32 = 0xD400_0002 | 7 << 5;
-    const NOWHERE: u64 = 0x3000_0000;
-    const NOT_CANONICAL: u64 = 0xFFFF_8000_0000_0000;
+    const NOT_MAPPED: u64 = 0xFFFF_8000_0000_0000;
 
     tolerate();
     black_box(hypercall(63, [0; 5]));
@@ -17,20 +17,20 @@ guests::guest!("mistaken", || {
     black_box(hypercall(stop, [0; 5]));
     for _ in 0..3 {
         let number = CallNumber::EVENT_CHANNEL_OP.0;
-        black_box(hypercall(number, [4, NOT_CANONICAL, 0, 0, 0]));
+        black_box(hypercall(number, [4, NOT_MAPPED, 0, 0, 0]));
     }
     for _ in 0..4 {
-        black_box(load(NOWHERE, 2));
+        black_box(load(NOTHING, 2));
     }
     for _ in 0..5 {
-        black_box(execute(OTHER_HVC, 0));
+        refused_instruction();
     }
     for _ in 0..6 {
-        black_box(firmware(true, 0x8400_0000, [0; 3]));
+        refused_firmware_call();
     }
     assert_eq!(faults(), 9);
     guests::say!("mistakes were made");
     loop {
-        guests::gic::wait();
+        guests::interrupts::wait();
     }
 });

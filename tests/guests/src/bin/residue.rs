@@ -5,12 +5,12 @@
 guests::guest!("residue", || {
     use core::sync::atomic::Ordering;
     use guests::hostile::shared_page;
-    use hv_abi::layout::arm::RAM0_BASE;
+    use guests::place::RAM_BASE;
 
-    // The image, the stack and the tree are below the third MiB or in the last one.
-    let mib = guests::tree::option("mib=").expect("how much memory there is");
-    let pages = (RAM0_BASE + (3 << 20)..RAM0_BASE + ((mib - 1) << 20)).step_by(4096);
-    let paints = guests::tree::says("paint");
+    // The image, the stack and what we were given are below the third MiB or in the last one.
+    let mib = guests::options::option("mib=").expect("how much memory there is");
+    let pages = (RAM_BASE + (3 << 20)..RAM_BASE + ((mib - 1) << 20)).step_by(4096);
+    let paints = guests::options::says("paint");
     for page in pages {
         for word in shared_page(page) {
             if paints {
@@ -26,6 +26,6 @@ guests::guest!("residue", || {
     guests::say!("painted");
     // Its memory is taken from it as it is.
     loop {
-        guests::gic::wait();
+        guests::interrupts::wait();
     }
 });

@@ -3,7 +3,7 @@
 //! What is typed is told line by line: how many characters, and their sum. A line `done` ends it.
 #![cfg_attr(target_os = "none", no_std, no_main)]
 
-#[cfg(target_os = "none")]
+#[cfg(all(target_os = "none", target_arch = "aarch64"))]
 mod claims {
     use guests::gic::interface::{acknowledge, end};
     use guests::gic::lines::{Bit, Line};
@@ -146,4 +146,4 @@ mod claims {
     }
 }
 
-guests::guest!("serial", || claims::hold());
+guests::guest!("aarch64", "serial", || claims::hold());

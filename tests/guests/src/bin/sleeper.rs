@@ -7,7 +7,7 @@
 mod sleep {
     use guests::hostile::Random;
     use guests::hypercall::call_with;
-    use guests::{event, log, timer, tree};
+    use guests::{event, log, options, timer};
     use hv_abi::CallNumber;
     use hv_abi::xen::sched;
 
@@ -18,8 +18,8 @@ mod sleep {
     const LATE: u64 = 100;
 
     pub(super) fn well() {
-        let seconds = tree::option("seconds=").unwrap_or(1);
-        let is_strict = tree::option("strict=") == Some(1);
+        let seconds = options::option("seconds=").unwrap_or(1);
+        let is_strict = options::option("strict=") == Some(1);
         let frequency = timer::frequency();
         let mut random = Random::of_this_guest();
         event::init();

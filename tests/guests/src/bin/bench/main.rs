@@ -1,8 +1,8 @@
 //! How many instructions the hypervisor's most frequent works take, as a guest sees it.
 //!
-//! For an emulator that counts instructions instead of time (`-icount shift=0`): then one tick of the counter, at
-//! 62.5 MHz, is 16 instructions. Each row is `BENCH name iters=N insn/op=X` in the hypervisor's log; the loop itself is
-//! taken off.
+//! For an emulator that counts instructions instead of time (`-icount shift=0`): then a tick of the counter is so
+//! many instructions ([`guests::timer::TICK`]). Each row is `BENCH name iters=N insn/op=X` in the hypervisor's log; the
+//! loop itself is taken off.
 #![cfg_attr(target_os = "none", no_std, no_main)]
 
 #[cfg(target_os = "none")]

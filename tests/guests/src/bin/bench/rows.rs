@@ -1,15 +1,14 @@
 //! The rows.
 
-use guests::{event, gic, hypercall, log, marks, timer, vectors};
+use guests::timer::TICK;
+use guests::{event, hypercall, interrupts, log, marks, taken, timer};
 use hv_abi::CallNumber;
 use hv_abi::xen::{sched, version};
 
-/// Instructions in a tick of the counter.
-const TICK: u64 = 16;
-/// Ticks until a timer interrupt that finds us running.
-const SOON: u64 = 500;
-/// Ticks until one that finds us asleep: 100 microseconds.
-const LATER: u64 = 6250;
+/// A timer interrupt that finds us running comes in 1/this of a second,
+const SOON: u64 = 125_000;
+/// and one that finds us asleep in 1/this.
+const LATER: u64 = 10_000;
 
 /// Measures and prints everything.
 pub(crate) fn print_all() {
@@ -25,11 +24,12 @@ pub(crate) fn print_all() {
     baseline.row("yield", 1000, || {
         call(CallNumber::SCHED_OP, sched::YIELD);
     });
+    #[cfg(target_arch = "aarch64")]
     baseline.row("gicd_typer_read", 2000, || {
-        core::hint::black_box(gic::read(gic::GICD_TYPER));
+        core::hint::black_box(guests::gic::read(guests::gic::GICD_TYPER));
     });
     timer_row("vtimer_interrupt", SOON, || ());
-    timer_row("vtimer_wfi_wake", LATER, gic::wait);
+    timer_row("vtimer_wfi_wake", LATER, interrupts::wait);
     event_rows(&baseline);
     marks::end();
     log!("BENCH-END");
@@ -62,20 +62,21 @@ fn print(name: &str, rounds: u64, instructions: u64) {
 }
 
 /// From the moment the timer fires to our handler.
-fn timer_row(name: &str, distance: u64, sleep: impl Fn()) {
+fn timer_row(name: &str, part: u64, sleep: impl Fn()) {
     const ROUNDS: u64 = 200;
+    let distance = timer::frequency() / part;
     let mut late = 0;
     for _ in 0..ROUNDS {
-        let before = vectors::timer_interrupts();
-        gic::mask();
+        let before = taken::timer();
+        interrupts::mask();
         let deadline = timer::now() + distance;
         timer::set(deadline);
-        while vectors::timer_interrupts() == before {
+        while taken::timer() == before {
             sleep();
-            gic::unmask();
-            gic::mask();
+            interrupts::unmask();
+            interrupts::mask();
         }
-        late += vectors::arrived().saturating_sub(deadline);
+        late += taken::arrived().saturating_sub(deadline);
     }
     print(name, ROUNDS, late * TICK);
 }
@@ -85,17 +86,17 @@ fn event_rows(baseline: &Loop) {
     event::init();
     let port = event::to_self();
     event::unmask(port);
-    gic::mask();
+    interrupts::mask();
     baseline.row("evtchn_send_masked", 1000, || {
         event::send(port);
         event::take();
     });
-    gic::unmask();
+    interrupts::unmask();
     // What the masked sends left pending goes first.
     event::send(port);
-    let before = vectors::events();
+    let before = taken::events();
     baseline.row("evtchn_send_upcall", 1000, || event::send(port));
-    let taken = vectors::events() - before;
-    gic::mask();
+    let taken = taken::events() - before;
+    interrupts::mask();
     assert_eq!(taken, 1000, "every event comes with its upcall");
 }

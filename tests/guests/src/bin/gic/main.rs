@@ -3,7 +3,7 @@
 //! Interrupts stay masked at the CPU: they are taken by acknowledging them, so that each step is certain.
 #![cfg_attr(target_os = "none", no_std, no_main)]
 
-#[cfg(target_os = "none")]
+#[cfg(all(target_os = "none", target_arch = "aarch64"))]
 mod claims;
 
-guests::guest!("gic", || claims::hold());
+guests::guest!("aarch64", "gic", || claims::hold());

@@ -2,13 +2,13 @@
 //!
 //! Entered at EL1 with MMU and caches off. The image is linked at 0, so the run-time address of `__image_start` is the
 //! displacement of every `R_AARCH64_RELATIVE` (1027) relocation (ELF for the Arm 64-bit Architecture, 5.7).
-// UNSAFETY: the code before there is a stack, and symbols that the linker and the program bring.
+// UNSAFETY: the code before there is a stack.
 #![expect(unsafe_code, reason = "entry from the boot protocol")]
 
 use core::arch::global_asm;
-use core::panic::PanicInfo;
 
-use crate::{console, gic, mmu, power, tree, vectors};
+use super::{boot, gic, mmu, vectors};
+use crate::program;
 
 global_asm!(
     r#"
@@ -58,37 +58,12 @@ _start:
 "#
 );
 
-unsafe extern "Rust" {
-    static GUEST_NAME: &'static str;
-    fn guest_main();
-}
-
-/// The program's name.
-fn name() -> &'static str {
-    // SAFETY: `guest!` defines the symbol in every program, with this type.
-    unsafe { GUEST_NAME }
-}
-
 /// Called once by the code above, on its stack, with the address of the device tree.
 #[unsafe(no_mangle)]
-extern "C" fn guest_entry(tree_at: u64) -> ! {
-    tree::found_at(tree_at);
+extern "C" fn guest_entry(tree: u64) -> ! {
+    boot::found_at(tree);
     vectors::install();
     mmu::enable();
     gic::init();
-    console::init();
-    // SAFETY: `guest!` defines the symbol in every program, with this type.
-    unsafe { guest_main() };
-    crate::say!("ok {}", name());
-    power::off()
-}
-
-#[panic_handler]
-fn panic(info: &PanicInfo<'_>) -> ! {
-    gic::mask();
-    crate::say!("FAIL {}: {}", name(), info.message());
-    if let Some(place) = info.location() {
-        crate::say!("  at {}:{}", place.file(), place.line());
-    }
-    power::off()
+    program::run()
 }

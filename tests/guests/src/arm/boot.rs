@@ -1,4 +1,4 @@
-//! The device tree we were given: only looked through for words.
+//! What we were given: a device tree, with the command line somewhere in it.
 // UNSAFETY: bytes that xend wrote next to our image.
 #![expect(unsafe_code, reason = "the boot protocol passes a device tree")]
 
@@ -11,27 +11,9 @@ pub(crate) fn found_at(address: u64) {
     ADDRESS.store(address, Ordering::Relaxed);
 }
 
-/// The decimal number behind `key` on the command line, such as `seed=`.
-#[must_use]
-pub fn option(key: &str) -> Option<u64> {
-    let bytes = bytes()?;
-    let at = bytes
-        .windows(key.len())
-        .position(|window| window == key.as_bytes())?;
-    let digits = bytes
-        .get(at + key.len()..)?
-        .iter()
-        .take_while(|byte| byte.is_ascii_digit());
-    Some(digits.fold(0, |value, digit| value * 10 + u64::from(digit - b'0')))
-}
-
-/// Whether a word is in it.
-#[must_use]
-pub fn says(word: &str) -> bool {
-    bytes().is_some_and(|bytes| {
-        let mut windows = bytes.windows(word.len());
-        windows.any(|window| window == word.as_bytes())
-    })
+/// The tree, to look for words in.
+pub(crate) fn text() -> &'static [u8] {
+    bytes().unwrap_or_default()
 }
 
 fn bytes() -> Option<&'static [u8]> {

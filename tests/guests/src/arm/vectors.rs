@@ -3,11 +3,11 @@
 #![expect(unsafe_code, reason = "exception entry")]
 
 use core::arch::{asm, global_asm};
-use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use hv_abi::layout::arm::{EVENT_INTID, VIRTUAL_TIMER_INTID};
 
-use crate::{cpus, event, gic, timer};
+use super::{cpus, gic, timer};
+use crate::{event, taken};
 
 global_asm!(
     r#"
@@ -59,38 +59,20 @@ unsafe extern "C" {
     static guest_vectors: u8;
 }
 
-static TIMER_INTERRUPTS: AtomicU32 = AtomicU32::new(0);
-static SGIS: [AtomicU32; cpus::MOST] = [const { AtomicU32::new(0) }; cpus::MOST];
-static EVENTS: AtomicU32 = AtomicU32::new(0);
-static ARRIVED: AtomicU64 = AtomicU64::new(0);
-
-/// How many timer interrupts there were.
-#[must_use]
-pub fn timer_interrupts() -> u32 {
-    TIMER_INTERRUPTS.load(Ordering::SeqCst)
-}
-
-/// How many SGIs a CPU has taken.
-#[must_use]
-pub fn sgis(cpu: u32) -> u32 {
-    SGIS[cpu as usize].load(Ordering::SeqCst)
-}
-
-/// How many events there were.
-#[must_use]
-pub fn events() -> u32 {
-    EVENTS.load(Ordering::SeqCst)
-}
-
-/// The counter when the last interrupt arrived.
-#[must_use]
-pub fn arrived() -> u64 {
-    ARRIVED.load(Ordering::SeqCst)
-}
-
 /// Points VBAR_EL1 at the vectors above.
 pub(crate) fn install() {
     point_at((&raw const guest_vectors) as u64);
+}
+
+/// Makes exceptions lead nowhere: between the interrupt controller and the grant frames no domain has anything.
+pub fn lead_nowhere() {
+    point_at(0x1000_0000);
+}
+
+/// An instruction that does not exist.
+pub fn undefined() {
+    // SAFETY: takes an exception, and the vectors decide what becomes of it.
+    unsafe { asm!("udf #0", options(nostack)) }
 }
 
 /// Points VBAR_EL1 at any address: from then on an exception goes there, whatever is there.
@@ -105,21 +87,17 @@ extern "C" fn guest_interrupt() {
     let intid = gic::acknowledge();
     // On a GICv2 an SGI comes with who sent it.
     match intid & 0x3FF {
-        0..16 => {
-            SGIS[cpus::this() as usize].fetch_add(1, Ordering::SeqCst);
-        }
+        0..16 => taken::note_ipi(cpus::this()),
         VIRTUAL_TIMER_INTID => {
             timer::stop();
-            TIMER_INTERRUPTS.fetch_add(1, Ordering::SeqCst);
+            taken::note_timer();
         }
-        EVENT_INTID => {
-            EVENTS.fetch_add(event::take(), Ordering::SeqCst);
-        }
+        EVENT_INTID => taken::note_events(event::take()),
         // Nothing was pending any more.
         1020.. => return,
         other => panic!("interrupt {other} was never enabled"),
     }
-    ARRIVED.store(now, Ordering::SeqCst);
+    taken::note_arrival(now);
     gic::end(intid);
 }
 

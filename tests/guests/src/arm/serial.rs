@@ -2,8 +2,8 @@
 
 use hv_abi::layout::arm::PL011_BASE;
 
-use crate::gic::{read, write};
-use crate::tree;
+use super::gic::{read, write};
+use crate::options;
 
 /// UARTDR.
 pub const DR: u64 = PL011_BASE;
@@ -38,7 +38,7 @@ pub const RECEIVE_TIMEOUT: u32 = 1 << 6;
 /// Whether the domain has one.
 #[must_use]
 pub fn is_there() -> bool {
-    tree::says("arm,pl011")
+    options::says("arm,pl011")
 }
 
 /// Sends text, waiting for room as drivers do.

@@ -13,7 +13,7 @@ use hv_abi::layout::arm::{
     EVENT_INTID, GICC_BASE, GICD_BASE, GICR_BASE, GICR_STRIDE, VIRTUAL_TIMER_INTID,
 };
 
-use crate::cpus;
+use super::cpus;
 
 const GICD_CTLR: u64 = GICD_BASE;
 /// `GICD_TYPER`, for who wants to read something harmless.

@@ -1,0 +1,16 @@
+//! x86-64: an ELF file that is entered as a Xen PVH guest is.
+
+pub(crate) mod boot;
+pub(crate) mod cpus;
+mod entry;
+pub(crate) mod hostile;
+pub(crate) mod hypercall;
+pub mod interrupts;
+pub mod marks;
+pub mod mmu;
+pub mod msr;
+pub mod place;
+pub(crate) mod power;
+pub(crate) mod serial;
+pub(crate) mod timer;
+pub mod vectors;

@@ -1,0 +1,73 @@
+//! Paging: the first 4 GiB mapped one to one by pages of 2 MiB, as the entry's code left it (Intel SDM volume 3, 5.5).
+// UNSAFETY: what decides how memory is seen.
+#![expect(unsafe_code, reason = "page tables")]
+
+use core::arch::asm;
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+use super::cpus;
+use super::interrupts::{self, FORGET};
+use crate::cpus::{MOST, answer};
+
+const ENTRIES: usize = 512;
+/// Of the tables: the first page directory.
+const FIRST_DIRECTORY: usize = 2;
+const MIB_2: u64 = 2 << 20;
+/// Present, writable, 2 MiB.
+const PAGE: u64 = 0x83;
+
+#[repr(C, align(4096))]
+struct Tables([[AtomicU64; ENTRIES]; 6]);
+
+/// PML4, page-directory-pointer table, four page directories. Filled by the entry's code.
+#[unsafe(no_mangle)]
+static guest_tables: Tables = Tables([const { [const { AtomicU64::new(0) }; ENTRIES] }; 6]);
+
+/// Where [`point_window_at`] puts memory: 2 MiB of virtual addresses.
+pub const WINDOW: u64 = 0x2000_0000;
+
+/// CPUs that have forgotten translations since they were told to.
+static FORGOTTEN: AtomicU32 = AtomicU32::new(0);
+
+/// Makes the window show 2 MiB of RAM, and every CPU forget what it showed before: those that are on take an interrupt
+/// for it.
+pub fn point_window_at(target: u64) {
+    let slot = &guest_tables.0[FIRST_DIRECTORY][(WINDOW / MIB_2) as usize];
+    slot.store(target | PAGE, Ordering::SeqCst);
+    forget_window();
+    let this = cpus::this();
+    for cpu in (0..MOST as u32).filter(|cpu| *cpu != this) {
+        if cpus::affinity_info(cpu) == answer::DONE {
+            let before = FORGOTTEN.load(Ordering::SeqCst);
+            interrupts::command(cpu, FORGET.into());
+            while FORGOTTEN.load(Ordering::SeqCst) == before {
+                core::hint::spin_loop();
+            }
+        }
+    }
+}
+
+/// Forgets, as another CPU asked.
+pub(crate) fn forget() {
+    forget_window();
+    FORGOTTEN.fetch_add(1, Ordering::SeqCst);
+}
+
+fn forget_window() {
+    // SAFETY: only drops a translation; the window is in nobody's use meanwhile.
+    unsafe { asm!("invlpg [{}]", in(reg) WINDOW, options(nostack)) };
+}
+
+/// The first word of the window.
+#[must_use]
+pub fn window() -> &'static AtomicU64 {
+    // SAFETY: the window shows RAM whenever this is called, and all use atomics there.
+    unsafe { &*(WINDOW as *const AtomicU64) }
+}
+
+/// A word of RAM that nothing else uses.
+#[must_use]
+pub fn word_at(address: u64) -> &'static AtomicU64 {
+    // SAFETY: callers name RAM beyond the image, which is mapped and free.
+    unsafe { &*(address as *const AtomicU64) }
+}
