@@ -20,7 +20,7 @@
  *   hypva=HEX-HEX    instead of all of these: a hypervisor that has these virtual addresses to itself, and whose
  *                    Domain-0 runs without VMRUN
  *   profile=FILE     instructions of each block of the hypervisor, written anew with each line
- *   idle=on          a line `idle` whenever the CPU has nothing to do; on a machine that somebody talks to
+ *   idle=on          a line `idle` whenever the hypervisor executes HLT; on a machine that somebody talks to
  *
  * Lines: NAME hyp=N hyp_dom0=N dom0=N guest=N apart=N exits=N (hyp_dom0: the part of hyp after an exit of Domain-0), for
  * the first time that Domain-0 (`dom0`) and a guest (`guest`) are entered, the marks (7-byte NOPs with the displacement
@@ -48,7 +48,6 @@ void qemu_plugin_register_vcpu_tb_trans_cb(plugin_id, void (*)(plugin_id, struct
 void qemu_plugin_register_vcpu_tb_exec_inline(struct tb *, int, void *, uint64_t);
 void qemu_plugin_register_vcpu_insn_exec_cb(struct insn *, void (*)(unsigned, void *), int, void *);
 void qemu_plugin_register_vcpu_insn_exec_inline(struct insn *, int, void *, uint64_t);
-void qemu_plugin_register_vcpu_idle_cb(plugin_id, void (*)(plugin_id, unsigned));
 void qemu_plugin_register_atexit_cb(plugin_id, void (*)(plugin_id, void *), void *);
 size_t qemu_plugin_tb_n_insns(const struct tb *);
 struct insn *qemu_plugin_tb_get_insn(const struct tb *, size_t);
@@ -58,6 +57,7 @@ uint64_t qemu_plugin_insn_vaddr(const struct insn *);
 void *qemu_plugin_insn_haddr(const struct insn *);
 
 static const uint8_t VMRUN[] = {0x0f, 0x01, 0xd8};
+static const uint8_t HLT[] = {0xf4};
 static const uint8_t MARK[] = {0x0f, 0x1f, 0x80, 0, 0x52, 0x41, 0x4d};
 static const char *const MARKS[] = {NULL, "up", "begin", "end"};
 enum { MARK_NUMBER = 3 };
@@ -206,10 +206,12 @@ static void marked(unsigned cpu, void *data)
     line(data);
 }
 
-static void idles(plugin_id id, unsigned cpu)
+static void idles(unsigned cpu, void *data)
 {
-    (void)id;
     (void)cpu;
+    (void)data;
+    if (in_guest)
+        return;
     settle();
     counts("idle");
 }
@@ -283,6 +285,8 @@ static void instrument_changes(struct insn *insn)
         qemu_plugin_register_vcpu_insn_exec_cb(insn, marked, 0, (void *)mark);
     if (place != NULL && is_return(place))
         qemu_plugin_register_vcpu_insn_exec_cb(insn, returns_to, 0, NULL);
+    if (tell_idle && size == sizeof HLT && memcmp(code, HLT, size) == 0)
+        qemu_plugin_register_vcpu_insn_exec_cb(insn, idles, 0, NULL);
     if (place != NULL && size == sizeof VMRUN && memcmp(code, VMRUN, size) == 0) {
         returns_behind(place + size);
         qemu_plugin_register_vcpu_insn_exec_cb(insn, leaves, 0, NULL);
@@ -378,8 +382,6 @@ EXPORT int qemu_plugin_install(plugin_id id, const void *info, int argc, char **
     }
     in_guest = entry == 0 && hypva.to == 0;
     qemu_plugin_register_vcpu_tb_trans_cb(id, translated);
-    if (tell_idle)
-        qemu_plugin_register_vcpu_idle_cb(id, idles);
     qemu_plugin_register_atexit_cb(id, ended, NULL);
     return 0;
 }

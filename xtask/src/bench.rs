@@ -14,11 +14,9 @@ use std::path::Path;
 
 use argh::FromArgs;
 use harness::board::Board;
-use harness::images::Images;
 
 use self::figures::Figure;
 use self::machines::Bed;
-use self::peer::Xen;
 use self::profile::Profile;
 use crate::failure::Failure;
 use crate::{Outcome, build, guest, packages};
@@ -67,7 +65,7 @@ impl Bench {
                 .for_each(|(title, profile)| profile.print(title));
         }
         let peer = match self.peer {
-            Some(_) => Some(beside(&mut figures, &images)?),
+            Some(_) => Some(beside(&mut figures, bed)?),
             None => None,
         };
         let missed = figures::print(board, &figures, peer.as_deref());
@@ -79,8 +77,11 @@ impl Bench {
     }
 }
 
-/// All figures of a board, and where the hypervisor's instructions went on two of its machines.
-fn measure(bed: Bed<'_>) -> Outcome<(Vec<Figure>, [(&'static str, Profile); 2])> {
+/// Where the hypervisor's instructions went, by the machine.
+type Profiles = [(&'static str, Profile); 2];
+
+/// All figures of a board.
+fn measure(bed: Bed<'_>) -> Outcome<(Vec<Figure>, Profiles)> {
     let image_kib = size(&bed.board.hypervisor(bed.images))? as f64 / 1024.0;
     let mut figures = vec![Figure::new(figures::IMAGE, image_kib)];
     figures.extend(bed.memory()?);
@@ -106,10 +107,10 @@ fn measure(bed: Bed<'_>) -> Outcome<(Vec<Figure>, [(&'static str, Profile); 2])>
 }
 
 /// Measures Xen, and puts its figures beside ours; what it is called.
-fn beside(figures: &mut [Figure], images: &Images) -> Outcome<String> {
-    let xen = Xen::fetch(images)?;
-    println!("{}", xen.version);
-    for theirs in xen.figures(images)? {
+fn beside(figures: &mut [Figure], bed: Bed<'_>) -> Outcome<String> {
+    let (version, theirs) = peer::measure(bed, figures)?;
+    println!("{version}");
+    for theirs in theirs {
         let ours = figures.iter_mut().find(|ours| ours.name == theirs.name);
         if let Some(ours) = ours {
             ours.peer = Some(theirs.value);

@@ -36,6 +36,7 @@ pub(super) const IDLE_LINUX: &str = "one idle Linux, outside it, a second";
 pub(super) const SAMPLE: &str = "one statistics sample, 2 domains";
 pub(super) const SAMPLE_DOM0: &str = "  Domain-0's share, the reply included";
 pub(super) const WORK: &str = "fork, exec, sha256: against native";
+pub(super) const NATIVE_WORK: &str = "  on the bare board, M instructions";
 
 /// The rows of the design's table that are measured on each board.
 const EVERYWHERE: [Budget; 6] = [

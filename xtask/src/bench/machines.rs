@@ -26,7 +26,7 @@ const LIMIT: Duration = Duration::from_secs(600);
 const MILLION: f64 = 1e6;
 const KIB: f64 = 1024.0;
 /// For how long the idle guest idles, in seconds.
-const IDLE_S: f64 = 10.0;
+pub(super) const IDLE_S: f64 = 10.0;
 
 /// What the bench guest says when it is done.
 pub(super) const BENCH_END: &str = "BENCH-END";
@@ -210,6 +210,7 @@ impl Bed<'_> {
         let ratio = ours.total() as f64 / native.total() as f64;
         Ok(vec![
             Figure::new(figures::WORK, ratio),
+            Figure::new(figures::NATIVE_WORK, millions(native.total())),
             Figure::new("  in the hypervisor", millions(ours.hyp)),
             Figure::new("  exits in it", ours.exits as f64),
         ])
