@@ -102,6 +102,16 @@ impl Requests {
         self.has_init() && self.init.swap(false, Ordering::Relaxed)
     }
 
+    /// Forgets what was requested before the vCPU was started: a CPU that waits for a start-up IPI takes nothing, and
+    /// another INIT is nothing new to it.
+    pub(crate) fn forget(&self) {
+        for word in &self.irr {
+            word.store(0, Ordering::Relaxed);
+        }
+        self.nmi.store(false, Ordering::Relaxed);
+        self.init.store(false, Ordering::Relaxed);
+    }
+
     pub(crate) fn upcall_vector(&self) -> u8 {
         self.upcall_vector.load(Ordering::Relaxed)
     }

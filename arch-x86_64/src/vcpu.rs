@@ -44,6 +44,8 @@ pub struct Vcpu<V: Vendor> {
     is_loaded: bool,
     /// Its registers were set from outside.
     is_new: bool,
+    /// It was started and has not run yet.
+    is_started: bool,
     /// Where it is when it is not loaded.
     pc: u64,
     apic: Apic,
@@ -86,6 +88,7 @@ impl<V: Vendor> Vcpu<V> {
             watches: false,
             is_loaded: false,
             is_new: true,
+            is_started: false,
             pc: 0,
             apic: Apic::new(index),
             dr: [0; 4],
@@ -178,6 +181,7 @@ impl<V: Vendor> hv_common::arch::Vcpu<X86<V>> for Vcpu<V> {
     }
 
     fn start(&mut self, context: StartContext) {
+        self.is_started = true;
         if context.entry & StartContext::REAL_MODE != 0 {
             self.restart(&at_startup(context.entry & !StartContext::REAL_MODE));
         } else {
@@ -197,6 +201,9 @@ impl<V: Vendor> hv_common::arch::Vcpu<X86<V>> for Vcpu<V> {
         });
         if core::mem::replace(&mut self.is_new, false) {
             self.load_page_pointers(host);
+        }
+        if core::mem::replace(&mut self.is_started, false) {
+            platform.requests(self.index).forget();
         }
         extended::load(&self.extended, self.xcr0);
         debug::load(&self.dr);

@@ -51,21 +51,23 @@ fn explain(stage: &Stage<'_>, trouble: &Trouble) -> Trouble {
     ))
 }
 
-/// Runs a hostile guest twice beside an honest domain. What it did wrong is counted: `refused` is a word of the log.
 fn claim(guest: &str, refused: Option<&str>) {
-    on_machine(|stage| {
-        stage.create("honest", "honest", 32, "")?;
-        stage.ticks_go_on("honest")?;
-        for options in [format!("seed={SEED}"), String::new()] {
-            attack(stage, guest, &options)?;
-        }
-        let log = stage.operator.run(&["dmesg"])?;
-        if let Some(word) = refused {
-            assert!(log.contains(word), "{word:?} is not in the log:\n{log}");
-        }
-        assert!(!stage.operator.said("honest")?.contains("FAIL"));
-        stage.do_to("destroy", "honest")
-    });
+    on_machine(|stage| held(stage, guest, refused));
+}
+
+/// Runs a hostile guest twice beside an honest domain. What it did wrong is counted: `refused` is a word of the log.
+pub(crate) fn held(stage: &Stage<'_>, guest: &str, refused: Option<&str>) -> Result<(), Trouble> {
+    stage.create("honest", "honest", 32, "")?;
+    stage.ticks_go_on("honest")?;
+    for options in [format!("seed={SEED}"), String::new()] {
+        attack(stage, guest, &options)?;
+    }
+    let log = stage.operator.run(&["dmesg"])?;
+    if let Some(word) = refused {
+        assert!(log.contains(word), "{word:?} is not in the log:\n{log}");
+    }
+    assert!(!stage.operator.said("honest")?.contains("FAIL"));
+    stage.do_to("destroy", "honest")
 }
 
 #[test]
@@ -126,7 +128,7 @@ fn vcpus_that_switch_one_another_on_and_off() {
 }
 
 /// A domain that maps another's frame, and writes it after it has unmapped it.
-fn write_after_unmap(stage: &Stage<'_>, more: &str) -> Result<(), Trouble> {
+pub(crate) fn write_after_unmap(stage: &Stage<'_>, more: &str) -> Result<(), Trouble> {
     let honest = stage.create("honest", "honest", 32, "")?;
     // Domains are numbered one after the other.
     let (granter, mapper) = (honest + 1, honest + 2);
@@ -157,68 +159,79 @@ fn writes_after_unmap_beside_another_cpu() {
 
 #[test]
 fn what_was_refused_is_counted_by_kind() {
-    on_machine(|stage| {
-        stage.create_small("mistaken", "mistaken", "")?;
-        stage
-            .operator
-            .says("mistaken", "mistakes were made", SOON)?;
-        let info = stage.operator.json(&["info", "mistaken"])?;
-        let counted = [
-            "calls",
-            "pointers",
-            "accesses",
-            "instructions",
-            "firmware calls",
-        ]
-        .map(|kind| info["counters"][format!("refused {kind}")].as_u64());
-        assert_eq!(counted, [2, 3, 4, 5, 6].map(Some));
-        let top = stage
-            .operator
-            .json(&["top", "--once", "--interval", "0.1"])?;
-        let domains = top["domains"].as_array().expect("there are domains");
-        let ours = domains.iter().find(|it| it["name"] == "mistaken");
-        assert_eq!(ours.expect("it is there")["refusals"], 20);
-        let log = stage.operator.run(&["dmesg"])?;
-        for word in [
-            "call not offered",
-            "call not allowed",
-            "bad pointer",
-            "load",
-            "HVC",
-        ] {
-            assert!(log.contains(word), "{word:?} is not in the log:\n{log}");
-        }
-        stage.do_to("destroy", "mistaken")
-    });
+    on_machine(|stage| counted_by_kind(stage, 6, "HVC"));
+}
+
+/// So many calls of the firmware are among them, and what an instruction is called in the log.
+pub(crate) fn counted_by_kind(
+    stage: &Stage<'_>,
+    firmware_calls: u64,
+    instruction: &str,
+) -> Result<(), Trouble> {
+    stage.create_small("mistaken", "mistaken", "")?;
+    stage
+        .operator
+        .says("mistaken", "mistakes were made", SOON)?;
+    let info = stage.operator.json(&["info", "mistaken"])?;
+    let counted = [
+        "calls",
+        "pointers",
+        "accesses",
+        "instructions",
+        "firmware calls",
+    ]
+    .map(|kind| info["counters"][format!("refused {kind}")].as_u64());
+    assert_eq!(counted, [2, 3, 4, 5, firmware_calls].map(Some));
+    let top = stage
+        .operator
+        .json(&["top", "--once", "--interval", "0.1"])?;
+    let domains = top["domains"].as_array().expect("there are domains");
+    let ours = domains.iter().find(|it| it["name"] == "mistaken");
+    assert_eq!(ours.expect("it is there")["refusals"], 14 + firmware_calls);
+    let log = stage.operator.run(&["dmesg"])?;
+    for word in [
+        "call not offered",
+        "call not allowed",
+        "bad pointer",
+        "load",
+        instruction,
+    ] {
+        assert!(log.contains(word), "{word:?} is not in the log:\n{log}");
+    }
+    stage.do_to("destroy", "mistaken")
 }
 
 #[test]
 fn nobody_sees_what_was_in_its_memory_before() {
-    on_machine(|stage| {
-        // Most of what is free, so that the second gets what the first had.
-        let mib = u32::try_from(stage.free_kib / 1024 * 3 / 4).expect("it fits");
-        let options = format!("extra = \"paint mib={mib}\"");
-        stage.create("painter", "residue", mib, &options)?;
-        stage.operator.says("painter", "painted", LONG)?;
-        stage.do_to("destroy", "painter")?;
-        stage.clean()?;
-        stage.create("looker", "residue", mib, &format!("extra = \"mib={mib}\""))?;
-        stage.operator.says("looker", "all zero", LONG)?;
-        stage.operator.gone("looker", SOON)
-    });
+    on_machine(nothing_left_behind);
+}
+
+pub(crate) fn nothing_left_behind(stage: &Stage<'_>) -> Result<(), Trouble> {
+    // Most of what is free, so that the second gets what the first had.
+    let mib = u32::try_from(stage.free_kib / 1024 * 3 / 4).expect("it fits");
+    let options = format!("extra = \"paint mib={mib}\"");
+    stage.create("painter", "residue", mib, &options)?;
+    stage.operator.says("painter", "painted", LONG)?;
+    stage.do_to("destroy", "painter")?;
+    stage.clean()?;
+    stage.create("looker", "residue", mib, &format!("extra = \"mib={mib}\""))?;
+    stage.operator.says("looker", "all zero", LONG)?;
+    stage.operator.gone("looker", SOON)
 }
 
 #[test]
 fn a_guest_that_never_yields() {
-    on_machine(|stage| {
-        stage.create("honest", "honest", 32, "")?;
-        stage.create_small("runaway", "runaway", "on_crash = \"preserve\"")?;
-        stage.operator.says("runaway", "ok runaway", SOON)?;
-        for _ in 0..3 {
-            stage.ticks_go_on("honest")?;
-        }
-        stage.do_to("destroy", "runaway")?;
-        assert!(!stage.operator.said("honest")?.contains("FAIL"));
-        stage.do_to("destroy", "honest")
-    });
+    on_machine(never_yielding);
+}
+
+pub(crate) fn never_yielding(stage: &Stage<'_>) -> Result<(), Trouble> {
+    stage.create("honest", "honest", 32, "")?;
+    stage.create_small("runaway", "runaway", "on_crash = \"preserve\"")?;
+    stage.operator.says("runaway", "ok runaway", SOON)?;
+    for _ in 0..3 {
+        stage.ticks_go_on("honest")?;
+    }
+    stage.do_to("destroy", "runaway")?;
+    assert!(!stage.operator.said("honest")?.contains("FAIL"));
+    stage.do_to("destroy", "honest")
 }

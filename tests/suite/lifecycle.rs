@@ -4,25 +4,30 @@ use std::fs;
 use std::thread;
 use std::time::Duration;
 
-use harness::operator::wait;
+use harness::operator::{Trouble, wait};
 
-use crate::stage::{SMALL_MIB, SOON, contains, on_machine};
+use crate::stage::{SMALL_MIB, SOON, Stage, contains, on_machine};
 
 #[test]
 fn the_parts_of_memory_add_up() {
     on_machine(|stage| {
-        let info = stage.operator.json(&["info"])?;
-        let kib = |key: &str| {
-            info[key]
-                .as_u64()
-                .unwrap_or_else(|| panic!("{key}: {info}"))
-        };
-        let parts = ["free", "hypervisor", "dom0", "boot", "store", "domains"];
-        let sum: u64 = parts.iter().map(|part| kib(&format!("{part}_kib"))).sum();
-        assert_eq!(sum, kib("total_kib"), "{info}");
-        assert_eq!(info["cpus"], 1);
+        memory_adds_up(stage)?;
+        assert_eq!(stage.operator.info("cpus")?, 1);
         Ok(())
     });
+}
+
+pub(crate) fn memory_adds_up(stage: &Stage<'_>) -> Result<(), Trouble> {
+    let info = stage.operator.json(&["info"])?;
+    let kib = |key: &str| {
+        info[key]
+            .as_u64()
+            .unwrap_or_else(|| panic!("{key}: {info}"))
+    };
+    let parts = ["free", "hypervisor", "dom0", "boot", "store", "domains"];
+    let sum: u64 = parts.iter().map(|part| kib(&format!("{part}_kib"))).sum();
+    assert_eq!(sum, kib("total_kib"), "{info}");
+    Ok(())
 }
 
 #[test]
@@ -37,93 +42,105 @@ fn domain_0_is_listed_first_and_cannot_be_destroyed() {
 
 #[test]
 fn a_guest_that_switches_itself_off_is_gone_and_its_console_is_not() {
-    on_machine(|stage| {
-        stage.create_small("hello", "hello", "")?;
-        stage.operator.gone("hello", SOON)?;
-        contains(&stage.operator.said("hello")?, &["ok hello"]);
-        Ok(())
-    });
+    on_machine(switches_itself_off);
+}
+
+pub(crate) fn switches_itself_off(stage: &Stage<'_>) -> Result<(), Trouble> {
+    stage.create_small("hello", "hello", "")?;
+    stage.operator.gone("hello", SOON)?;
+    contains(&stage.operator.said("hello")?, &["ok hello"]);
+    Ok(())
 }
 
 #[test]
 fn a_domain_is_listed_as_it_was_configured() {
-    on_machine(|stage| {
-        stage.create_small("seen", "ticker", "")?;
-        let list = stage.operator.json(&["list", "seen"])?;
-        assert_eq!(list[0]["memory_kib"], SMALL_MIB * 1024, "{list}");
-        assert_eq!(list[0]["vcpus"], 1);
-        stage.is("seen", &["running", "blocked"])?;
-        assert_eq!(
-            stage.operator.json(&["list"])?.as_array().map(Vec::len),
-            Some(2)
-        );
-        stage.do_to("destroy", "seen")
-    });
+    on_machine(listed_as_configured);
+}
+
+pub(crate) fn listed_as_configured(stage: &Stage<'_>) -> Result<(), Trouble> {
+    stage.create_small("seen", "ticker", "")?;
+    let list = stage.operator.json(&["list", "seen"])?;
+    assert_eq!(list[0]["memory_kib"], SMALL_MIB * 1024, "{list}");
+    assert_eq!(list[0]["vcpus"], 1);
+    stage.is("seen", &["running", "blocked"])?;
+    assert_eq!(
+        stage.operator.json(&["list"])?.as_array().map(Vec::len),
+        Some(2)
+    );
+    stage.do_to("destroy", "seen")
 }
 
 #[test]
 fn pause_stops_a_guest_and_unpause_lets_it_go_on() {
-    on_machine(|stage| {
-        stage.create_small("paused", "ticker", "")?;
-        stage.ticks_go_on("paused")?;
-        stage.do_to("pause", "paused")?;
-        stage.is("paused", &["paused"])?;
-        thread::sleep(Duration::from_millis(500));
-        let stopped = stage.ticks("paused")?;
-        thread::sleep(Duration::from_secs(2));
-        assert_eq!(stage.ticks("paused")?, stopped, "a paused guest ran");
-        stage.do_to("unpause", "paused")?;
-        stage.ticks_go_on("paused")?;
-        stage.do_to("destroy", "paused")
-    });
+    on_machine(paused_and_unpaused);
+}
+
+pub(crate) fn paused_and_unpaused(stage: &Stage<'_>) -> Result<(), Trouble> {
+    stage.create_small("paused", "ticker", "")?;
+    stage.ticks_go_on("paused")?;
+    stage.do_to("pause", "paused")?;
+    stage.is("paused", &["paused"])?;
+    thread::sleep(Duration::from_millis(500));
+    let stopped = stage.ticks("paused")?;
+    thread::sleep(Duration::from_secs(2));
+    assert_eq!(stage.ticks("paused")?, stopped, "a paused guest ran");
+    stage.do_to("unpause", "paused")?;
+    stage.ticks_go_on("paused")?;
+    stage.do_to("destroy", "paused")
 }
 
 #[test]
 fn a_guest_created_paused_does_not_start_before_it_is_told_to() {
-    on_machine(|stage| {
-        let file = stage.small("early", "ticker", "");
-        stage.operator.run(&["create", "-p", &file])?;
-        thread::sleep(Duration::from_secs(1));
-        assert!(!stage.operator.said("early")?.contains("tick"));
-        stage.do_to("unpause", "early")?;
-        stage.ticks_go_on("early")?;
-        stage.do_to("destroy", "early")
-    });
+    on_machine(created_paused);
+}
+
+pub(crate) fn created_paused(stage: &Stage<'_>) -> Result<(), Trouble> {
+    let file = stage.small("early", "ticker", "");
+    stage.operator.run(&["create", "-p", &file])?;
+    thread::sleep(Duration::from_secs(1));
+    assert!(!stage.operator.said("early")?.contains("tick"));
+    stage.do_to("unpause", "early")?;
+    stage.ticks_go_on("early")?;
+    stage.do_to("destroy", "early")
 }
 
 #[test]
 fn a_saved_guest_ticks_on_from_where_it_was() {
-    on_machine(|stage| {
-        let file = stage.file("ticker.save");
-        let file = file.to_string_lossy();
-        stage.create_small("saved", "ticker", "")?;
-        stage.operator.says("saved", "tick 10\r", SOON)?;
-        let before = stage.ticks("saved")?;
-        stage.operator.run(&["save", "saved", &file])?;
-        assert_eq!(stage.operator.state("saved")?, None);
-        stage.clean()?;
-        stage.operator.run(&["restore", &file])?;
-        stage.ticks_go_on("saved")?;
-        let after = stage.ticks("saved")?;
-        assert!(after > before, "{after} comes after {before}");
-        stage.do_to("destroy", "saved")
-    });
+    on_machine(saved_and_restored);
+}
+
+pub(crate) fn saved_and_restored(stage: &Stage<'_>) -> Result<(), Trouble> {
+    let file = stage.file("ticker.save");
+    let file = file.to_string_lossy();
+    stage.create_small("saved", "ticker", "")?;
+    stage.operator.says("saved", "tick 10\r", SOON)?;
+    let before = stage.ticks("saved")?;
+    stage.operator.run(&["save", "saved", &file])?;
+    assert_eq!(stage.operator.state("saved")?, None);
+    stage.clean()?;
+    stage.operator.run(&["restore", &file])?;
+    stage.ticks_go_on("saved")?;
+    let after = stage.ticks("saved")?;
+    assert!(after > before, "{after} comes after {before}");
+    stage.do_to("destroy", "saved")
 }
 
 #[test]
 fn a_guest_is_saved_and_restored_twenty_times_in_a_row() {
-    on_machine(|stage| {
-        let file = stage.file("again.save");
-        let file = file.to_string_lossy();
-        stage.create_small("again", "ticker", "")?;
-        for _ in 0..20 {
-            stage.ticks_go_on("again")?;
-            stage.operator.run(&["save", "again", &file])?;
-            stage.operator.run(&["restore", &file])?;
-        }
+    on_machine(saved_again_and_again);
+}
+
+pub(crate) fn saved_again_and_again(stage: &Stage<'_>) -> Result<(), Trouble> {
+    let file = stage.file("again.save");
+    let file = file.to_string_lossy();
+    stage.create_small("again", "ticker", "")?;
+    for _ in 0..20 {
         stage.ticks_go_on("again")?;
-        stage.do_to("destroy", "again")
-    });
+        stage.operator.run(&["save", "again", &file])?;
+        stage.operator.run(&["restore", &file])?;
+    }
+    stage.ticks_go_on("again")?;
+    stage.do_to("destroy", "again")
 }
 
 #[test]
@@ -156,14 +173,16 @@ fn what_a_save_was_restored_from_stays_and_a_damaged_copy_is_refused() {
 
 #[test]
 fn a_guest_that_asks_for_it_is_started_again() {
-    on_machine(|stage| {
-        stage.create_small("rebooter", "rebooter", "")?;
-        wait(SOON, "it was not started again", || {
-            let said = stage.operator.said("rebooter")?;
-            Ok(said.matches("ok rebooter").count() >= 3)
-        })?;
-        stage.do_to("destroy", "rebooter")
-    });
+    on_machine(started_again);
+}
+
+pub(crate) fn started_again(stage: &Stage<'_>) -> Result<(), Trouble> {
+    stage.create_small("rebooter", "rebooter", "")?;
+    wait(SOON, "it was not started again", || {
+        let said = stage.operator.said("rebooter")?;
+        Ok(said.matches("ok rebooter").count() >= 3)
+    })?;
+    stage.do_to("destroy", "rebooter")
 }
 
 #[test]
@@ -176,24 +195,28 @@ fn the_policy_for_a_reboot_is_followed() {
 
 #[test]
 fn a_crashed_guest_is_kept_for_who_asked_to_look_at_it() {
-    on_machine(|stage| {
-        stage.create_small("crasher", "crasher", "on_crash = \"preserve\"")?;
-        stage.is("crasher", &["crashed"])?;
-        contains(&stage.operator.said("crasher")?, &["ok crasher"]);
-        stage.do_to("destroy", "crasher")
-    });
+    on_machine(crashed_and_kept);
+}
+
+pub(crate) fn crashed_and_kept(stage: &Stage<'_>) -> Result<(), Trouble> {
+    stage.create_small("crasher", "crasher", "on_crash = \"preserve\"")?;
+    stage.is("crasher", &["crashed"])?;
+    contains(&stage.operator.said("crasher")?, &["ok crasher"]);
+    stage.do_to("destroy", "crasher")
 }
 
 #[test]
 fn a_guest_that_runs_away_harms_itself_alone() {
-    on_machine(|stage| {
-        stage.create_small("steady", "ticker", "")?;
-        stage.create_small("runaway", "runaway", "on_crash = \"preserve\"")?;
-        stage.operator.says("runaway", "ok runaway", SOON)?;
-        stage.ticks_go_on("steady")?;
-        stage.do_to("destroy", "runaway")?;
-        stage.do_to("destroy", "steady")
-    });
+    on_machine(running_away);
+}
+
+pub(crate) fn running_away(stage: &Stage<'_>) -> Result<(), Trouble> {
+    stage.create_small("steady", "ticker", "")?;
+    stage.create_small("runaway", "runaway", "on_crash = \"preserve\"")?;
+    stage.operator.says("runaway", "ok runaway", SOON)?;
+    stage.ticks_go_on("steady")?;
+    stage.do_to("destroy", "runaway")?;
+    stage.do_to("destroy", "steady")
 }
 
 #[test]
@@ -248,32 +271,37 @@ fn more_memory_than_there_is_is_refused() {
 
 #[test]
 fn twelve_domains_run_side_by_side() {
-    on_machine(|stage| {
-        let names: Vec<String> = (0..12).map(|number| format!("many{number}")).collect();
-        for name in &names {
-            stage.create_small(name, "ticker", "")?;
-        }
-        for name in &names {
-            stage.ticks_go_on(name)?;
-        }
-        names
-            .iter()
-            .try_for_each(|name| stage.do_to("destroy", name))
-    });
+    on_machine(twelve);
+}
+
+pub(crate) fn twelve(stage: &Stage<'_>) -> Result<(), Trouble> {
+    let names: Vec<String> = (0..12).map(|number| format!("many{number}")).collect();
+    for name in &names {
+        stage.create_small(name, "ticker", "")?;
+    }
+    for name in &names {
+        stage.ticks_go_on(name)?;
+    }
+    names
+        .iter()
+        .try_for_each(|name| stage.do_to("destroy", name))
 }
 
 #[test]
 fn domains_that_come_and_go_leave_all_memory_free() {
-    on_machine(|stage| {
-        for _ in 0..100 {
-            stage.create_small("cycle", "ticker", "")?;
-            stage.do_to("destroy", "cycle")?;
-        }
-        stage.clean()?;
-        let file = stage.small("cycle", "hello", "");
-        for _ in 0..50 {
-            stage.operator.refused(&["create", &file, "memory=4096"])?;
-        }
-        stage.clean()
-    });
+    on_machine(|stage| come_and_go(stage, 100));
+}
+
+/// So many domains one after the other, and half as many that cannot be.
+pub(crate) fn come_and_go(stage: &Stage<'_>, count: u32) -> Result<(), Trouble> {
+    for _ in 0..count {
+        stage.create_small("cycle", "ticker", "")?;
+        stage.do_to("destroy", "cycle")?;
+    }
+    stage.clean()?;
+    let file = stage.small("cycle", "hello", "");
+    for _ in 0..count / 2 {
+        stage.operator.refused(&["create", &file, "memory=4096"])?;
+    }
+    stage.clean()
 }

@@ -1,5 +1,7 @@
 //! The same on x86: QEMU's q35 with AMD SVM.
 
+mod small;
+
 use harness::board::Board as Kind;
 
 use crate::stage::{Board, SOON, contains};

@@ -60,42 +60,46 @@ fn busy(stage: &Stage<'_>, name: &str, lines: &str) -> Result<(), Trouble> {
 
 #[test]
 fn twice_the_weight_is_twice_the_time() {
-    on_machine(|stage| {
-        busy(stage, "light", "cpu_weight = 256")?;
-        busy(stage, "heavy", "cpu_weight = 512")?;
-        let [light, heavy] = shares(stage, ["light", "heavy"])?;
-        let ratio = heavy / light;
-        assert!((1.9..2.1).contains(&ratio), "{light} % and {heavy} %");
-        // And the other way round while they run.
-        stage.operator.run(&["sched", "light", "-w", "1024"])?;
-        stage.operator.run(&["sched", "heavy", "-w", "256"])?;
-        let [light, heavy] = shares(stage, ["light", "heavy"])?;
-        let ratio = light / heavy;
-        assert!((3.8..4.2).contains(&ratio), "{light} % and {heavy} %");
-        stage.do_to("destroy", "light")?;
-        stage.do_to("destroy", "heavy")
-    });
+    on_machine(by_weight);
+}
+
+pub(crate) fn by_weight(stage: &Stage<'_>) -> Result<(), Trouble> {
+    busy(stage, "light", "cpu_weight = 256")?;
+    busy(stage, "heavy", "cpu_weight = 512")?;
+    let [light, heavy] = shares(stage, ["light", "heavy"])?;
+    let ratio = heavy / light;
+    assert!((1.9..2.1).contains(&ratio), "{light} % and {heavy} %");
+    // And the other way round while they run.
+    stage.operator.run(&["sched", "light", "-w", "1024"])?;
+    stage.operator.run(&["sched", "heavy", "-w", "256"])?;
+    let [light, heavy] = shares(stage, ["light", "heavy"])?;
+    let ratio = light / heavy;
+    assert!((3.8..4.2).contains(&ratio), "{light} % and {heavy} %");
+    stage.do_to("destroy", "light")?;
+    stage.do_to("destroy", "heavy")
 }
 
 #[test]
 fn a_cap_holds_on_an_idle_cpu_too() {
-    on_machine(|stage| {
-        busy(stage, "capped", "cap = 25")?;
-        let [capped] = shares(stage, ["capped"])?;
-        assert!((23.0..27.0).contains(&capped), "{capped} %");
-        let sched = stage.operator.json(&["sched", "capped"])?;
-        assert_eq!(sched[0]["cap"], 25, "{sched}");
-        stage.operator.run(&["sched", "capped", "--cap", "0"])?;
-        let [free] = shares(stage, ["capped"])?;
-        assert!(free > 90.0, "{free} %");
-        stage.operator.run(&["sched", "capped", "--cap", "60"])?;
-        busy(stage, "other", "")?;
-        let [capped, other] = shares(stage, ["capped", "other"])?;
-        assert!((45.0..55.0).contains(&capped), "half is less: {capped} %");
-        assert!((45.0..55.0).contains(&other), "{other} %");
-        stage.do_to("destroy", "capped")?;
-        stage.do_to("destroy", "other")
-    });
+    on_machine(capped);
+}
+
+pub(crate) fn capped(stage: &Stage<'_>) -> Result<(), Trouble> {
+    busy(stage, "capped", "cap = 25")?;
+    let [capped] = shares(stage, ["capped"])?;
+    assert!((23.0..27.0).contains(&capped), "{capped} %");
+    let sched = stage.operator.json(&["sched", "capped"])?;
+    assert_eq!(sched[0]["cap"], 25, "{sched}");
+    stage.operator.run(&["sched", "capped", "--cap", "0"])?;
+    let [free] = shares(stage, ["capped"])?;
+    assert!(free > 90.0, "{free} %");
+    stage.operator.run(&["sched", "capped", "--cap", "60"])?;
+    busy(stage, "other", "")?;
+    let [capped, other] = shares(stage, ["capped", "other"])?;
+    assert!((45.0..55.0).contains(&capped), "half is less: {capped} %");
+    assert!((45.0..55.0).contains(&other), "{other} %");
+    stage.do_to("destroy", "capped")?;
+    stage.do_to("destroy", "other")
 }
 
 /// The rows of `vcpu-list` of a domain.

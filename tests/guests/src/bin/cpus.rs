@@ -171,6 +171,8 @@ mod claims {
 
     /// Tells what the window shows, twice.
     fn watch(_: u32) {
+        // An interrupt may be what makes this CPU forget.
+        interrupts::unmask();
         SEEN.store(mmu::window().load(Ordering::SeqCst), Ordering::SeqCst);
         STAGE.store(2, Ordering::SeqCst);
         wait_for("another view", || STAGE.load(Ordering::SeqCst) == 3);
