@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use harness::board::Board;
 use harness::host::Session;
 use harness::images::Images;
 use harness::machine::{Machine, Serial};
@@ -11,7 +12,11 @@ const SOON: Duration = Duration::from_secs(30);
 
 fn native(options: &str) -> Session {
     let debian = Images::of_workspace().debian();
-    let mut machine = Machine::native_linux(debian.join("Image"), debian.join("initrd.gz"));
+    let mut machine = Machine::native_linux(
+        Board::QemuVirt,
+        debian.join("Image"),
+        debian.join("initrd.gz"),
+    );
     machine.options = format!("console=ttyAMA0 quiet {options}");
     Session::start(machine.command(Serial::Terminal, None)).expect("the emulator starts")
 }

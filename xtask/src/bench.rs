@@ -14,10 +14,10 @@ use std::path::Path;
 
 use argh::FromArgs;
 use harness::board::Board;
-use harness::images::Images;
 
 use self::figures::Figure;
-use self::peer::Xen;
+use self::machines::Bed;
+use self::profile::Profile;
 use crate::failure::Failure;
 use crate::{Outcome, build, guest, packages};
 
@@ -25,7 +25,7 @@ use crate::{Outcome, build, guest, packages};
 #[derive(FromArgs)]
 #[argh(subcommand, name = "bench")]
 pub(crate) struct Bench {
-    /// the board: qemu-virt (others come later)
+    /// the board: qemu-virt or qemu-q35
     #[argh(option, default = "\"qemu-virt\".to_owned()", arg_name = "NAME")]
     board: String,
 
@@ -41,7 +41,7 @@ pub(crate) struct Bench {
 impl Bench {
     pub(crate) fn run(self) -> Outcome {
         let board = Board::named(&self.board).map_err(Failure::new)?;
-        if board != Board::QemuVirt {
+        if board == Board::BochsPc {
             let sentence = format!("the bench of {} is not there yet", board.name());
             return Err(Failure::new(sentence));
         }
@@ -50,30 +50,25 @@ impl Bench {
                 "there is no peer {peer}; there is xen"
             )));
         }
-        packages::need(&[&packages::QEMU_ARM, &packages::CC])?;
+        packages::need(&packages::emulator(board))?;
+        packages::need(&[&packages::CC])?;
         let images = build::build()?;
-        guest::fetch(Board::QemuVirt)?;
-        let image_kib = size(&images.hypervisor())? as f64 / 1024.0;
-        let mut figures = vec![Figure::new(figures::IMAGE, image_kib)];
-        figures.extend(machines::memory(&images)?);
-        figures.extend(machines::sample(&images)?);
-        let (operations, by_operations) = machines::operations(&images)?;
-        figures.extend(operations);
-        figures.extend(machines::ipi(&images)?);
-        figures.extend(machines::uart(&images)?);
-        let (boot, by_boot) = machines::boot(&images)?;
-        figures.extend(boot);
-        figures.extend(machines::uart_boot(&images)?);
-        figures.push(machines::work(&images)?);
+        guest::fetch(board)?;
+        let bed = Bed {
+            board,
+            images: &images,
+        };
+        let (mut figures, profiles) = measure(bed)?;
         if self.profile {
-            by_operations.print("the bench guest's machine");
-            by_boot.print("the machine that boots Linux and idles");
+            profiles
+                .iter()
+                .for_each(|(title, profile)| profile.print(title));
         }
         let peer = match self.peer {
-            Some(_) => Some(beside(&mut figures, &images)?),
+            Some(_) => Some(beside(&mut figures, bed)?),
             None => None,
         };
-        let missed = figures::print(&figures, peer.as_deref());
+        let missed = figures::print(board, &figures, peer.as_deref());
         if missed.is_empty() {
             return Ok(());
         }
@@ -82,11 +77,40 @@ impl Bench {
     }
 }
 
+/// Where the hypervisor's instructions went, by the machine.
+type Profiles = [(&'static str, Profile); 2];
+
+/// All figures of a board.
+fn measure(bed: Bed<'_>) -> Outcome<(Vec<Figure>, Profiles)> {
+    let image_kib = size(&bed.board.hypervisor(bed.images))? as f64 / 1024.0;
+    let mut figures = vec![Figure::new(figures::IMAGE, image_kib)];
+    figures.extend(bed.memory()?);
+    figures.extend(bed.sample()?);
+    let (operations, by_operations) = bed.operations()?;
+    figures.extend(operations);
+    figures.extend(bed.ipi()?);
+    if bed.board == Board::QemuVirt {
+        figures.extend(bed.uart()?);
+    }
+    let (boot, by_boot) = bed.boot()?;
+    figures.extend(boot);
+    if bed.board == Board::QemuVirt {
+        figures.extend(bed.uart_boot()?);
+    }
+    figures.push(bed.idle()?);
+    figures.extend(bed.work()?);
+    let profiles = [
+        ("the bench guest's machine", by_operations),
+        ("the machine that boots Linux and idles", by_boot),
+    ];
+    Ok((figures, profiles))
+}
+
 /// Measures Xen, and puts its figures beside ours; what it is called.
-fn beside(figures: &mut [Figure], images: &Images) -> Outcome<String> {
-    let xen = Xen::fetch(images)?;
-    println!("{}", xen.version);
-    for theirs in xen.figures(images)? {
+fn beside(figures: &mut [Figure], bed: Bed<'_>) -> Outcome<String> {
+    let (version, theirs) = peer::measure(bed, figures)?;
+    println!("{version}");
+    for theirs in theirs {
         let ours = figures.iter_mut().find(|ours| ours.name == theirs.name);
         if let Some(ours) = ours {
             ours.peer = Some(theirs.value);

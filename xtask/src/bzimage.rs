@@ -30,7 +30,8 @@ pub(crate) fn unpack(bytes: &[u8]) -> Result<Vec<u8>, &'static str> {
     Ok(unpacked)
 }
 
-fn payload(bytes: &[u8]) -> Option<&[u8]> {
+/// The packed kernel.
+pub(crate) fn payload(bytes: &[u8]) -> Option<&[u8]> {
     if bytes.get(0x202..0x206)? != b"HdrS" {
         return None;
     }

@@ -25,12 +25,17 @@ pub(crate) fn succeeds(command: &mut Command) -> Outcome<bool> {
 
 /// The standard output of `command`, which must exit with 0.
 pub(crate) fn output(command: &mut Command) -> Outcome<String> {
+    Ok(String::from_utf8_lossy(&bytes(command)?).into_owned())
+}
+
+/// The same where it is no text.
+pub(crate) fn bytes(command: &mut Command) -> Outcome<Vec<u8>> {
     command.stdin(Stdio::null()).stderr(Stdio::inherit());
     let output = command
         .output()
         .map_err(|error| Failure::Start(program(command), error))?;
     if output.status.success() {
-        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+        Ok(output.stdout)
     } else {
         Err(Failure::Program(line(command)))
     }

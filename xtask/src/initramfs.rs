@@ -26,11 +26,11 @@ const COUNTER: &str =
     "#!/bin/sh\nwhile :; do read -r n </run/counter && echo \"COUNTER $n\" && exit; done\n";
 
 /// Programs that do nothing but execute one instruction that has no effect and that nothing else uses; whoever counts
-/// instructions looks for it (xtask/plugin/count.c): on ARM an instruction, on x86 the displacement of a NOP.
+/// instructions looks for it (xtask/plugin): on ARM an instruction, on x86 the displacement of a NOP.
 const MARKS: [(&str, u32, u32); 3] = [
-    ("up", 0xAA1B_037B, 0x0A1C_0001),
-    ("begin", 0xAA1A_035A, 0x0A1C_0002),
-    ("end", 0xAA19_0339, 0x0A1C_0003),
+    ("up", 0xAA1B_037B, 0x4D41_5201),
+    ("begin", 0xAA1A_035A, 0x4D41_5202),
+    ("end", 0xAA19_0339, 0x4D41_5203),
 ];
 
 const FOLDERS: [&str; 15] = [
@@ -71,6 +71,14 @@ pub(crate) fn make(board: Board, root: &Path) -> Outcome<Vec<u8>> {
         let script = format!("#!/bin/sh\nexec /bin/busybox {verb} -f\n");
         archive.program(&format!("sbin/{verb}"), script.as_bytes());
     }
+    add_marks(&mut archive, board);
+    archive.file("etc/profile", PROFILE.as_bytes());
+    add_modules(&mut archive, &root.join("lib/modules"), &MODULES)?;
+    Ok(gzip(&archive.finish()))
+}
+
+/// Adds the marks as programs, in `lib/marks`.
+pub(crate) fn add_marks(archive: &mut Writer, board: Board) {
     for (name, arm, x86) in MARKS {
         let program = match board {
             Board::QemuVirt => mark_arm(arm),
@@ -78,9 +86,6 @@ pub(crate) fn make(board: Board, root: &Path) -> Outcome<Vec<u8>> {
         };
         archive.program(&format!("lib/marks/{name}"), &program);
     }
-    archive.file("etc/profile", PROFILE.as_bytes());
-    add_modules(&mut archive, &root.join("lib/modules"))?;
-    Ok(gzip(&archive.finish()))
 }
 
 /// A program for arm64 Linux that executes an instruction and exits.
@@ -94,8 +99,8 @@ fn mark_arm(instruction: u32) -> Vec<u8> {
 /// The same for x86-64.
 fn mark_x86(displacement: u32) -> Vec<u8> {
     const MACHINE: u16 = 62;
-    // nop dword ptr [rax + rax + displacement]; exit(0): mov eax, 60; xor edi, edi; syscall.
-    let nop = [&[0x0F, 0x1F, 0x84, 0x00][..], &displacement.to_le_bytes()].concat();
+    // nop dword ptr [rax + displacement]; exit(0): mov eax, 60; xor edi, edi; syscall.
+    let nop = [&[0x0F, 0x1F, 0x80][..], &displacement.to_le_bytes()].concat();
     let exit = [0xB8, 60, 0, 0, 0, 0x31, 0xFF, 0x0F, 0x05];
     program(MACHINE, &[&nop[..], &exit].concat())
 }
@@ -128,10 +133,11 @@ fn program(machine: u16, code: &[u8]) -> Vec<u8> {
     file
 }
 
-fn add_modules(archive: &mut Writer, folder: &Path) -> Outcome {
+/// Adds modules and what they depend on, in `lib/modules`, where `order` has them in the order to load them in.
+pub(crate) fn add_modules(archive: &mut Writer, folder: &Path, modules: &[&str]) -> Outcome {
     let available = files_under(folder)?;
     let mut order = String::new();
-    for name in load_order(&available)? {
+    for name in load_order(&available, modules)? {
         let path = find_module(&available, &name)?;
         let file = path
             .file_name()
@@ -146,9 +152,9 @@ fn add_modules(archive: &mut Writer, folder: &Path) -> Outcome {
 }
 
 /// The modules wanted and what they depend on, dependencies first.
-fn load_order(available: &[PathBuf]) -> Outcome<Vec<String>> {
+fn load_order(available: &[PathBuf], modules: &[&str]) -> Outcome<Vec<String>> {
     let mut order: Vec<String> = Vec::new();
-    let mut wanted: Vec<String> = MODULES.iter().rev().map(|&name| name.to_owned()).collect();
+    let mut wanted: Vec<String> = modules.iter().rev().map(|&name| name.to_owned()).collect();
     while let Some(name) = wanted.last().cloned() {
         let content = read(find_module(available, &name)?)?;
         let next = dependencies(&content)
@@ -201,16 +207,18 @@ fn find_module<'a>(available: &'a [PathBuf], name: &str) -> Outcome<&'a PathBuf>
         .ok_or_else(|| Failure::new(format!("Debian's kernel package has no module {name}")))
 }
 
-fn files_under(folder: &Path) -> Outcome<Vec<PathBuf>> {
+/// All files under a folder; links to folders are not followed.
+pub(crate) fn files_under(folder: &Path) -> Outcome<Vec<PathBuf>> {
     let mut files = Vec::new();
     let mut folders = vec![folder.to_owned()];
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(&folder).map_err(Failure::file(&folder))? {
-            let path = entry.map_err(Failure::file(&folder))?.path();
-            if path.is_dir() {
-                folders.push(path)
+            let entry = entry.map_err(Failure::file(&folder))?;
+            let kind = entry.file_type().map_err(Failure::file(&entry.path()))?;
+            if kind.is_dir() {
+                folders.push(entry.path())
             } else {
-                files.push(path)
+                files.push(entry.path())
             }
         }
     }
@@ -250,7 +258,7 @@ mod tests {
         module(dir.path(), "xen-netfront", "base");
         module(dir.path(), "ring-buffer", "base");
         module(dir.path(), "base", "");
-        let order = load_order(&files_under(dir.path()).unwrap()).unwrap();
+        let order = load_order(&files_under(dir.path()).unwrap(), &MODULES).unwrap();
         assert_eq!(
             order,
             ["base", "ring_buffer", "xen-blkfront", "xen-netfront"]
@@ -260,7 +268,7 @@ mod tests {
     #[test]
     fn a_missing_module_is_named() {
         let dir = tempfile::tempdir().unwrap();
-        let failure = load_order(&files_under(dir.path()).unwrap()).unwrap_err();
+        let failure = load_order(&files_under(dir.path()).unwrap(), &MODULES).unwrap_err();
         assert!(failure.to_string().contains("xen-blkfront"));
     }
 
@@ -273,9 +281,9 @@ mod tests {
                 [0x7B, 0x03, 0x1B, 0xAA],
             ),
             (
-                mark_x86(0x0A1C_0001),
+                mark_x86(0x4D41_5201),
                 elf::abi::EM_X86_64,
-                [0x0F, 0x1F, 0x84, 0x00],
+                [0x0F, 0x1F, 0x80, 0x01],
             ),
         ] {
             let elf = elf::ElfBytes::<elf::endian::LittleEndian>::minimal_parse(&file).unwrap();

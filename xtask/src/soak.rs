@@ -20,6 +20,10 @@ use crate::{Outcome, build, guest, packages};
     note = "Parts: create-destroy, start-fail, save-restore-smp, save-restore, timer, timer-smp. Without one: all."
 )]
 pub(crate) struct Soak {
+    /// the board: qemu-virt or qemu-q35
+    #[argh(option, default = "\"qemu-virt\".to_owned()", arg_name = "NAME")]
+    board: String,
+
     /// what to do (all, unless some are named)
     #[argh(positional, arg_name = "PART")]
     parts: Vec<String>,
@@ -29,12 +33,19 @@ pub(crate) struct Soak {
     cycles: Option<u32>,
 }
 
+/// A board and what it boots.
+#[derive(Clone, Copy)]
+struct Bed<'a> {
+    board: Board,
+    images: &'a Images,
+}
+
 /// A loop.
 struct Part {
     name: &'static str,
     /// How often.
     cycles: u32,
-    run: fn(&Images, u32) -> Outcome,
+    run: fn(Bed<'_>, u32) -> Outcome,
 }
 
 const PARTS: [Part; 6] = [
@@ -73,13 +84,18 @@ const PARTS: [Part; 6] = [
 impl Soak {
     pub(crate) fn run(self) -> Outcome {
         let parts = self.chosen()?;
-        packages::need(&[&packages::QEMU_ARM])?;
+        let board = Board::named(&self.board).map_err(Failure::new)?;
+        packages::need(&packages::emulator(board))?;
         let images = build::build()?;
-        guest::fetch(Board::QemuVirt)?;
+        guest::fetch(board)?;
+        let bed = Bed {
+            board,
+            images: &images,
+        };
         for part in parts {
             let started = Instant::now();
             let cycles = self.cycles.unwrap_or(part.cycles);
-            (part.run)(&images, cycles)?;
+            (part.run)(bed, cycles)?;
             let minutes = started.elapsed().as_secs_f64() / 60.0;
             println!("{}: {minutes:.1} minutes", part.name);
         }
@@ -110,6 +126,7 @@ mod tests {
 
     fn soak(parts: &[&str]) -> Soak {
         Soak {
+            board: "qemu-virt".to_owned(),
             parts: parts.iter().map(|name| (*name).to_owned()).collect(),
             cycles: None,
         }

@@ -44,6 +44,9 @@ const PM_HZ: u64 = 3_579_545;
 const PIT_HZ: u64 = 1_193_182;
 
 /// Measures the TSC's rate, and the APIC timer's if it has to count down. The APIC is on.
+///
+/// A function of its own in the image, too: who counts instructions leaves it out (`cargo xtask bench`).
+#[inline(never)]
 pub(crate) fn calibrate(reference: Reference) {
     let by_deadline = identity::features().has_tsc_deadline;
     interrupts::timer::start(by_deadline);

@@ -19,10 +19,23 @@ const FIRST: usize = 4;
 const LONGEST: usize = 15;
 const PAGE: u64 = hv_abi::FRAME_SIZE as u64;
 
-/// Where code was found last. The page tables of the guest may say otherwise by now; then the bytes there are no longer
-/// the instruction that exited, and it is looked up again.
+/// Places that are remembered; a power of two.
+const PLACES: usize = 16;
+
+/// Where pages of code were found, by the last bits of their numbers. The page tables of the guest may say otherwise by
+/// now; then the bytes there are no longer the instruction that exited, and it is looked up again.
 #[derive(Clone, Copy, Default, Debug)]
-pub(super) struct Code {
+pub(super) struct Code([Place; PLACES]);
+
+impl Code {
+    fn at(&mut self, address: u64) -> &mut Place {
+        // Cannot fail: the remainder is below the length.
+        &mut self.0[(address / PAGE) as usize % PLACES]
+    }
+}
+
+#[derive(Clone, Copy, Default, Debug)]
+struct Place {
     cr3: u64,
     /// Linear address of the page, plus 1; 0: none.
     page: u64,
@@ -187,19 +200,20 @@ impl<V: Vendor> Vcpu<V> {
         find(&bytes, opcode, is_64_bit)
     }
 
-    fn remembered(&self, address: u64) -> Option<Mfn> {
-        let code = &self.code;
-        let same = code.page == address - address % PAGE + 1
-            && code.cr3 == self.control.get(Register::Cr3)
-            && code.generation == tlb::generation();
-        same.then_some(Mfn(code.frame))
+    fn remembered(&mut self, address: u64) -> Option<Mfn> {
+        let cr3 = self.control.get(Register::Cr3);
+        let place = self.code.at(address);
+        let same = place.page == address - address % PAGE + 1
+            && place.cr3 == cr3
+            && place.generation == tlb::generation();
+        same.then_some(Mfn(place.frame))
     }
 
     fn look_up(&mut self, host: &X86Host, address: u64) -> Option<Mfn> {
         let memory = self.memory(host);
         let gpa = self.paging().translate(&memory, address, Access::Read)?;
         let frame = memory.frame(gpa.0)?;
-        self.code = Code {
+        *self.code.at(address) = Place {
             cr3: self.control.get(Register::Cr3),
             page: address - address % PAGE + 1,
             frame: frame.0,

@@ -94,13 +94,15 @@ fn emergency(text: &str) {
     if serial::is_there() {
         return serial::print(text);
     }
-    // There is nowhere to report a failure to.
-    let _ = call(
+    let written = call(
         CallNumber::CONSOLE_IO,
         console::WRITE,
         text.len() as u64,
         text.as_ptr() as u64,
     );
+    if written.is_err() {
+        serial::log(text);
+    }
 }
 
 fn put(page: u64, byte: u8) {

@@ -10,6 +10,7 @@ pub mod marks;
 pub mod mmu;
 pub mod msr;
 pub mod place;
+pub mod port;
 pub(crate) mod power;
 pub(crate) mod serial;
 pub(crate) mod timer;

@@ -81,9 +81,16 @@ impl Machine {
     }
 
     /// The board with a Linux kernel on it and no hypervisor, its console on the serial line: the yardstick.
-    pub fn native_linux(kernel: impl Into<PathBuf>, initrd: impl Into<PathBuf>) -> Self {
-        let mut machine = Self::qemu_virt(kernel, initrd);
-        machine.options = "console=ttyAMA0".to_owned();
+    pub fn native_linux(
+        board: Board,
+        kernel: impl Into<PathBuf>,
+        initrd: impl Into<PathBuf>,
+    ) -> Self {
+        let mut machine = Self::new(board, kernel, initrd);
+        machine.options = match board {
+            Board::QemuVirt => "console=ttyAMA0".to_owned(),
+            Board::QemuQ35 | Board::BochsPc => "console=ttyS0".to_owned(),
+        };
         machine.virtualization = false;
         machine.memory_mib = 512;
         machine

@@ -1,4 +1,4 @@
-//! Counting instructions of a deterministic machine, split by who executes them (xtask/plugin/count.c).
+//! Counting instructions of a deterministic machine, split by who executes them (xtask/plugin).
 
 use std::ffi::OsString;
 use std::fs;
@@ -7,6 +7,7 @@ use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use harness::board::Board;
 use harness::emulator::Emulator;
 use harness::host::Host;
 use harness::images::Images;
@@ -18,13 +19,12 @@ use crate::failure::Failure;
 use crate::{Outcome, command};
 
 /// Where QEMU puts an Image that may be anywhere, on the virt board.
-const LOAD_ADDRESS: u64 = 0x4020_0000;
-/// Where Domain-0 is on a board of at most 4 GiB, next to the hypervisor; it has 24 MiB.
-const DOM0: (u64, u64) = (0x4040_0000, 0x4400_0000);
-/// A guest's first instruction: the start of its RAM, where an Image's own start is.
-const GUEST_START: u64 = 0x4000_0000;
-/// The hypervisor with its symbols.
-const HYPERVISOR: &str = "hv-aarch64.elf";
+const ARM_LOAD_ADDRESS: u64 = 0x4020_0000;
+/// Where Domain-0 is on that board with at most 4 GiB, next to the hypervisor; it has 24 MiB.
+const ARM_DOM0: (u64, u64) = (0x4040_0000, 0x4400_0000);
+/// A guest's first instruction there: the start of its RAM, where an Image's own start is.
+const ARM_GUEST_START: u64 = 0x4000_0000;
+const DOM0_SIZE: u64 = 24 << 20;
 const POLL: Duration = Duration::from_millis(50);
 /// After this a machine with nothing to do has nothing left of what it did.
 const SETTLED: Duration = Duration::from_millis(500);
@@ -37,6 +37,8 @@ pub(super) struct Counts {
     pub(super) hyp_dom0: u64,
     pub(super) dom0: u64,
     pub(super) guest: u64,
+    /// The part of `hyp` that waits for a clock to be measured by it (x86).
+    pub(super) apart: u64,
     pub(super) exits: u64,
 }
 
@@ -47,6 +49,7 @@ impl Counts {
             hyp_dom0: self.hyp_dom0 - earlier.hyp_dom0,
             dom0: self.dom0 - earlier.dom0,
             guest: self.guest - earlier.guest,
+            apart: self.apart - earlier.apart,
             exits: self.exits - earlier.exits,
         }
     }
@@ -60,7 +63,7 @@ impl Counts {
 pub(super) enum Hypervisor {
     /// There is none.
     None,
-    /// Ours: its vectors.
+    /// Ours.
     Ours,
     /// It has these virtual addresses to itself.
     Addresses(u64, u64),
@@ -68,6 +71,7 @@ pub(super) enum Hypervisor {
 
 /// A machine whose instructions are counted.
 pub(super) struct Counted {
+    board: Board,
     emulator: Emulator,
     lines: PathBuf,
     profile: PathBuf,
@@ -85,17 +89,15 @@ impl Counted {
         let folder = tempfile::tempdir().map_err(Failure::file(&std::env::temp_dir()))?;
         let lines = folder.path().join("counts");
         let profile = folder.path().join("profile");
-        let mut plugin = counting(hypervisor, images, &lines)?;
-        plugin.push(format!(
-            ",profile={},guest={GUEST_START:x}",
-            profile.display()
-        ));
+        let mut plugin = counting(machine.board, hypervisor, images, &lines)?;
+        plugin.push(format!(",profile={}", profile.display()));
         machine.deterministic = true;
         machine.extra.extend(["-plugin".into(), plugin]);
         let log = folder.path().join("serial.log");
         let emulator = Emulator::start(&machine, &log, None, limit)
             .map_err(|error| Failure::new(error.to_string()))?;
         Ok(Self {
+            board: machine.board,
             emulator,
             lines,
             profile,
@@ -106,7 +108,11 @@ impl Counted {
     /// Where the hypervisor's instructions went up to the last thing that was counted.
     pub(super) fn profile(&self, images: &Images) -> Outcome<Profile> {
         let blocks = fs::read_to_string(&self.profile).map_err(Failure::file(&self.profile))?;
-        Profile::new(&blocks, &images.folder().join(HYPERVISOR), LOAD_ADDRESS)
+        let offset = match self.board {
+            Board::QemuVirt => ARM_LOAD_ADDRESS,
+            Board::QemuQ35 | Board::BochsPc => 0,
+        };
+        Profile::new(&blocks, &with_symbols(self.board, images), offset)
     }
 
     /// Waits for a line of the machine's console; all that was said up to then.
@@ -153,20 +159,46 @@ impl Counted {
     }
 }
 
+/// Our hypervisor with its symbols.
+fn with_symbols(board: Board, images: &Images) -> PathBuf {
+    board.hypervisor(images).with_extension("elf")
+}
+
 /// The plugin, told where the hypervisor is and where lines go.
-fn counting(hypervisor: &Hypervisor, images: &Images, lines: &Path) -> Outcome<OsString> {
-    let mut plugin = plugin(images)?.into_os_string();
+fn counting(
+    board: Board,
+    hypervisor: &Hypervisor,
+    images: &Images,
+    lines: &Path,
+) -> Outcome<OsString> {
+    let mut plugin = plugin(board, images)?.into_os_string();
     plugin.push(format!(",out={}", lines.display()));
+    if board == Board::QemuVirt {
+        plugin.push(format!(",guest={ARM_GUEST_START:x}"));
+    }
     match hypervisor {
         Hypervisor::None => {}
         Hypervisor::Addresses(from, to) => plugin.push(format!(",hypva={from:x}-{to:x}")),
-        Hypervisor::Ours => {
-            let vectors = LOAD_ADDRESS + symbol(&images.folder().join(HYPERVISOR), "vectors")?;
-            let (from, to) = DOM0;
-            plugin.push(format!(",vectors={vectors:x},dom0={from:x}-{to:x}"));
-        }
+        Hypervisor::Ours => plugin.push(ours(board, &with_symbols(board, images))?),
     }
     Ok(plugin)
+}
+
+/// What the plugin is told of our hypervisor.
+fn ours(board: Board, program: &Path) -> Outcome<String> {
+    if board == Board::QemuVirt {
+        let vectors = ARM_LOAD_ADDRESS + symbol(program, "vectors")?.start;
+        let (from, to) = ARM_DOM0;
+        return Ok(format!(",vectors={vectors:x},dom0={from:x}-{to:x}"));
+    }
+    let address = |name| symbol(program, name).map(|range| range.start);
+    let (entry, end) = (address("pvh_entry")?, address("__text_end")?);
+    let image = format!("{:x}-{end:x}", address("__image_start")?);
+    let apart = symbol(program, "arch_x86_64::hw::timer::calibrate")?;
+    let apart = format!("{:x}-{:x}", apart.start, apart.end);
+    Ok(format!(
+        ",entry={entry:x},image={image},apart={apart},dom0={DOM0_SIZE}"
+    ))
 }
 
 /// A machine in real time that somebody talks to. What it executed is known whenever its CPU idles; the figures differ a
@@ -182,7 +214,7 @@ impl Live {
     pub(super) fn boot(mut machine: Machine, images: &Images, limit: Duration) -> Outcome<Self> {
         let folder = tempfile::tempdir().map_err(Failure::file(&std::env::temp_dir()))?;
         let lines = folder.path().join("counts");
-        let mut plugin = counting(&Hypervisor::Ours, images, &lines)?;
+        let mut plugin = counting(machine.board, &Hypervisor::Ours, images, &lines)?;
         plugin.push(",idle=on");
         machine.extra.extend(["-plugin".into(), plugin]);
         Ok(Self {
@@ -198,6 +230,13 @@ impl Live {
         let text = fs::read_to_string(&self.lines).map_err(Failure::file(&self.lines))?;
         let last = text.lines().rev().find_map(|line| counts(line, "idle"));
         last.ok_or_else(|| Failure::new("the machine was never idle"))
+    }
+
+    /// What it executes by itself in so many seconds.
+    pub(super) fn rest(&self, seconds: f64) -> Outcome<Counts> {
+        let before = self.idle()?;
+        thread::sleep(Duration::from_secs_f64(seconds).saturating_sub(SETTLED));
+        Ok(self.idle()?.since(before))
     }
 }
 
@@ -218,21 +257,25 @@ fn counts(line: &str, name: &str) -> Option<Counts> {
         hyp_dom0: field("hyp_dom0")?,
         dom0: field("dom0")?,
         guest: field("guest")?,
+        apart: field("apart").unwrap_or_default(),
         exits: exits.parse().ok()?,
     })
 }
 
 /// The plugin, built if it is older than its source.
-fn plugin(images: &Images) -> Outcome<PathBuf> {
-    const SOURCE: &str = include_str!("../../plugin/count.c");
-    let source = images.folder().join("count.c");
-    let library = images.folder().join("libcount.so");
-    if library.exists() && fs::read_to_string(&source).is_ok_and(|text| text == SOURCE) {
+fn plugin(board: Board, images: &Images) -> Outcome<PathBuf> {
+    let (name, text) = match board {
+        Board::QemuVirt => ("count", include_str!("../../plugin/count.c")),
+        Board::QemuQ35 | Board::BochsPc => ("count_x86", include_str!("../../plugin/count_x86.c")),
+    };
+    let source = images.folder().join(format!("{name}.c"));
+    let library = images.folder().join(format!("lib{name}.so"));
+    if library.exists() && fs::read_to_string(&source).is_ok_and(|there| there == text) {
         return Ok(library);
     }
     let mut cc = Command::new("cc");
     cc.args(["-O2", "-shared", "-fPIC", "-fvisibility=hidden", "-o"]);
-    fs::write(&source, SOURCE).map_err(Failure::file(&source))?;
+    fs::write(&source, text).map_err(Failure::file(&source))?;
     command::run(cc.arg(&library).arg(&source))?;
     Ok(library)
 }
@@ -248,6 +291,8 @@ mod tests {
         assert_eq!((read.total(), read.exits, read.hyp_dom0), (60, 2, 4));
         assert_eq!(counts(line, "u"), None);
         assert_eq!(counts("up hyp=10 hyp_dom0=4 dom0=20 gu", "up"), None);
+        let line = "dom0 hyp=10 hyp_dom0=4 dom0=20 guest=30 apart=5 exits=2";
+        assert_eq!(counts(line, "dom0").unwrap().apart, 5);
         assert_eq!(read.since(read), Counts::default());
     }
 }

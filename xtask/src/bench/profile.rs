@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::ops::Range;
 use std::path::Path;
 
 use elf::ElfBytes;
@@ -23,7 +24,9 @@ impl Profile {
     /// Of the plugin's blocks (`ADDRESS COUNT` in each line, the address in hexadecimal) of a program that was loaded
     /// `offset` above its link address.
     pub(super) fn new(blocks: &str, program: &Path, offset: u64) -> Outcome<Self> {
-        let symbols = symbols(program)?;
+        let symbols = symbols(program)?.into_iter();
+        let symbols: BTreeMap<u64, String> =
+            symbols.map(|(place, name)| (place.start, name)).collect();
         let mut counts: BTreeMap<&str, u64> = BTreeMap::new();
         for (address, count) in blocks.lines().filter_map(block) {
             let below = symbols.range(..=address.wrapping_sub(offset));
@@ -51,16 +54,16 @@ fn block(line: &str) -> Option<(u64, u64)> {
     Some((u64::from_str_radix(address, 16).ok()?, count.parse().ok()?))
 }
 
-/// The address of a symbol.
-pub(super) fn symbol(program: &Path, name: &str) -> Outcome<u64> {
+/// Where a symbol is, and what it names ends.
+pub(super) fn symbol(program: &Path, name: &str) -> Outcome<Range<u64>> {
     let all = symbols(program)?;
-    let found = all.iter().find(|(_, found)| *found == name);
+    let found = all.into_iter().find(|(_, found)| *found == name);
     found
-        .map(|(address, _)| *address)
+        .map(|(place, _)| place)
         .ok_or_else(|| Failure::new(format!("{} has no symbol {name}", program.display())))
 }
 
-fn symbols(program: &Path) -> Outcome<BTreeMap<u64, String>> {
+fn symbols(program: &Path) -> Outcome<Vec<(Range<u64>, String)>> {
     let bytes = fs::read(program).map_err(Failure::file(program))?;
     let missing = || Failure::new(format!("{} has no symbols", program.display()));
     let elf = ElfBytes::<LittleEndian>::minimal_parse(&bytes).map_err(|_| missing())?;
@@ -73,7 +76,8 @@ fn symbols(program: &Path) -> Outcome<BTreeMap<u64, String>> {
     });
     let named = functions.filter_map(|symbol| {
         let name = names.get(symbol.st_name as usize).ok()?;
-        (!name.is_empty() && !name.starts_with('$')).then(|| (symbol.st_value, readable(name)))
+        let place = symbol.st_value..symbol.st_value + symbol.st_size;
+        (!name.is_empty() && !name.starts_with('$')).then(|| (place, readable(name)))
     });
     Ok(named.collect())
 }

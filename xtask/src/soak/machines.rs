@@ -3,12 +3,11 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use harness::board::Board;
 use harness::emulator::Emulator;
-use harness::images::Images;
 use harness::machine::Machine;
 use tempfile::TempDir;
 
+use super::Bed;
 use crate::failure::Failure;
 use crate::{Outcome, bundle};
 
@@ -17,17 +16,17 @@ const LIMIT: Duration = Duration::from_secs(900);
 const SIDE_BY_SIDE: u32 = 3;
 
 /// Ten minutes of a guest's time, counted instead of measured: none of its wake-ups may even be late.
-pub(super) fn timer(images: &Images, cycles: u32) -> Outcome {
+pub(super) fn timer(bed: Bed<'_>, cycles: u32) -> Outcome {
     let options = format!("seconds={} strict=1", 600 * cycles);
-    let mut sleepers = Sleepers::new(images, 1, &options)?;
+    let mut sleepers = Sleepers::new(bed, 1, &options)?;
     sleepers.machine.deterministic = true;
     sleepers.wake(1)
 }
 
 /// Thirty seconds on two CPUs, with more guests than CPUs.
-pub(super) fn timer_smp(images: &Images, cycles: u32) -> Outcome {
+pub(super) fn timer_smp(bed: Bed<'_>, cycles: u32) -> Outcome {
     let options = format!("seconds={}", 30 * cycles);
-    let mut sleepers = Sleepers::new(images, SIDE_BY_SIDE, &options)?;
+    let mut sleepers = Sleepers::new(bed, SIDE_BY_SIDE, &options)?;
     sleepers.machine.cpus = 2;
     sleepers.wake(SIDE_BY_SIDE)
 }
@@ -40,9 +39,9 @@ struct Sleepers {
 }
 
 impl Sleepers {
-    fn new(images: &Images, count: u32, options: &str) -> Outcome<Self> {
-        let mut archive = bundle::with_dom0(Board::QemuVirt, images, &[])?;
-        archive.add("sleeper", &images.guest("sleeper"))?;
+    fn new(bed: Bed<'_>, count: u32, options: &str) -> Outcome<Self> {
+        let mut archive = bundle::with_dom0(bed.board, bed.images, &[])?;
+        archive.add("sleeper", &bed.board.guest(bed.images, "sleeper"))?;
         for number in 1..=count {
             let config = format!(
                 "name = \"sleeper-{number}\"\nmemory = 16\nkernel = \"boot:sleeper\"\n\
@@ -54,7 +53,7 @@ impl Sleepers {
         let file = folder.path().join("bundle.cpio");
         archive.write(&file)?;
         Ok(Self {
-            machine: Machine::qemu_virt(images.hypervisor(), file),
+            machine: bed.board.machine(bed.images, file),
             log: folder.path().join("serial.log"),
             _folder: folder,
         })

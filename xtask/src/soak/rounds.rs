@@ -6,10 +6,10 @@ use std::time::Duration;
 use harness::board::Board;
 use harness::bundle::Bundle;
 use harness::host::Host;
-use harness::images::Images;
 use harness::machine::Machine;
 use harness::operator::{Console, Operator, Trouble};
 
+use super::Bed;
 use crate::failure::Failure;
 use crate::{Outcome, bundle};
 
@@ -25,12 +25,12 @@ const LOOK: u32 = 10;
 const NAME: &str = "soak";
 
 /// A domain of one of our guests is created and destroyed.
-pub(super) fn create_destroy(images: &Images, cycles: u32) -> Outcome {
+pub(super) fn create_destroy(bed: Bed<'_>, cycles: u32) -> Outcome {
     on_host(
-        images,
+        bed,
         |_| {},
         |soaked| {
-            let file = soaked.small(images)?;
+            let file = soaked.small(bed)?;
             soaked.repeat("create, destroy", cycles, || {
                 soaked.operator.run(&["create", &file])?;
                 soaked.destroy()
@@ -40,12 +40,12 @@ pub(super) fn create_destroy(images: &Images, cycles: u32) -> Outcome {
 }
 
 /// A domain cannot be created: there is not enough memory, or its kernel is none.
-pub(super) fn start_fail(images: &Images, cycles: u32) -> Outcome {
+pub(super) fn start_fail(bed: Bed<'_>, cycles: u32) -> Outcome {
     on_host(
-        images,
+        bed,
         |_| {},
         |soaked| {
-            let file = soaked.small(images)?;
+            let file = soaked.small(bed)?;
             let no_kernel = format!("kernel={file}");
             soaked.repeat("fail to start", cycles, || {
                 let too_large = ["create", &file, "memory=1000000"];
@@ -63,6 +63,7 @@ struct Kind {
     name: &'static str,
     console: &'static str,
     vcpus: u32,
+    /// What ARM has.
     gic: u8,
 }
 
@@ -80,8 +81,9 @@ const fn kind(name: &'static str, vcpus: u32, gic: u8) -> Kind {
 }
 
 const SMP: Kind = kind("pvh", 4, 3);
-const OTHERS: [Kind; 7] = [
-    kind("pvh", 1, 3),
+const ONE: Kind = kind("pvh", 1, 3);
+const OTHERS_ARM: [Kind; 7] = [
+    ONE,
     kind("hvm", 1, 3),
     kind("hvm", 4, 3),
     kind("pvh", 1, 2),
@@ -91,27 +93,35 @@ const OTHERS: [Kind; 7] = [
 ];
 
 /// The most demanding kind, most often.
-pub(super) fn save_restore_smp(images: &Images, cycles: u32) -> Outcome {
-    save_and_restore(images, SMP, cycles)
+pub(super) fn save_restore_smp(bed: Bed<'_>, cycles: u32) -> Outcome {
+    save_and_restore(bed, SMP, cycles)
 }
 
 /// Each other kind.
-pub(super) fn save_restore(images: &Images, cycles: u32) -> Outcome {
-    OTHERS
+pub(super) fn save_restore(bed: Bed<'_>, cycles: u32) -> Outcome {
+    let others: &[Kind] = match bed.board {
+        Board::QemuVirt => &OTHERS_ARM,
+        Board::QemuQ35 | Board::BochsPc => &[ONE],
+    };
+    others
         .iter()
-        .try_for_each(|kind| save_and_restore(images, *kind, cycles))
+        .try_for_each(|kind| save_and_restore(bed, *kind, cycles))
 }
 
-fn save_and_restore(images: &Images, kind: Kind, cycles: u32) -> Outcome {
+fn save_and_restore(bed: Bed<'_>, kind: Kind, cycles: u32) -> Outcome {
     let Kind {
         name, vcpus, gic, ..
     } = kind;
-    let title = format!("save and restore {name} with {vcpus} vCPUs on a GICv{gic}");
+    let on = match bed.board {
+        Board::QemuVirt => format!(" on a GICv{gic}"),
+        Board::QemuQ35 | Board::BochsPc => String::new(),
+    };
+    let title = format!("save and restore {name} with {vcpus} vCPUs{on}");
     let shape = |machine: &mut Machine| {
         machine.gic = gic;
         machine.cpus = 2;
     };
-    on_host(images, shape, |soaked| {
+    on_host(bed, shape, |soaked| {
         let file = soaked.linux(kind)?;
         soaked.leaves_nothing(&title, cycles, || {
             soaked.save_and_restore_under_load(&file, kind, cycles)
@@ -121,26 +131,28 @@ fn save_and_restore(images: &Images, kind: Kind, cycles: u32) -> Outcome {
 
 /// A host that is soaked.
 struct Soaked<'a> {
+    kernel: &'static str,
     operator: Operator<'a>,
     host: &'a Host,
 }
 
 fn on_host(
-    images: &Images,
+    bed: Bed<'_>,
     shape: impl Fn(&mut Machine),
     soak: impl Fn(&Soaked<'_>) -> Result<(), Trouble>,
 ) -> Outcome {
     let folder = tempfile::tempdir().map_err(Failure::file(&std::env::temp_dir()))?;
     let archive = folder.path().join("bundle.cpio");
-    let mut content: Bundle = bundle::with_dom0(Board::QemuVirt, images, &[])?;
-    for name in ["Image", "initrd.gz"] {
-        content.add(name, &images.debian().join(name))?;
+    let mut content: Bundle = bundle::with_dom0(bed.board, bed.images, &[])?;
+    for name in [bed.board.kernel(), "initrd.gz"] {
+        content.add(name, &bed.board.debian(bed.images).join(name))?;
     }
     content.write(&archive)?;
-    let mut machine = Machine::qemu_virt(images.hypervisor(), archive);
+    let mut machine = bed.board.machine(bed.images, archive);
     shape(&mut machine);
     let host = Host::boot(&machine, LIMIT)?;
     let soaked = Soaked {
+        kernel: bed.board.kernel(),
         operator: Operator::new(&host),
         host: &host,
     };
@@ -158,8 +170,8 @@ impl Soaked<'_> {
         Ok(file.to_string_lossy().into_owned())
     }
 
-    fn small(&self, images: &Images) -> Result<String, Trouble> {
-        let kernel = images.guest("ticker");
+    fn small(&self, bed: Bed<'_>) -> Result<String, Trouble> {
+        let kernel = bed.board.guest(bed.images, "ticker");
         self.write(&format!(
             "name = \"{NAME}\"\nmemory = 8\nkernel = \"{}\"\n",
             kernel.display()
@@ -173,8 +185,9 @@ impl Soaked<'_> {
             vcpus,
             ..
         } = kind;
+        let kernel = self.kernel;
         self.write(&format!(
-            "name = \"{NAME}\"\ntype = \"{name}\"\nmemory = 128\nvcpus = {vcpus}\nkernel = \"boot:Image\"\n\
+            "name = \"{NAME}\"\ntype = \"{name}\"\nmemory = 128\nvcpus = {vcpus}\nkernel = \"boot:{kernel}\"\n\
              ramdisk = \"boot:initrd.gz\"\nextra = \"console={console} quiet\"\n"
         ))
     }

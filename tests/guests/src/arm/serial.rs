@@ -49,6 +49,9 @@ pub(crate) fn print(text: &str) {
     }
 }
 
+/// Sends text where it goes if the hypervisor has no log for domains: nowhere.
+pub(crate) const fn log(_: &str) {}
+
 /// Takes a character that was received.
 #[must_use]
 pub fn take() -> Option<u8> {

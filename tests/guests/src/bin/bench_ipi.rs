@@ -3,12 +3,19 @@
 #![cfg_attr(target_os = "none", no_std, no_main)]
 
 guests::guest!("bench_ipi", || {
+    use core::sync::atomic::{AtomicBool, Ordering};
+
     use guests::cpus::{self, answer};
     use guests::interrupts::{self, send_to};
     use guests::timer::TICK;
-    use guests::{log, taken, timer};
+    use guests::{hypercall, log, taken, timer};
+    use hv_abi::CallNumber;
+    use hv_abi::xen::sched;
 
     const ROUNDS: u32 = 2000;
+
+    /// The other CPU can take interrupts.
+    static IS_READY: AtomicBool = AtomicBool::new(false);
 
     fn sleep_until(cpu: u32, ipis: u32) {
         while taken::ipis(cpu) < ipis {
@@ -20,6 +27,7 @@ guests::guest!("bench_ipi", || {
 
     fn answer_all(cpu: u32) {
         interrupts::mask();
+        IS_READY.store(true, Ordering::SeqCst);
         for round in 1..=ROUNDS + 1 {
             sleep_until(cpu, round);
             send_to(0, 0);
@@ -33,7 +41,9 @@ guests::guest!("bench_ipi", || {
 
     interrupts::mask();
     assert_eq!(cpus::switch_on(1, answer_all), answer::DONE);
-    // The other one is there when it has answered.
+    while !IS_READY.load(Ordering::SeqCst) {
+        let _ = hypercall::raw(CallNumber::SCHED_OP, sched::YIELD, 0, 0);
+    }
     ping(1);
     let start = timer::now();
     (2..=ROUNDS + 1).for_each(ping);

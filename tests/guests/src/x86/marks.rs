@@ -1,4 +1,4 @@
-//! Marks for who counts instructions: instructions without effect that nothing else uses.
+//! Marks for who counts instructions (xtask/plugin): instructions without effect that nothing else uses.
 // UNSAFETY: two instructions that do nothing.
 #![expect(unsafe_code, reason = "instructions that no compiler makes")]
 
@@ -9,7 +9,7 @@ pub fn begin() {
     // SAFETY: changes nothing.
     unsafe {
         asm!(
-            "nop dword ptr [rax + 0x0A1C0001]",
+            "nop dword ptr [rax + 0x4D415202]",
             options(nostack, nomem, preserves_flags)
         )
     };
@@ -20,7 +20,7 @@ pub fn end() {
     // SAFETY: changes nothing.
     unsafe {
         asm!(
-            "nop dword ptr [rax + 0x0A1C0002]",
+            "nop dword ptr [rax + 0x4D415203]",
             options(nostack, nomem, preserves_flags)
         )
     };

@@ -10,6 +10,8 @@ pub const APIC_BASE: u32 = 0x1B;
 pub const TSC_DEADLINE: u32 = 0x6E0;
 /// First register of an x2APIC.
 pub const X2APIC: u32 = 0x800;
+/// IA32_EFER.
+pub const EFER: u32 = 0xC000_0080;
 /// IA32_GS_BASE.
 pub const GS_BASE: u32 = 0xC000_0101;
 

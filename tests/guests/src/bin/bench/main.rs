@@ -7,5 +7,7 @@
 
 #[cfg(target_os = "none")]
 mod rows;
+#[cfg(all(target_os = "none", target_arch = "x86_64"))]
+mod x86;
 
 guests::guest!("bench", || rows::print_all());

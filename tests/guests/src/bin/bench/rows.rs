@@ -28,6 +28,8 @@ pub(crate) fn print_all() {
     baseline.row("gicd_typer_read", 2000, || {
         core::hint::black_box(guests::gic::read(guests::gic::GICD_TYPER));
     });
+    #[cfg(target_arch = "x86_64")]
+    super::x86::rows(&baseline);
     timer_row("vtimer_interrupt", SOON, || ());
     timer_row("vtimer_wfi_wake", LATER, interrupts::wait);
     event_rows(&baseline);
@@ -35,7 +37,7 @@ pub(crate) fn print_all() {
     log!("BENCH-END");
 }
 
-struct Loop {
+pub(crate) struct Loop {
     /// Instructions that the loop takes in a thousand rounds.
     per_mille: u64,
 }
@@ -49,7 +51,7 @@ impl Loop {
         timer::now() - start
     }
 
-    fn row(&self, name: &str, rounds: u64, body: impl FnMut()) {
+    pub(crate) fn row(&self, name: &str, rounds: u64, body: impl FnMut()) {
         let all = self.ticks(rounds, body) * TICK;
         let own = self.per_mille * rounds / 1000;
         print(name, rounds, all.saturating_sub(own));
