@@ -1,6 +1,7 @@
 //! `cargo xtask demo`: the main job, unattended, told as it happens.
 
 mod bochs;
+mod together;
 
 use std::fs;
 use std::thread;
@@ -35,6 +36,10 @@ pub(crate) struct Demo {
     /// the board: qemu-virt, qemu-q35 or bochs-pc
     #[argh(option, default = "\"qemu-virt\".to_owned()", arg_name = "NAME")]
     board: String,
+
+    /// the board's CPUs (default 1); with more, two domains with as many vCPUs run at once, too
+    #[argh(option, default = "1", arg_name = "N")]
+    cpus: u32,
 }
 
 impl Demo {
@@ -47,13 +52,15 @@ impl Demo {
         guest::fetch(board)?;
         title("boot the board");
         let host = match board {
-            Board::QemuVirt | Board::QemuQ35 => boot(board, &images, &[board.kernel(), RAMDISK]),
-            Board::BochsPc => bochs::boot(&images),
+            Board::QemuVirt | Board::QemuQ35 => {
+                boot(board, &images, &[board.kernel(), RAMDISK], self.cpus)
+            }
+            Board::BochsPc => bochs::boot(&images, self.cpus),
         }?;
         println!("xend answers at {}", host.address());
         let started = Instant::now();
         let outcome = match board {
-            Board::QemuVirt | Board::QemuQ35 => perform(board, &host),
+            Board::QemuVirt | Board::QemuQ35 => perform(board, &host, self.cpus),
             Board::BochsPc => bochs::perform(&host),
         };
         match outcome {
@@ -74,24 +81,25 @@ impl Demo {
 }
 
 /// Boots the default machine with Domain-0 and these files of Debian's in its bundle.
-pub(crate) fn boot(board: Board, images: &Images, debian: &[&str]) -> Outcome<Host> {
+fn boot(board: Board, images: &Images, debian: &[&str], cpus: u32) -> Outcome<Host> {
     let mut content = bundle::with_dom0(board, images, &[])?;
     for name in debian {
         content.add(name, &board.debian(images).join(name))?;
     }
-    boot_with(board, images, &content)
+    boot_with(board, images, &content, cpus)
 }
 
-fn boot_with(board: Board, images: &Images, content: &Bundle) -> Outcome<Host> {
+fn boot_with(board: Board, images: &Images, content: &Bundle, cpus: u32) -> Outcome<Host> {
     let folder = tempfile::tempdir().map_err(Failure::file(&std::env::temp_dir()))?;
     let archive = folder.path().join("bundle.cpio");
     content.write(&archive)?;
     // The emulator has read the bundle by the time xend, which is in it, answers.
-    let machine = board.machine(images, archive);
+    let mut machine = board.machine(images, archive);
+    machine.cpus = cpus;
     Ok(Host::boot(&machine, LIMIT)?)
 }
 
-fn perform(board: Board, host: &Host) -> Outcome {
+fn perform(board: Board, host: &Host, cpus: u32) -> Outcome {
     let stage = Stage {
         operator: Operator::new(host),
     };
@@ -119,6 +127,9 @@ fn perform(board: Board, host: &Host) -> Outcome {
 
     step("reboot the domain", || stage.reboot(&after))?;
     step("shut the domain down", || stage.shut_down())?;
+    if cpus > 1 {
+        together::perform(board, &stage, host.folder(), cpus)?;
+    }
     step("have all memory back", || {
         stage.operator.free_again(free, SOON)
     })?;

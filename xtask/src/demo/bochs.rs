@@ -17,7 +17,7 @@ const BOARD: Board = Board::BochsPc;
 const TICKER: &str = "ticker";
 
 /// Boots the default machine; its bundle has Debian's files and the small guest.
-pub(super) fn boot(images: &Images) -> Outcome<Host> {
+pub(super) fn boot(images: &Images, cpus: u32) -> Outcome<Host> {
     let mut content = bundle::with_dom0(BOARD, images, &[])?;
     for name in [BOARD.kernel(), RAMDISK] {
         content.add(name, &BOARD.debian(images).join(name))?;
@@ -25,7 +25,7 @@ pub(super) fn boot(images: &Images) -> Outcome<Host> {
     if has_ticker() {
         content.add(TICKER, &BOARD.guest(images, TICKER))?;
     }
-    boot_with(BOARD, images, &content)
+    boot_with(BOARD, images, &content, cpus)
 }
 
 fn has_ticker() -> bool {
