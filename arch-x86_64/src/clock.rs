@@ -1,14 +1,14 @@
 //! Counter ticks and nanoseconds.
 
-/// Converts between the two without division: nanoseconds in a tick as 32.32, ticks in a nanosecond (at most one) as
-/// 0.64 fixed-point factor, so that neither drifts away over months.
+/// Converts between the two without division, by factors of 64 bits: neither drifts away from the other over months, or the
+/// timer would come again and again before the time that it was set to.
 #[derive(Clone, Copy, Debug)]
 pub struct Clock {
     hz: u64,
     /// Ticks at nanosecond 0.
     start: u64,
-    ns_per_tick: u64,
-    ticks_per_ns: u64,
+    ns_per_tick: Factor,
+    ticks_per_ns: Factor,
 }
 
 const NS_PER_S: u64 = 1_000_000_000;
@@ -22,8 +22,8 @@ impl Clock {
         Self {
             hz,
             start,
-            ns_per_tick: fixed(NS_PER_S, hz, 32),
-            ticks_per_ns: fixed(hz, NS_PER_S, 64),
+            ns_per_tick: Factor::new(NS_PER_S, hz),
+            ticks_per_ns: Factor::new(hz, NS_PER_S),
         }
     }
 
@@ -36,13 +36,13 @@ impl Clock {
     /// Time at a count.
     #[must_use]
     pub fn ns_at(&self, ticks: u64) -> u64 {
-        scale(ticks.wrapping_sub(self.start), self.ns_per_tick, 32)
+        self.ns_per_tick.scale(ticks.wrapping_sub(self.start))
     }
 
     /// The first count at or after a time.
     #[must_use]
     pub fn ticks_at(&self, ns: u64) -> u64 {
-        let ticks = scale(ns, self.ticks_per_ns, 64).saturating_add(1);
+        let ticks = self.ticks_per_ns.scale(ns).saturating_add(1);
         self.start.saturating_add(ticks)
     }
 
@@ -50,21 +50,35 @@ impl Clock {
     #[must_use]
     pub fn deadline_ns(&self, ticks: u64) -> u64 {
         match ticks.checked_sub(self.start) {
-            Some(ticks) => scale(ticks, self.ns_per_tick, 32).saturating_add(1),
+            Some(ticks) => self.ns_per_tick.scale(ticks).saturating_add(1),
             None => 0,
         }
     }
 }
 
-fn fixed(numerator: u64, denominator: u64, bits: u32) -> u64 {
-    let value = (u128::from(numerator) << bits) / u128::from(denominator);
-    u64::try_from(value).unwrap_or(u64::MAX)
+/// A fixed-point number with as many bits behind the point as there is room for.
+#[derive(Clone, Copy, Debug)]
+struct Factor {
+    value: u64,
+    bits: u32,
 }
 
-#[inline]
-fn scale(value: u64, factor: u64, bits: u32) -> u64 {
-    let product = (u128::from(value) * u128::from(factor)) >> bits;
-    u64::try_from(product).unwrap_or(u64::MAX)
+impl Factor {
+    /// A quotient; neither is 0.
+    fn new(numerator: u64, denominator: u64) -> Self {
+        let bits = (numerator / denominator).leading_zeros();
+        let value = (u128::from(numerator) << bits) / u128::from(denominator);
+        Self {
+            value: u64::try_from(value).unwrap_or(u64::MAX),
+            bits,
+        }
+    }
+
+    #[inline]
+    fn scale(self, by: u64) -> u64 {
+        let product = (u128::from(by) * u128::from(self.value)) >> self.bits;
+        u64::try_from(product).unwrap_or(u64::MAX)
+    }
 }
 
 #[cfg(test)]
@@ -77,6 +91,25 @@ mod tests {
             let clock = Clock::new(hz, 12345);
             let after = clock.ns_at(12345 + hz);
             assert!(after.abs_diff(NS_PER_S) < 100, "{hz}: {after}");
+        }
+    }
+
+    #[test]
+    fn when_a_deadline_comes_its_time_has_come() {
+        const YEAR: u64 = 365 * 86_400 * NS_PER_S;
+        for hz in [
+            1_000_000,
+            54_000_000,
+            999_999_937,
+            1_000_013_000,
+            2_899_999_999,
+        ] {
+            let clock = Clock::new(hz, 1000);
+            for ns in [0, 1, 999, 1_000_000_007, 3_600_000_000_000, YEAR] {
+                let shown = clock.ns_at(clock.ticks_at(ns));
+                assert!(shown + 1 >= ns, "{hz}, {ns}: {shown}");
+                assert!(shown <= ns + 2 * NS_PER_S / hz + 2, "{hz}, {ns}: {shown}");
+            }
         }
     }
 

@@ -72,11 +72,15 @@ pub(crate) fn copy(from: (Mfn, usize), to: (Mfn, usize), length: usize) {
 /// As [`core::ptr::copy_nonoverlapping`].
 #[inline]
 unsafe fn copy_bytes(from: *const u8, to: *mut u8, length: usize) {
-    // SAFETY: what the caller vouches for; the direction flag is clear in Rust code.
+    // SAFETY: what the caller vouches for; the direction flag is clear in Rust code. By words, because emulators take each
+    // step of a repetition for itself.
     unsafe {
         core::arch::asm!(
+            "rep movsq",
+            "mov ecx, {rest:e}",
             "rep movsb",
-            inout("rcx") length => _,
+            rest = in(reg) length % 8,
+            inout("rcx") length / 8 => _,
             inout("rdi") to => _,
             inout("rsi") from => _,
             options(nostack, preserves_flags),

@@ -279,13 +279,17 @@ fn add_libraries(apt: &Apt, names: &mut Vec<String>) -> Outcome {
         if name.starts_with("linux-image") {
             continue;
         }
-        for library in needs(&apt.depends(&name)?).filter(|name| name.starts_with("lib")) {
+        for library in needs(&apt.depends(&name)?).filter(|name| is_library(name)) {
             if !names.iter().any(|name| name == library) {
                 names.push(library.to_owned());
             }
         }
     }
     Ok(())
+}
+
+fn is_library(package: &str) -> bool {
+    package.starts_with("lib") || package.starts_with("zlib")
 }
 
 /// The libraries that a program or library names.
