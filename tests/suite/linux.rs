@@ -52,7 +52,7 @@ fn debian_lives_a_whole_life() {
 fn known_warnings(kind: Kind) -> &'static [&'static str] {
     match kind {
         Kind::QemuVirt => &["Grant table initialized"],
-        Kind::QemuQ35 => &[
+        Kind::QemuQ35 | Kind::BochsPc => &[
             "Grant table initialized",
             "ACPI: No IOAPIC entries present",
             "PCI: Fatal: No config space access function found",

@@ -41,6 +41,7 @@ fn info_json(info: &HostInfo) -> Value {
         "domains_kib": info.domains_kib,
         "cpus": info.cpus,
         "arch": info.arch,
+        "virtualization": info.virtualization,
         "board": info.board,
         "uptime_ns": info.uptime_ns,
         "hypervisor": info.hypervisor,
@@ -58,6 +59,10 @@ fn info_text(info: &HostInfo) -> String {
     let mut lines = vec![
         ("board", format!("{} ({})", info.board, info.arch)),
         ("processors", info.cpus.to_string()),
+        (
+            "virtualization",
+            info.virtualization.clone().unwrap_or_else(|| "-".into()),
+        ),
         ("domains", info.domains.to_string()),
         ("up", format!("{} s", seconds(info.uptime_ns))),
         ("memory", size(info.total_kib)),

@@ -85,6 +85,15 @@ pub(crate) fn name(host: &HostInfo) -> String {
     }
 }
 
+/// What of the CPU guests run by, for people.
+pub(crate) fn virtualization(host: &HostInfo) -> &'static str {
+    match host.extension {
+        extension::SVM => "AMD SVM",
+        extension::VMX => "Intel VMX",
+        _ => "ARM EL2",
+    }
+}
+
 /// What a snapshot depends on. Registers of a vCPU tell whose machine it was, whatever the manifest says.
 pub(crate) fn of_snapshot(manifest: &Manifest) -> &str {
     let mut kinds = manifest.records.iter().map(|record| Kind(record.kind));

@@ -95,7 +95,9 @@ fn info_adds_up() {
     assert_eq!(info["total_kib"], sum);
     let text = host.run("info").done().out;
     assert!(
-        text.contains("memory         2048 MiB") && text.contains("1.234 ms  frames"),
+        text.contains("virtualization ARM EL2")
+            && text.contains("memory         2048 MiB")
+            && text.contains("1.234 ms  frames"),
         "{text}"
     );
 }

@@ -63,6 +63,9 @@ pub struct HostInfo {
     /// The host's wall-clock time, in nanoseconds since 1970; absent without a clock.
     #[n(17)]
     pub wall_clock_ns: Option<u64>,
+    /// What of the CPU guests run by, such as `Intel VMX`; absent from an older xend.
+    #[n(18)]
+    pub virtualization: Option<String>,
 }
 
 /// A phase of the host's start.

@@ -338,6 +338,7 @@ fn info() -> HostInfo {
         heap_size: 16_000_000,
         domains: 2,
         wall_clock_ns: Some(1_790_000_000_000_000_000),
+        virtualization: None,
     }
 }
 
@@ -396,6 +397,12 @@ pub(crate) fn replies() -> Vec<(&'static str, Reply)> {
     // Numbers in the files follow the order here: what is new goes to the end.
     all.push(("stats", Reply::Stats(stats())));
     all.extend(scheduling_replies());
+    let virtualization = Some("Intel VMX".into());
+    let info = HostInfo {
+        virtualization,
+        ..info()
+    };
+    all.push(("info-virtualization", Reply::Info(info)));
     all
 }
 

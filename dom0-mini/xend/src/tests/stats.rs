@@ -1,6 +1,7 @@
 //! Samples of the host and its domains.
 
 use super::world::{World, by_name, config};
+use hv_abi::control::host::extension;
 use mgmt_proto::messages::{DomainKind, DomainState, Reply, RequestBody, Stats};
 use std::vec::Vec;
 
@@ -8,6 +9,22 @@ fn stats(world: &mut World) -> Stats {
     match world.ask(RequestBody::Stats) {
         Ok(Reply::Stats(stats)) => stats,
         other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn the_host_says_what_its_guests_run_by() {
+    let mut world = World::new();
+    for (code, words) in [
+        (extension::ONLY, "ARM EL2"),
+        (extension::SVM, "AMD SVM"),
+        (extension::VMX, "Intel VMX"),
+    ] {
+        world.machine().extension = code;
+        let Ok(Reply::Info(info)) = world.ask(RequestBody::Info) else {
+            panic!("no facts");
+        };
+        assert_eq!(info.virtualization.as_deref(), Some(words));
     }
 }
 

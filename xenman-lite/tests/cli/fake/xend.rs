@@ -529,5 +529,6 @@ fn info() -> HostInfo {
         heap_size: 4_000_000,
         domains: 2,
         wall_clock_ns: None,
+        virtualization: Some("ARM EL2".into()),
     }
 }

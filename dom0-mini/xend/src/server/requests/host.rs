@@ -3,6 +3,7 @@
 use crate::domain::{DOMAINS, Domain};
 use crate::hypervisor::{Answer, HostStop, Hypervisor};
 use crate::lifecycle::State;
+use crate::platform;
 use crate::refusal::refused;
 use crate::server::{NAME, Xend};
 use alloc::format;
@@ -44,6 +45,7 @@ impl<H: Hypervisor> Xend<H> {
             heap_size: heap.size,
             domains: host.domains,
             wall_clock_ns: self.now.wall_ns,
+            virtualization: Some(platform::virtualization(&host).into()),
         }))
     }
 
