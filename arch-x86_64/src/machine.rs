@@ -35,6 +35,8 @@ use crate::vmx::field::secondary;
 const FRAME: u64 = FRAME_SIZE as u64;
 /// Two pages below 1 MiB where further CPUs start.
 const START_PAGE: u64 = 0x8000;
+/// How often a guest is looked at where interrupts do not end its stay.
+const STAYS_PER_SECOND: u64 = 1000;
 /// Tags of VMX: 16 bits.
 const VPIDS: u32 = 1 << 16;
 
@@ -79,6 +81,9 @@ pub fn run(protocol: u64, information: u64) -> ! {
     start_log();
     let board = board_of(&tables);
     log::info!("Alcove {} on {}", env!("CARGO_PKG_VERSION"), board.name);
+    if board.quirks.masked_guests_hold_interrupts && extension == Extension::Vmx {
+        vmx::limit_stay(timer::frequency() / STAYS_PER_SECOND);
+    }
     let host = start_host(extension);
     let cpus = start_further_cpus(&tables);
     let machine = describe::describe(board, &info, &tables, cpus);

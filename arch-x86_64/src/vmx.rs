@@ -114,6 +114,9 @@ impl Control for VmxControl {
         self.is_injecting = false;
         self.keep_undelivered();
         let event = exit::decode(&Current);
+        if matches!(event, Event::Interrupted) {
+            restart_stay();
+        }
         if let Event::Exception(exception::DB, _) = event {
             hw::add_to_dr6(read(Field::QUALIFICATION));
         }
@@ -310,12 +313,18 @@ fn write_controls() {
         secondary::NEEDED | secondary::WANTED,
         capabilities.secondary,
     );
+    // It counts through all other exits, or a guest that has many would never come to its end.
+    let (timer, save_timer) = match hw::stay() {
+        0 => (0, 0),
+        _ => (pin::PREEMPTION_TIMER, exit_control::SAVE_PREEMPTION_TIMER),
+    };
+    restart_stay();
     // #DB and #AC: see `svm`.
     const EXCEPTIONS: u64 = 1 << exception::DB | 1 << exception::AC;
     for (field, value) in [
         (
             Field::PIN_CONTROLS,
-            control(pin::EXTERNAL_INTERRUPT | pin::NMI, capabilities.pin),
+            control(pin::EXTERNAL_INTERRUPT | pin::NMI | timer, capabilities.pin),
         ),
         (
             Field::PROCESSOR_CONTROLS,
@@ -324,7 +333,7 @@ fn write_controls() {
         (Field::SECONDARY_CONTROLS, secondary),
         (
             Field::EXIT_CONTROLS,
-            control(exit_control::WANTED, capabilities.exit),
+            control(exit_control::WANTED | save_timer, capabilities.exit),
         ),
         (
             Field::ENTRY_CONTROLS,
@@ -348,6 +357,15 @@ fn write_controls() {
         (Field::CR4_MASK, CR4_VMXE),
     ] {
         write(field, value);
+    }
+}
+
+/// A guest's stay begins, where it has an end ([`hw::limit_stay`]).
+#[inline]
+fn restart_stay() {
+    let count = hw::stay();
+    if count != 0 {
+        write(Field::GUEST_PREEMPTION_TIMER, u64::from(count));
     }
 }
 

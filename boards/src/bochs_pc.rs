@@ -8,5 +8,9 @@ pub const BOCHS_PC: Board = Board {
     processor: Processor::X86_64,
     matches: Match::PciInMemory(false),
     early_console: None,
-    quirks: Quirks::NONE,
+    // Bochs 2.7 decides at an entry which interrupts are masked, before it knows that a guest is entered.
+    quirks: Quirks {
+        masked_guests_hold_interrupts: true,
+        ..Quirks::NONE
+    },
 };

@@ -65,12 +65,15 @@ pub enum ConsoleKind {
 pub struct Quirks {
     /// Power calls go by `SMC`, whatever the description says.
     pub power_by_smc: bool,
+    /// An interrupt waits until a guest that masks its own takes them again (x86).
+    pub masked_guests_hold_interrupts: bool,
 }
 
 impl Quirks {
     /// None.
     pub const NONE: Self = Self {
         power_by_smc: false,
+        masked_guests_hold_interrupts: false,
     };
 }
 

@@ -10,7 +10,7 @@ static TWO: Board = Board::new(|machine| machine.cpus = 2);
 const SEED: u64 = 20_260_101;
 
 /// Runs a hostile guest beside the honest one, to its end.
-fn attack(stage: &Stage<'_>, guest: &str, options: &str) -> Result<(), Trouble> {
+pub(crate) fn attack(stage: &Stage<'_>, guest: &str, options: &str) -> Result<(), Trouble> {
     attack_with(stage, guest, options, "")
 }
 

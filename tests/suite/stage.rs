@@ -26,8 +26,16 @@ pub(crate) const SMALL_MIB: u32 = 8;
 /// A machine that is booted once for all tests that share it.
 pub(crate) struct Board {
     kind: Kind,
+    content: Content,
     host: Mutex<Option<Host>>,
     shape: fn(&mut Machine),
+}
+
+/// What is in the boot bundle beside Domain-0. Small guests are where kernels come from there only.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Content {
+    Debian,
+    SmallGuests,
 }
 
 /// The default machine.
@@ -46,8 +54,18 @@ impl Board {
 
     /// A machine of that kind with something changed.
     pub(crate) const fn of(kind: Kind, shape: fn(&mut Machine)) -> Self {
+        Self::with(Content::Debian, kind, shape)
+    }
+
+    /// A machine that starts sooner: there is no Linux in its boot bundle.
+    pub(crate) const fn without_linux(kind: Kind, shape: fn(&mut Machine)) -> Self {
+        Self::with(Content::SmallGuests, kind, shape)
+    }
+
+    const fn with(content: Content, kind: Kind, shape: fn(&mut Machine)) -> Self {
         Self {
             kind,
+            content,
             host: Mutex::new(None),
             shape,
         }
@@ -78,20 +96,34 @@ impl Board {
         }
     }
 
-    /// Domain-0 and Debian's files are in the boot bundle.
     fn boot(&self) -> Host {
         let images = Images::of_workspace();
         let folder = tempfile::tempdir().expect("there is room for a bundle");
         let archive = folder.path().join("bundle.cpio");
-        let mut bundle = Bundle::new(&self.kind.dom0(&images)).expect("Domain-0 was built");
-        for name in [self.kind.kernel(), "initrd.gz"] {
-            let file = self.kind.debian(&images).join(name);
-            bundle.add(name, &file).expect("Debian was fetched");
-        }
+        let bundle = self.bundle(&images);
         bundle.write(&archive).expect("the bundle is written");
         let mut machine = self.kind.machine(&images, archive);
         (self.shape)(&mut machine);
         Host::boot(&machine, MACHINE_LIMIT).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    fn bundle(&self, images: &Images) -> Bundle {
+        let mut bundle = Bundle::new(&self.kind.dom0(images)).expect("Domain-0 was built");
+        if self.content == Content::Debian {
+            for name in [self.kind.kernel(), "initrd.gz"] {
+                let file = self.kind.debian(images).join(name);
+                bundle.add(name, &file).expect("Debian was fetched");
+            }
+        }
+        if self.kind.takes_guests_from_its_bundle() {
+            let guests = fs::read_dir(images.guests_for(self.kind.architecture()));
+            for guest in guests.expect("the guests were built").flatten() {
+                let name = guest.file_name();
+                let added = bundle.add(&name.to_string_lossy(), &guest.path());
+                added.expect("there is room for a guest");
+            }
+        }
+        bundle
     }
 }
 
@@ -146,9 +178,12 @@ impl<'a> Stage<'a> {
         file.to_string_lossy().into_owned()
     }
 
-    /// The kernel file of one of our own guests.
+    /// The kernel of one of our own guests, as a configuration names it.
     pub(crate) fn guest(&self, guest: &str) -> PathBuf {
-        self.kind.guest(&Images::of_workspace(), guest)
+        match self.kind.takes_guests_from_its_bundle() {
+            true => format!("boot:{guest}").into(),
+            false => self.kind.guest(&Images::of_workspace(), guest),
+        }
     }
 
     /// Writes the configuration of a domain with one of our own guests.

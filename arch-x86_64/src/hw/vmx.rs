@@ -1,14 +1,14 @@
 //! VMX instructions, entering a guest, and the maps of what does not exit.
 
 use core::cell::UnsafeCell;
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use spin::Once;
 
 use super::cpu::{self, CPUS_MAX};
 use super::msr;
 use crate::vendor::Registers;
-use crate::vmx::field::Field;
+use crate::vmx::field::{Field, pin};
 
 const MSR_FEATURE_CONTROL: u32 = 0x3A;
 const MSR_BASIC: u32 = 0x480;
@@ -16,6 +16,7 @@ const MSR_PIN: u32 = 0x481;
 const MSR_PROCESSOR: u32 = 0x482;
 const MSR_EXIT: u32 = 0x483;
 const MSR_ENTRY: u32 = 0x484;
+const MSR_MISC: u32 = 0x485;
 const MSR_SECONDARY: u32 = 0x48B;
 const MSR_EPT_VPID: u32 = 0x48C;
 /// The "true" capabilities of pin, processor, exit and entry controls are this much further on, where there are any.
@@ -58,6 +59,25 @@ pub(crate) struct Capabilities {
 }
 
 static CAPABILITIES: Once<Capabilities> = Once::new();
+
+/// See [`stay`].
+static STAY: AtomicU32 = AtomicU32::new(0);
+
+/// How long a guest stays at most before the host looks for interrupts, as the preemption timer counts; 0: until one
+/// comes.
+pub(crate) fn stay() -> u32 {
+    STAY.load(Ordering::Relaxed)
+}
+
+/// Has guests leave when the TSC has gone on by this much (Intel SDM volume 3, 26.5.1 and appendix A.6).
+pub(crate) fn limit_stay(ticks: u64) {
+    if (capabilities().pin >> 32) as u32 & pin::PREEMPTION_TIMER == 0 {
+        return;
+    }
+    let shift = msr::read(MSR_MISC) & 0x1F;
+    let count = u32::try_from(ticks >> shift).unwrap_or(u32::MAX);
+    STAY.store(count.max(1), Ordering::Relaxed);
+}
 
 /// See [`Capabilities`]. The same on all CPUs.
 pub(crate) fn capabilities() -> &'static Capabilities {

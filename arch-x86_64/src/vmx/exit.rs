@@ -46,6 +46,7 @@ mod reason {
     pub(super) const EPT_VIOLATION: u32 = 48;
     pub(super) const EPT_MISCONFIGURATION: u32 = 49;
     pub(super) const INVEPT: u32 = 50;
+    pub(super) const PREEMPTION_TIMER: u32 = 52;
     pub(super) const INVVPID: u32 = 53;
     pub(super) const WBINVD: u32 = 54;
     pub(super) const XSETBV: u32 = 55;
@@ -57,7 +58,7 @@ mod reason {
 pub(crate) fn decode(fields: &impl Fields) -> Event {
     match fields.reason() & 0xFFFF {
         reason::VMCALL => Event::Hypercall,
-        reason::EXTERNAL_INTERRUPT => Event::Interrupted,
+        reason::EXTERNAL_INTERRUPT | reason::PREEMPTION_TIMER => Event::Interrupted,
         reason::CPUID => Event::Cpuid,
         reason::RDMSR => Event::ReadMsr,
         reason::WRMSR => Event::WriteMsr,

@@ -67,6 +67,7 @@ fields! {
     GUEST_INTERRUPTIBILITY = 0x4824,
     GUEST_ACTIVITY = 0x4826,
     GUEST_SYSENTER_CS = 0x482A,
+    GUEST_PREEMPTION_TIMER = 0x482E,
     HOST_SYSENTER_CS = 0x4C00,
     CR0_MASK = 0x6000,
     CR4_MASK = 0x6002,
@@ -116,6 +117,7 @@ impl Field {
 pub(crate) mod pin {
     pub(crate) const EXTERNAL_INTERRUPT: u32 = 1 << 0;
     pub(crate) const NMI: u32 = 1 << 3;
+    pub(crate) const PREEMPTION_TIMER: u32 = 1 << 6;
 }
 
 /// Primary processor-based controls.
@@ -164,6 +166,8 @@ pub(crate) mod exit {
     pub(crate) const LOAD_PAT: u32 = 1 << 19;
     pub(crate) const SAVE_EFER: u32 = 1 << 20;
     pub(crate) const LOAD_EFER: u32 = 1 << 21;
+    /// Only with [`super::pin::PREEMPTION_TIMER`].
+    pub(crate) const SAVE_PREEMPTION_TIMER: u32 = 1 << 22;
     pub(crate) const WANTED: u32 =
         SAVE_DEBUG | HOST_64_BIT | SAVE_PAT | LOAD_PAT | SAVE_EFER | LOAD_EFER;
 }

@@ -108,6 +108,12 @@ impl Board {
         images.guest_for(self.architecture(), name)
     }
 
+    /// Whether its management port is too slow for anything large: a serial line.
+    #[must_use]
+    pub fn takes_guests_from_its_bundle(self) -> bool {
+        self == Self::BochsPc
+    }
+
     /// The folder of what `cargo xtask guest fetch` made of Debian: the kernel, `initrd.gz`, `VERSION`.
     #[must_use]
     pub fn debian(self, images: &Images) -> PathBuf {

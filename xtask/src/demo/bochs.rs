@@ -13,23 +13,21 @@ use crate::failure::Failure;
 use crate::{Outcome, bundle};
 
 const BOARD: Board = Board::BochsPc;
+/// The small guest that says that it is there.
+const HELLO: &str = "hello";
 /// The small guest that is saved: it counts aloud.
 const TICKER: &str = "ticker";
 
-/// Boots the default machine; its bundle has Debian's files and the small guest.
+/// Boots the default machine; its bundle has Debian's files and the small guests.
 pub(super) fn boot(images: &Images, cpus: u32) -> Outcome<Host> {
     let mut content = bundle::with_dom0(BOARD, images, &[])?;
     for name in [BOARD.kernel(), RAMDISK] {
         content.add(name, &BOARD.debian(images).join(name))?;
     }
-    if has_ticker() {
-        content.add(TICKER, &BOARD.guest(images, TICKER))?;
+    for name in [HELLO, TICKER] {
+        content.add(name, &BOARD.guest(images, name))?;
     }
     boot_with(BOARD, images, &content, cpus)
-}
-
-fn has_ticker() -> bool {
-    BOARD.guest(&Images::of_workspace(), TICKER).exists()
 }
 
 pub(super) fn perform(host: &Host) -> Outcome {
@@ -38,9 +36,8 @@ pub(super) fn perform(host: &Host) -> Outcome {
     };
     step("look at the host", || stage.show(&["info"]))?;
     let free = step("note the free memory", || stage.operator.info("free_kib"))?;
-    if has_ticker() {
-        small(host, &stage)?;
-    }
+    short(host, &stage)?;
+    small(host, &stage)?;
     let file = write(host.folder(), &super::configuration(BOARD), "debian.cfg")?;
     step("create a domain with Linux", || {
         stage.show(&["create", &file])
@@ -57,11 +54,24 @@ pub(super) fn perform(host: &Host) -> Outcome {
     step("look at the host again", || stage.show(&["info"]))
 }
 
+/// A domain that says a word and switches itself off.
+fn short(host: &Host, stage: &Stage<'_>) -> Outcome {
+    let file = write_small(host, HELLO)?;
+    step("create a domain that ends by itself", || {
+        stage.show(&["create", &file])
+    })?;
+    step("read what it said", || {
+        stage.operator.gone(HELLO, SOON)?;
+        stage.show(&["console", HELLO, "--dump"])
+    })
+}
+
 /// A small domain's life, over the wire.
 fn small(host: &Host, stage: &Stage<'_>) -> Outcome {
-    let text = format!("name = \"{TICKER}\"\nmemory = 8\nkernel = \"boot:{TICKER}\"\n");
-    let file = write(host.folder(), &text, "ticker.cfg")?;
-    step("create a small domain", || stage.show(&["create", &file]))?;
+    let file = write_small(host, TICKER)?;
+    step("create a domain that counts", || {
+        stage.show(&["create", &file])
+    })?;
     let before = step("hear it count", || counted(stage, 0))?;
     let saved = host.folder().join("ticker.save");
     let saved = saved.to_string_lossy();
@@ -89,6 +99,11 @@ fn counted(stage: &Stage<'_>, before: u64) -> Result<u64, Trouble> {
     })?;
     println!("tick {tick}");
     Ok(tick)
+}
+
+fn write_small(host: &Host, name: &str) -> Outcome<String> {
+    let text = format!("name = \"{name}\"\nmemory = 8\nkernel = \"boot:{name}\"\n");
+    write(host.folder(), &text, &format!("{name}.cfg"))
 }
 
 fn write(folder: &Path, text: &str, name: &str) -> Outcome<String> {
