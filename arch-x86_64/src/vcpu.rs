@@ -264,7 +264,7 @@ impl<V: Vendor> hv_common::arch::Vcpu<X86<V>> for Vcpu<V> {
 
     fn deadline_ns(&self, host: &X86Host) -> Option<u64> {
         let guest_tsc = self.apic.deadline()?;
-        let machine_tsc = guest_tsc.wrapping_sub(self.tsc_offset);
+        let machine_tsc = interrupts::machine_tsc(guest_tsc, self.tsc_offset);
         Some(host.clock.deadline_ns(machine_tsc))
     }
 
