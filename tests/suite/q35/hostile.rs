@@ -1,0 +1,63 @@
+//! Hostile guests: those for any machine, and those for what only x86 has.
+
+use harness::operator::wait;
+
+use super::MAX;
+use crate::hostile::{counted_by_kind, held, write_after_unmap};
+use crate::stage::SOON;
+
+fn claim(guest: &str, refused: Option<&str>) {
+    MAX.run(|stage| held(stage, guest, refused));
+}
+
+#[test]
+fn any_hypercall_with_any_arguments() {
+    claim("hostile_calls", Some("call with a bad pointer"));
+}
+
+#[test]
+fn event_channels_in_any_order() {
+    claim("hostile_events", None);
+}
+
+#[test]
+fn grants_of_anybody() {
+    claim("hostile_grants", None);
+}
+
+#[test]
+fn anything_in_the_rings() {
+    claim("hostile_rings", None);
+}
+
+#[test]
+fn a_flood_of_interrupts() {
+    claim("hostile_timer", None);
+}
+
+#[test]
+fn writes_after_unmap() {
+    MAX.run(|stage| write_after_unmap(stage, "times=20000"));
+}
+
+#[test]
+fn what_was_refused_is_counted_by_kind() {
+    MAX.run(|stage| counted_by_kind(stage, 0, "rdmsr"));
+}
+
+#[test]
+fn who_sleeps_is_woken() {
+    MAX.run(|stage| {
+        stage.create_small("sleeper", "sleeper", "extra = \"seconds=2\"")?;
+        wait(SOON, "the sleeper does not come to its end", || {
+            let log = stage.operator.run(&["dmesg"])?;
+            let said = stage.operator.said("sleeper")?;
+            assert!(
+                !said.contains("FAIL") && !log.contains("FAIL sleeper"),
+                "{said}\n{log}"
+            );
+            Ok(log.contains("ok sleeper: "))
+        })?;
+        stage.operator.gone("sleeper", SOON)
+    });
+}
