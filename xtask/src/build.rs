@@ -94,7 +94,7 @@ const ARM_GUESTS: [&str; 8] = [
     "hostile_registers",
     "serial",
 ];
-const X86_GUESTS: [&str; 0] = [];
+const X86_GUESTS: [&str; 1] = ["hostile_msrs"];
 
 fn guests(images: &Images) -> Outcome {
     let what = ["-p", "guests", "--bins"];

@@ -3,7 +3,7 @@
 use harness::operator::wait;
 
 use super::MAX;
-use crate::hostile::{counted_by_kind, held, write_after_unmap};
+use crate::hostile::{counted_by_kind, held, held_once, write_after_unmap};
 use crate::stage::SOON;
 
 fn claim(guest: &str, refused: Option<&str>) {
@@ -60,4 +60,9 @@ fn who_sleeps_is_woken() {
         })?;
         stage.operator.gone("sleeper", SOON)
     });
+}
+
+#[test]
+fn any_model_specific_register() {
+    MAX.run(|stage| held_once(stage, "hostile_msrs", Some("wrmsr at pc")));
 }
