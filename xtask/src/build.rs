@@ -94,7 +94,7 @@ const ARM_GUESTS: [&str; 8] = [
     "hostile_registers",
     "serial",
 ];
-const X86_GUESTS: [&str; 1] = ["hostile_msrs"];
+const X86_GUESTS: [&str; 2] = ["hostile_msrs", "hostile_ports"];
 
 fn guests(images: &Images) -> Outcome {
     let what = ["-p", "guests", "--bins"];

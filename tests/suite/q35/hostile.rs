@@ -66,3 +66,8 @@ fn who_sleeps_is_woken() {
 fn any_model_specific_register() {
     MAX.run(|stage| held_once(stage, "hostile_msrs", Some("wrmsr at pc")));
 }
+
+#[test]
+fn any_port() {
+    MAX.run(|stage| held_once(stage, "hostile_ports", Some("string port access at pc")));
+}
