@@ -94,7 +94,7 @@ const ARM_GUESTS: [&str; 8] = [
     "hostile_registers",
     "serial",
 ];
-const X86_GUESTS: [&str; 2] = ["hostile_msrs", "hostile_ports"];
+const X86_GUESTS: [&str; 3] = ["hostile_cpuid", "hostile_msrs", "hostile_ports"];
 
 fn guests(images: &Images) -> Outcome {
     let what = ["-p", "guests", "--bins"];

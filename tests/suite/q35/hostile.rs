@@ -71,3 +71,8 @@ fn any_model_specific_register() {
 fn any_port() {
     MAX.run(|stage| held_once(stage, "hostile_ports", Some("string port access at pc")));
 }
+
+#[test]
+fn any_leaf_of_cpuid() {
+    claim("hostile_cpuid", None);
+}
