@@ -94,7 +94,12 @@ const ARM_GUESTS: [&str; 8] = [
     "hostile_registers",
     "serial",
 ];
-const X86_GUESTS: [&str; 3] = ["hostile_cpuid", "hostile_msrs", "hostile_ports"];
+const X86_GUESTS: [&str; 4] = [
+    "hostile_cpuid",
+    "hostile_msrs",
+    "hostile_ports",
+    "hostile_x2apic",
+];
 
 fn guests(images: &Images) -> Outcome {
     let what = ["-p", "guests", "--bins"];

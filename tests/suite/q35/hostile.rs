@@ -2,8 +2,8 @@
 
 use harness::operator::wait;
 
-use super::MAX;
-use crate::hostile::{counted_by_kind, held, held_once, write_after_unmap};
+use super::{MAX, TWO};
+use crate::hostile::{counted_by_kind, held, held_once, held_with, write_after_unmap};
 use crate::stage::SOON;
 
 fn claim(guest: &str, refused: Option<&str>) {
@@ -75,4 +75,9 @@ fn any_port() {
 #[test]
 fn any_leaf_of_cpuid() {
     claim("hostile_cpuid", None);
+}
+
+#[test]
+fn any_register_of_the_interrupt_controller() {
+    TWO.run(|stage| held_with(stage, "hostile_x2apic", None, "vcpus = 4"));
 }
