@@ -94,10 +94,11 @@ const ARM_GUESTS: [&str; 8] = [
     "hostile_registers",
     "serial",
 ];
-const X86_GUESTS: [&str; 4] = [
+const X86_GUESTS: [&str; 5] = [
     "hostile_cpuid",
     "hostile_msrs",
     "hostile_ports",
+    "hostile_triple",
     "hostile_x2apic",
 ];
 

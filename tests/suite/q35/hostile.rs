@@ -1,10 +1,10 @@
 //! Hostile guests: those for any machine, and those for what only x86 has.
 
-use harness::operator::wait;
+use harness::operator::{Trouble, wait};
 
 use super::{MAX, TWO};
 use crate::hostile::{counted_by_kind, held, held_once, held_with, write_after_unmap};
-use crate::stage::SOON;
+use crate::stage::{SOON, Stage, contains};
 
 fn claim(guest: &str, refused: Option<&str>) {
     MAX.run(|stage| held(stage, guest, refused));
@@ -80,4 +80,30 @@ fn any_leaf_of_cpuid() {
 #[test]
 fn any_register_of_the_interrupt_controller() {
     TWO.run(|stage| held_with(stage, "hostile_x2apic", None, "vcpus = 4"));
+}
+
+/// A guest that cannot go on is kept as it is, and nobody else minds.
+fn ends(stage: &Stage<'_>, guest: &str, options: &str, words: &[&str]) -> Result<(), Trouble> {
+    stage.create("honest", "honest", 32, "")?;
+    let more = format!("on_crash = \"preserve\"\nextra = \"{options}\"");
+    stage.create_small(guest, guest, &more)?;
+    stage.is(guest, &["crashed"])?;
+    contains(&stage.operator.run(&["dmesg"])?, words);
+    stage.ticks_go_on("honest")?;
+    stage.do_to("destroy", guest)?;
+    stage.do_to("destroy", "honest")
+}
+
+#[test]
+fn a_triple_fault_ends_a_domain_and_its_registers_are_told() {
+    let words = [
+        "triple fault at pc",
+        "rax 0x1122334455667788",
+        "r15 0xeeddccbbaa998877",
+        "idtr 0x0+0x0",
+        "after rdmsr at 0x",
+        "after cpuid at 0x",
+        "after triple fault at 0x",
+    ];
+    MAX.run(|stage| ends(stage, "hostile_triple", "", &words));
 }
