@@ -94,10 +94,11 @@ const ARM_GUESTS: [&str; 8] = [
     "hostile_registers",
     "serial",
 ];
-const X86_GUESTS: [&str; 5] = [
+const X86_GUESTS: [&str; 6] = [
     "hostile_cpuid",
     "hostile_msrs",
     "hostile_ports",
+    "hostile_tables",
     "hostile_triple",
     "hostile_x2apic",
 ];

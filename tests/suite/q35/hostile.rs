@@ -82,6 +82,11 @@ fn any_register_of_the_interrupt_controller() {
     TWO.run(|stage| held_with(stage, "hostile_x2apic", None, "vcpus = 4"));
 }
 
+#[test]
+fn code_and_tables_that_change_under_an_instruction() {
+    TWO.run(|stage| held_with(stage, "hostile_tables", None, "vcpus = 2"));
+}
+
 /// A guest that cannot go on is kept as it is, and nobody else minds.
 fn ends(stage: &Stage<'_>, guest: &str, options: &str, words: &[&str]) -> Result<(), Trouble> {
     stage.create("honest", "honest", 32, "")?;
