@@ -94,8 +94,9 @@ const ARM_GUESTS: [&str; 8] = [
     "hostile_registers",
     "serial",
 ];
-const X86_GUESTS: [&str; 6] = [
+const X86_GUESTS: [&str; 7] = [
     "hostile_cpuid",
+    "hostile_crs",
     "hostile_msrs",
     "hostile_ports",
     "hostile_tables",

@@ -78,6 +78,11 @@ fn any_leaf_of_cpuid() {
 }
 
 #[test]
+fn anything_in_control_and_debug_registers() {
+    MAX.run(|stage| held_once(stage, "hostile_crs", None));
+}
+
+#[test]
 fn any_register_of_the_interrupt_controller() {
     TWO.run(|stage| held_with(stage, "hostile_x2apic", None, "vcpus = 4"));
 }
@@ -97,6 +102,13 @@ fn ends(stage: &Stage<'_>, guest: &str, options: &str, words: &[&str]) -> Result
     stage.ticks_go_on("honest")?;
     stage.do_to("destroy", guest)?;
     stage.do_to("destroy", "honest")
+}
+
+#[test]
+fn a_state_that_no_cpu_is_in() {
+    // Protected mode off, with paging on.
+    let words = ["guest state not valid", "after cpuid at 0x"];
+    MAX.run(|stage| ends(stage, "hostile_crs", "illegal=0", &words));
 }
 
 #[test]
