@@ -94,9 +94,10 @@ const ARM_GUESTS: [&str; 8] = [
     "hostile_registers",
     "serial",
 ];
-const X86_GUESTS: [&str; 7] = [
+const X86_GUESTS: [&str; 8] = [
     "hostile_cpuid",
     "hostile_crs",
+    "hostile_mmio_x86",
     "hostile_msrs",
     "hostile_ports",
     "hostile_tables",

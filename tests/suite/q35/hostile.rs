@@ -92,6 +92,31 @@ fn code_and_tables_that_change_under_an_instruction() {
     TWO.run(|stage| held_with(stage, "hostile_tables", None, "vcpus = 2"));
 }
 
+#[test]
+fn an_access_outside_ram_by_any_instruction() {
+    MAX.run(accesses_outside);
+}
+
+fn accesses_outside(stage: &Stage<'_>) -> Result<(), Trouble> {
+    const GUEST: &str = "hostile_mmio_x86";
+    stage.create("honest", "honest", 32, "")?;
+    let domid = stage.create(GUEST, GUEST, 16, "")?;
+    let done = format!("(d{domid}) ok {GUEST}");
+    wait(SOON, "it does not come to its end", || {
+        let log = stage.operator.run(&["dmesg"])?;
+        assert!(!stage.operator.said(GUEST)?.contains("FAIL"), "{log}");
+        Ok(log.contains(&done))
+    })?;
+    let info = stage.operator.json(&["info", GUEST])?;
+    let counted = info["counters"]["refused accesses"].as_u64();
+    assert!(counted > Some(4000), "{counted:?} accesses were refused");
+    let log = stage.operator.run(&["dmesg"])?;
+    contains(&log, &["APIC access without x2APIC", "store at pc"]);
+    stage.do_to("destroy", GUEST)?;
+    stage.ticks_go_on("honest")?;
+    stage.do_to("destroy", "honest")
+}
+
 /// A guest that cannot go on is kept as it is, and nobody else minds.
 fn ends(stage: &Stage<'_>, guest: &str, options: &str, words: &[&str]) -> Result<(), Trouble> {
     stage.create("honest", "honest", 32, "")?;
@@ -102,6 +127,12 @@ fn ends(stage: &Stage<'_>, guest: &str, options: &str, words: &[&str]) -> Result
     stage.ticks_go_on("honest")?;
     stage.do_to("destroy", guest)?;
     stage.do_to("destroy", "honest")
+}
+
+#[test]
+fn a_stack_outside_ram_when_an_interrupt_comes() {
+    let words = ["event delivery outside RAM", "rsp 0x30000800", "after "];
+    MAX.run(|stage| ends(stage, "hostile_mmio_x86", "stack=1", &words));
 }
 
 #[test]
