@@ -241,10 +241,11 @@ impl Apic {
         Effect::Look
     }
 
-    /// The timer's vector, if it is to be requested.
+    /// The timer's vector, if it is to be requested: it is an interrupt's.
     fn timer_vector(&self) -> Option<u8> {
         let entry = self.lvt[TIMER];
-        (entry & MASKED == 0).then_some((entry & 0xFF) as u8)
+        let vector = (entry & 0xFF) as u8;
+        (entry & MASKED == 0 && vector >= FIRST_VECTOR).then_some(vector)
     }
 
     fn is_tsc_deadline(&self) -> bool {

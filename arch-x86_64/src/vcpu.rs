@@ -13,6 +13,7 @@ mod interrupts;
 mod machine_state;
 mod msrs;
 mod records;
+mod trail;
 
 use hv_abi::Errno;
 use hv_abi::control::vcpu::StartContext;
@@ -30,6 +31,7 @@ use crate::vendor::{Control, Event, Registers, Vendor, World, gpr};
 use code::Code;
 pub use fuzz::fuzz_vcpu_state;
 use machine_state::{after_reset, at_pvh_entry, at_startup};
+use trail::Trail;
 
 /// A guest CPU.
 #[repr(C)]
@@ -56,6 +58,7 @@ pub struct Vcpu<V: Vendor> {
     stage2: Mfn,
     tsc_offset: u64,
     code: Code,
+    trail: Trail,
 }
 
 /// What the next answer is for.
@@ -97,6 +100,7 @@ impl<V: Vendor> Vcpu<V> {
             stage2: Mfn(0),
             tsc_offset: 0,
             code: Code::default(),
+            trail: Trail::default(),
         };
         vcpu.set_state(&after_reset());
         vcpu
@@ -256,13 +260,17 @@ impl<V: Vendor> hv_common::arch::Vcpu<X86<V>> for Vcpu<V> {
 
     fn deadline_ns(&self, host: &X86Host) -> Option<u64> {
         let guest_tsc = self.apic.deadline()?;
-        let machine_tsc = guest_tsc.wrapping_sub(self.tsc_offset);
+        let machine_tsc = interrupts::machine_tsc(guest_tsc, self.tsc_offset);
         Some(host.clock.deadline_ns(machine_tsc))
     }
 
     #[inline]
     fn pc(&self) -> u64 {
         if self.is_loaded { self.rip() } else { self.pc }
+    }
+
+    fn describe(&self, line: &mut dyn FnMut(core::fmt::Arguments<'_>)) {
+        self.describe_state(line);
     }
 
     fn initialise(&mut self, context: &[u8]) -> Result<(), Errno> {

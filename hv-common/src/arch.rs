@@ -151,6 +151,12 @@ pub trait Vcpu<A: Arch>: Send {
     /// Its program counter, for reports.
     fn pc(&self) -> u64;
 
+    /// Tells what its registers are and what led there, line by line, for the log when it cannot go on. Only while not
+    /// loaded.
+    fn describe(&self, line: &mut dyn FnMut(core::fmt::Arguments<'_>)) {
+        let _ = line;
+    }
+
     /// Writes its registers' records, the `nth` in turn, into `out` (a header, then the body); `None` past the last.
     /// Only while not loaded.
     fn save(&self, platform: &A::Platform, nth: usize, out: &mut dyn RecordSink) -> Option<()>;

@@ -247,6 +247,8 @@ enum Step {
     Block(Reply, Wait),
     /// It switched itself off.
     Off,
+    /// It cannot go on, and its domain with it.
+    Crash,
 }
 
 /// What a vCPU waits for.
@@ -271,6 +273,7 @@ enum Leave {
     Ready,
     Blocked { until_ns: Option<u64> },
     Off,
+    Crashed,
 }
 
 /// A vCPU on a CPU.
@@ -314,13 +317,19 @@ pub fn run<A: Arch>(
     registers.load(host, &domain.platform, domain.root, domain.vmid);
     let leave = stay.run(&mut registers);
     registers.unload(host, &domain.platform);
+    if leave == Leave::Crashed {
+        let (domid, index) = (domain.id.0, slot.index);
+        registers.describe(&mut |line| log::error!("d{domid}v{index}: {line}"));
+    }
     slot.counters.pc.store(registers.pc(), Ordering::Relaxed);
     let end = hypervisor.now_ns();
     cpu.charge(domain, slot, end, end.saturating_sub(now));
     cpu.end(slot);
     // All of this while nobody else can run it: another CPU may be waiting to, and what it notes must not be undone here.
     match leave {
-        Leave::Ready if slot.is_online() => slot.runstate.enter(runstate::RUNNABLE, end),
+        Leave::Ready | Leave::Crashed if slot.is_online() => {
+            slot.runstate.enter(runstate::RUNNABLE, end);
+        }
         Leave::Blocked { until_ns } => {
             slot.runstate.enter(runstate::BLOCKED, end);
             // It has none from before: that was taken away when it came.
@@ -328,11 +337,13 @@ pub fn run<A: Arch>(
                 sched::set_wake(hypervisor, domain, slot, at);
             }
         }
-        Leave::Ready | Leave::Off => slot.runstate.enter(runstate::OFFLINE, end),
+        Leave::Ready | Leave::Crashed | Leave::Off => {
+            slot.runstate.enter(runstate::OFFLINE, end);
+        }
     }
     drop(registers);
     slot.run_state.leave(cpu.number());
-    if leave == Leave::Ready {
+    if matches!(leave, Leave::Ready | Leave::Crashed) {
         sched::enqueue(hypervisor, domain, slot);
     }
 }
@@ -375,6 +386,7 @@ impl<A: Arch> Stay<'_, A> {
                     }
                 },
                 Step::Off => return Leave::Off,
+                Step::Crash => return Leave::Crashed,
             };
         }
     }
@@ -401,7 +413,7 @@ impl<A: Arch> Stay<'_, A> {
             }
             Exit::Fault(refusal) => {
                 domain::crash(self.hypervisor, self.domain, self.slot.index, &refusal);
-                Step::Yield(Reply::Resume)
+                Step::Crash
             }
         }
     }

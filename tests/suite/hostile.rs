@@ -26,10 +26,10 @@ fn attack_with(stage: &Stage<'_>, guest: &str, options: &str, lines: &str) -> Re
         let log = stage.operator.run(&["dmesg"])?;
         Ok(log.contains(&done) || state.is_none_or(|state| state == "crashed"))
     });
-    ended.map_err(|trouble| explain(stage, &trouble))?;
+    ended.map_err(|trouble| explain(stage, guest, &trouble))?;
     let log = stage.operator.run(&["dmesg"])?;
     if !log.contains(&done) {
-        return Err(explain(stage, &Trouble(what)));
+        return Err(explain(stage, guest, &Trouble(what)));
     }
     stage.ticks_go_on("honest")?;
     if stage.operator.state(guest)?.is_some() {
@@ -42,11 +42,12 @@ fn attack_with(stage: &Stage<'_>, guest: &str, options: &str, lines: &str) -> Re
 /// For 100,000 exits on an emulator that has other things to do.
 const LONG: std::time::Duration = std::time::Duration::from_secs(300);
 
-fn explain(stage: &Stage<'_>, trouble: &Trouble) -> Trouble {
+fn explain(stage: &Stage<'_>, guest: &str, trouble: &Trouble) -> Trouble {
+    let said = stage.operator.said(guest).unwrap_or_default();
     let log = stage.operator.run(&["dmesg"]).unwrap_or_default();
     let lines: Vec<&str> = log.lines().rev().take(12).collect();
     Trouble(format!(
-        "{trouble}; the log's end, last line first:\n{}",
+        "{trouble}; it said {said:?}; the log's end, last line first:\n{}",
         lines.join("\n")
     ))
 }
@@ -57,10 +58,39 @@ fn claim(guest: &str, refused: Option<&str>) {
 
 /// Runs a hostile guest twice beside an honest domain. What it did wrong is counted: `refused` is a word of the log.
 pub(crate) fn held(stage: &Stage<'_>, guest: &str, refused: Option<&str>) -> Result<(), Trouble> {
+    held_with(stage, guest, refused, "")
+}
+
+/// The same with further lines in its configuration.
+pub(crate) fn held_with(
+    stage: &Stage<'_>,
+    guest: &str,
+    refused: Option<&str>,
+    lines: &str,
+) -> Result<(), Trouble> {
+    held_for(stage, guest, refused, lines, &[&format!("seed={SEED}"), ""])
+}
+
+/// The same for a guest that leaves nothing to chance: once.
+pub(crate) fn held_once(
+    stage: &Stage<'_>,
+    guest: &str,
+    refused: Option<&str>,
+) -> Result<(), Trouble> {
+    held_for(stage, guest, refused, "", &[""])
+}
+
+fn held_for(
+    stage: &Stage<'_>,
+    guest: &str,
+    refused: Option<&str>,
+    lines: &str,
+    runs: &[&str],
+) -> Result<(), Trouble> {
     stage.create("honest", "honest", 32, "")?;
     stage.ticks_go_on("honest")?;
-    for options in [format!("seed={SEED}"), String::new()] {
-        attack(stage, guest, &options)?;
+    for options in runs {
+        attack_with(stage, guest, options, lines)?;
     }
     let log = stage.operator.run(&["dmesg"])?;
     if let Some(word) = refused {

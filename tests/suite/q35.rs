@@ -1,5 +1,6 @@
 //! The same on x86: QEMU's q35 with AMD SVM.
 
+mod hostile;
 mod small;
 
 use harness::board::Board as Kind;

@@ -94,7 +94,16 @@ const ARM_GUESTS: [&str; 8] = [
     "hostile_registers",
     "serial",
 ];
-const X86_GUESTS: [&str; 0] = [];
+const X86_GUESTS: [&str; 8] = [
+    "hostile_cpuid",
+    "hostile_crs",
+    "hostile_mmio_x86",
+    "hostile_msrs",
+    "hostile_ports",
+    "hostile_tables",
+    "hostile_triple",
+    "hostile_x2apic",
+];
 
 fn guests(images: &Images) -> Outcome {
     let what = ["-p", "guests", "--bins"];

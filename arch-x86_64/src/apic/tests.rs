@@ -159,3 +159,17 @@ fn a_record_is_what_it_was_or_refused() {
     assert!(refused(|record| record.lvt[1] |= 1 << 31));
     assert!(refused(|record| record.divide = 4));
 }
+
+#[test]
+fn a_timer_without_an_interrupts_vector_requests_nothing() {
+    for (vector, requested) in [(0, None), (15, None), (16, Some(16))] {
+        let mut apic = enabled(0);
+        assert!(apic.write(register::LVT_TIMER, vector, NOW).is_ok());
+        assert!(apic.write(register::INITIAL_COUNT, 1, NOW).is_ok());
+        let later = Now {
+            tsc: 2_000_000,
+            ..NOW
+        };
+        assert_eq!(apic.expire(later), requested);
+    }
+}

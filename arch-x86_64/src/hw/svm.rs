@@ -154,8 +154,8 @@ unsafe extern "C" {
 }
 
 // RDI: registers, RSI: VMCB, RDX: what VMSAVE saved of the host. With the global interrupt flag off, IF says only
-// whether interrupts make the guest exit. STI is not the instruction before VMRUN: QEMU (7.2) would hold the guest's
-// interrupts back for its first instruction.
+// whether interrupts make the guest exit. STI holds them back for one more instruction: that must not be VMRUN, behind which
+// QEMU's emulation (7.2) does so for the guest's first one, and where that exits, too, no interrupt ever came.
 #[cfg(target_os = "none")]
 core::arch::global_asm!(
     ".global alcove_svm_enter",

@@ -49,6 +49,7 @@ pub(crate) mod code {
     pub(crate) const RDPRU: u64 = 0x08E;
     pub(crate) const NPF: u64 = 0x400;
     pub(crate) const INVALID: u64 = u64::MAX;
+    pub(crate) const INVALID_32: u64 = u32::MAX as u64;
 }
 
 /// What happened.
@@ -78,7 +79,8 @@ fn decode_rare(fields: Fields) -> Event {
         code::EXCEPTION0..=code::EXCEPTION31 => exception(fields),
         code::SHUTDOWN => Event::TripleFault,
         code::TASK_SWITCH => Event::TaskSwitch,
-        code::INVALID => Event::Failed(fields.code, fields.info1),
+        // QEMU (7.2) says it in 32 bits.
+        code::INVALID | code::INVALID_32 => Event::Failed(fields.code, fields.info1),
         other => undefined(other).map_or(Event::Unknown(other), Event::Undefined),
     }
 }
@@ -207,6 +209,13 @@ mod tests {
     fn exceptions_have_error_codes_where_the_architecture_has() {
         assert_eq!(event(0x40 + 6, 0, 0), Event::Exception(6, None));
         assert_eq!(event(0x40 + 17, 0, 0), Event::Exception(17, Some(0)));
+    }
+
+    #[test]
+    fn a_state_that_no_cpu_is_in_is_a_failed_entry() {
+        for code in [u64::MAX, 0xFFFF_FFFF] {
+            assert_eq!(event(code, 0, 0), Event::Failed(code, 0));
+        }
     }
 
     #[test]

@@ -98,6 +98,7 @@ impl<V: Vendor> Vcpu<V> {
 
     #[inline(never)]
     pub(super) fn serve(&mut self, host: &X86Host, platform: &Platform, event: Event) -> Done {
+        self.trail.note(event, self.rip());
         match event {
             Event::Hypercall => self.hypercall(host),
             Event::Interrupted => self.interrupted(),

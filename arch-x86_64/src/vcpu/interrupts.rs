@@ -25,6 +25,11 @@ fn pass_upcall(requests: &Requests) {
     }
 }
 
+/// The machine's TSC at a guest's, which may be any number: one that the machine's does not reach is its last.
+pub(super) fn machine_tsc(guest: u64, offset: u64) -> u64 {
+    guest.saturating_add_signed(offset.wrapping_neg().cast_signed())
+}
+
 impl<V: Vendor> Vcpu<V> {
     /// Puts in what is requested, or sees to it that the guest exits when it would take it. An exit: an INIT was requested.
     #[inline(never)]
@@ -119,7 +124,7 @@ impl<V: Vendor> Vcpu<V> {
     /// Makes the machine's timer come when the guest's is over.
     pub(super) fn set_timer(&self, _: &X86Host) {
         let deadline = self.apic.deadline();
-        timer::set_guest_deadline(deadline.map(|tsc| tsc.wrapping_sub(self.tsc_offset)));
+        timer::set_guest_deadline(deadline.map(|tsc| machine_tsc(tsc, self.tsc_offset)));
     }
 
     fn is_timer_over(&self) -> bool {
@@ -137,5 +142,19 @@ impl<V: Vendor> Vcpu<V> {
             requests.request(vector);
         }
         self.set_timer(host);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::machine_tsc;
+
+    #[test]
+    fn a_deadline_beyond_all_time_is_not_one_that_has_passed() {
+        let behind = 1000_u64.wrapping_neg();
+        assert_eq!(machine_tsc(50, behind), 1050);
+        assert_eq!(machine_tsc(u64::MAX - 10, behind), u64::MAX);
+        assert_eq!(machine_tsc(1500, 1000), 500);
+        assert_eq!(machine_tsc(500, 1000), 0);
     }
 }

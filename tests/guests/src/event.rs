@@ -20,6 +20,12 @@ fn word(offset: usize) -> &'static AtomicU64 {
     &SHARED.0[offset / 8]
 }
 
+/// What is in a word of the shared page.
+#[cfg(target_arch = "x86_64")]
+pub(crate) fn shared_word(offset: usize) -> u64 {
+    word(offset).load(Ordering::SeqCst)
+}
+
 /// Has the shared page mapped.
 pub fn init() {
     let mut argument = memory::AddToPhysmap {

@@ -29,6 +29,8 @@ pub(crate) fn run() -> ! {
 #[panic_handler]
 fn panic(info: &PanicInfo<'_>) -> ! {
     interrupts::mask();
+    // The console may be what was lost.
+    crate::log!("\nFAIL {}: {}", name(), info.message());
     crate::say!("FAIL {}: {}", name(), info.message());
     if let Some(place) = info.location() {
         crate::say!("  at {}:{}", place.file(), place.line());

@@ -1,6 +1,6 @@
 //! The counter of the guest's time, and its timer.
 
-pub use crate::arch::timer::{TICK, frequency, now, set, stop};
+pub use crate::arch::timer::{TICK, frequency, now, set, stop, system_time_ns};
 use crate::{interrupts, taken};
 
 /// Sleeps until `deadline`, by the timer's interrupt.

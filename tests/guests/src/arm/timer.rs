@@ -29,6 +29,13 @@ pub fn frequency() -> u64 {
     frequency
 }
 
+/// The hypervisor's time for this domain at a count: both began together.
+#[must_use]
+pub fn system_time_ns(count: u64) -> u64 {
+    const SECOND_NS: u128 = 1_000_000_000;
+    (u128::from(count) * SECOND_NS / u128::from(frequency())) as u64
+}
+
 /// Makes the timer interrupt at `deadline`.
 #[inline]
 pub fn set(deadline: u64) {

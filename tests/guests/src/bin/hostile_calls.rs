@@ -30,7 +30,7 @@ fn field(random: &mut Random) -> u64 {
 fn attempt(random: &mut Random) {
     use core::sync::atomic::Ordering;
     use hv_abi::CallNumber;
-    use hv_abi::xen::sched;
+    use hv_abi::xen::{sched, vcpu};
 
     for word in words().iter().take(8) {
         word.store(field(random), Ordering::Relaxed);
@@ -54,7 +54,8 @@ fn attempt(random: &mut Random) {
         args[2] %= 100;
     }
     // To wait for what does not come, or to end, would be no attempt.
-    let ends = number == CallNumber::SCHED_OP.0 && args[0] != sched::YIELD;
+    let ends = number == CallNumber::SCHED_OP.0 && args[0] != sched::YIELD
+        || number == CallNumber::VCPU_OP.0 && args[0] == vcpu::DOWN;
     if !ends {
         core::hint::black_box(hostile::hypercall_for_a_moment(number, args));
     }

@@ -11,7 +11,6 @@ mod sleep {
     use hv_abi::CallNumber;
     use hv_abi::xen::sched;
 
-    const SECOND_NS: u128 = 1_000_000_000;
     /// The longest sleep is 1/this of a second.
     const LONGEST: u64 = 50;
     /// How late is late: 1/this of a second.
@@ -32,7 +31,7 @@ mod sleep {
             let longest = frequency / LONGEST;
             let deadline = timer::now() + (random.below(longest) >> random.below(16));
             if random.below(4) == 0 {
-                poll_until(port, deadline, frequency);
+                poll_until(port, deadline);
             } else {
                 timer::sleep_until(deadline);
             }
@@ -51,13 +50,12 @@ mod sleep {
         log!("\nok sleeper: {count} sleeps, {late} of them late");
     }
 
-    fn poll_until(port: u32, deadline: u64, frequency: u64) {
-        let ns = u128::from(deadline) * SECOND_NS / u128::from(frequency);
+    fn poll_until(port: u32, deadline: u64) {
         let mut poll = sched::Poll {
             ports: core::ptr::from_ref(&port) as u64,
             count: 1,
             reserved: 0,
-            timeout: ns as u64 + 1,
+            timeout: timer::system_time_ns(deadline) + 1,
         };
         let answer = call_with(CallNumber::SCHED_OP, sched::POLL, &mut poll);
         assert!(answer.is_ok(), "SCHEDOP_poll answered {answer:?}");

@@ -28,6 +28,29 @@ macro_rules! fallible {
     };
 }
 
+/// The same; an operand `worked` is 1 if it did not fault.
+macro_rules! attempted {
+    ($instruction:literal) => {
+        concat!(
+            "9998: ",
+            $instruction,
+            "\nmov {worked:e}, 1",
+            "\n9999:\n.pushsection .fixups, \"a\"\n.quad 9998b, 9999b\n.popsection"
+        )
+    };
+}
+
+mod memory;
+mod ports;
+mod registers;
+
+pub use memory::{add_to, exchange, jump_to, move_string, pop_from, push_at, stand_on};
+pub use ports::{input, move_in, move_out, output};
+pub use registers::{
+    Cache, clear_task_switched, control, cpuid, end_with_marks, flush_caches, load_status_word,
+    read_debug, read_msr, set_control, set_debug, set_extended, write_msr,
+};
+
 macro_rules! load_with {
     ($instruction:literal, $address:ident) => {{
         let value: u64;
@@ -80,18 +103,11 @@ pub fn store(address: u64, size: u64, value: u64) {
     }
 }
 
-/// Does something that is refused and counted as an instruction: extended state that does not exist.
+/// Does something that is refused and counted as an instruction: reads a register that is not there.
 pub fn refused_instruction() {
-    // SAFETY: XCR1 does not exist, so nothing changes.
-    unsafe {
-        asm!(
-            fallible!("xsetbv"),
-            in("ecx") 1,
-            in("eax") 0,
-            in("edx") 0,
-            options(nostack),
-        );
-    }
+    /// Of a processor of 1993.
+    const MACHINE_CHECK_TYPE: u32 = 1;
+    core::hint::black_box(read_msr(MACHINE_CHECK_TYPE));
 }
 
 /// There is no firmware that could be called.

@@ -24,6 +24,7 @@ const EOI: u32 = X2APIC + 0xB;
 const SVR: u32 = X2APIC + 0xF;
 const ICR: u32 = X2APIC + 0x30;
 const LVT_TIMER: u32 = X2APIC + 0x32;
+const INITIAL_COUNT: u32 = X2APIC + 0x38;
 
 const SVR_ENABLED: u64 = 1 << 8;
 const TSC_DEADLINE_MODE: u64 = 2 << 17;
@@ -43,11 +44,21 @@ pub(crate) fn init() {
     call_with(CallNumber::HVM_OP, hvm::SET_PARAM, &mut argument).expect("events have a vector");
 }
 
+/// Sets up what this CPU has for itself once more, whatever became of it.
+pub fn begin_anew() {
+    init_cpu();
+}
+
 /// Sets up what each CPU has for itself.
 pub(crate) fn init_cpu() {
     msr::write(msr::APIC_BASE, msr::read(msr::APIC_BASE) | BASE_MODE);
     msr::write(SVR, SVR_ENABLED | SPURIOUS);
     msr::write(LVT_TIMER, TSC_DEADLINE_MODE | u64::from(TIMER));
+}
+
+/// Stops the timer where it counts down.
+pub(crate) fn stop_counting() {
+    msr::write(INITIAL_COUNT, 0);
 }
 
 /// Ends the interrupt that is being handled.

@@ -32,8 +32,7 @@ static FORGOTTEN: AtomicU32 = AtomicU32::new(0);
 /// Makes the window show 2 MiB of RAM, and every CPU forget what it showed before: those that are on take an interrupt
 /// for it.
 pub fn point_window_at(target: u64) {
-    let slot = &guest_tables.0[FIRST_DIRECTORY][(WINDOW / MIB_2) as usize];
-    slot.store(target | PAGE, Ordering::SeqCst);
+    set_window_entry(target | PAGE);
     forget_window();
     let this = cpus::this();
     for cpu in (0..MOST as u32).filter(|cpu| *cpu != this) {
@@ -47,13 +46,20 @@ pub fn point_window_at(target: u64) {
     }
 }
 
+/// Sets the window's page-directory entry to anything. Who goes there afterwards is prepared for it.
+pub fn set_window_entry(entry: u64) {
+    let slot = &guest_tables.0[FIRST_DIRECTORY][(WINDOW / MIB_2) as usize];
+    slot.store(entry, Ordering::SeqCst);
+}
+
 /// Forgets, as another CPU asked.
 pub(crate) fn forget() {
     forget_window();
     FORGOTTEN.fetch_add(1, Ordering::SeqCst);
 }
 
-fn forget_window() {
+/// Makes this CPU forget what the window showed before.
+pub fn forget_window() {
     // SAFETY: only drops a translation; the window is in nobody's use meanwhile.
     unsafe { asm!("invlpg [{}]", in(reg) WINDOW, options(nostack)) };
 }

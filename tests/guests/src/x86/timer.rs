@@ -9,6 +9,8 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use hv_abi::layout::x86::XEN_CPUID_BASE;
 
 use super::msr;
+use super::place::SHARED_INFO;
+use crate::event;
 
 /// Instructions in a tick of the counter, where an emulator counts them: one per nanosecond.
 pub const TICK: u64 = 1;
@@ -36,6 +38,23 @@ pub fn frequency() -> u64 {
     let hz = u64::from(__cpuid(XEN_CPUID_BASE + 3).ecx) * 1000;
     FREQUENCY.store(hz, Ordering::Relaxed);
     hz
+}
+
+/// The hypervisor's time for this domain at a count, as it says in the shared page (Xen's `vcpu_time_info`), which has to be
+/// mapped.
+#[must_use]
+pub fn system_time_ns(count: u64) -> u64 {
+    const TSC: usize = SHARED_INFO.time + 8;
+    const NS: usize = SHARED_INFO.time + 16;
+    const SCALE: usize = SHARED_INFO.time + 24;
+    let [tsc, ns, scale] = [TSC, NS, SCALE].map(event::shared_word);
+    let ticks = u128::from(count.wrapping_sub(tsc));
+    let (multiplier, shift) = (u128::from(scale as u32), (scale >> 32) as i8);
+    let ticks = match shift {
+        0.. => ticks << shift,
+        _ => ticks >> -shift,
+    };
+    ns + ((ticks * multiplier) >> 32) as u64
 }
 
 /// Makes the timer interrupt at `deadline`.

@@ -2,7 +2,8 @@
 //! other fails the claim.
 //!
 //! An instruction that may fault says so in `.fixups`: its address, and where to go on. While hostile guests are tolerant,
-//! interrupts that nobody asked for are counted as nothing.
+//! interrupts that nobody asked for are counted as nothing. An exception at an address outside the image, where a hostile
+//! guest went on purpose, leads back to where it came from.
 // UNSAFETY: exception entry.
 #![expect(unsafe_code, reason = "exception entry")]
 
@@ -10,7 +11,7 @@ use core::arch::{asm, global_asm};
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::interrupts::{self, EVENTS, FORGET, IPIS, TIMER};
-use super::{hypercall, mmu, timer};
+use super::{hypercall, mmu, place, timer};
 use crate::{cpus, event, hostile, taken};
 
 const VECTORS: usize = 256;
@@ -19,6 +20,10 @@ const STRIDE: u64 = 16;
 /// Exceptions are below.
 const FIRST_INTERRUPT: u64 = 32;
 const CODE_SELECTOR: u64 = 8;
+const TASK_SELECTOR: u16 = 0x20;
+const NMI: u64 = 2;
+/// Timer interrupts that a hostile guest takes before it has had enough of a periodic one.
+const PATIENCE: u32 = 64;
 /// Present interrupt gate.
 const GATE: u64 = 0x8E00;
 
@@ -105,6 +110,13 @@ struct Gates([[AtomicU64; 2]; VECTORS]);
 
 static GATES: Gates = Gates([const { [const { AtomicU64::new(0) }; 2] }; VECTORS]);
 static TOLERANT: AtomicBool = AtomicBool::new(false);
+/// Where a guest goes on that left the image; 0: none did.
+static WAY_BACK: AtomicU64 = AtomicU64::new(0);
+
+/// Where a guest that leaves the image says where it goes on.
+pub(crate) fn way_back() -> &'static AtomicU64 {
+    &WAY_BACK
+}
 
 /// Makes the gates and uses them.
 pub(crate) fn install() {
@@ -127,6 +139,49 @@ fn point_at(base: u64, limit: u16) {
     let pointer = [u64::from(limit) | base << 16, base >> 48];
     // SAFETY: what an exception does from now on is what the caller wants.
     unsafe { asm!("lidt [{}]", in(reg) &raw const pointer, options(nostack)) };
+}
+
+#[repr(C, align(16))]
+struct Descriptors([AtomicU64; 6]);
+#[repr(C, align(16))]
+struct Task([AtomicU64; 13]);
+#[repr(C, align(16))]
+struct Stack([AtomicU64; 1024]);
+
+/// Gives the first CPU's exceptions a stack of their own, so that they can come with any stack pointer.
+pub fn use_own_stack() {
+    /// Null, 64-bit code, data, 32-bit code: as the entry's. An available 64-bit TSS follows.
+    static DESCRIPTORS: Descriptors = Descriptors([
+        AtomicU64::new(0),
+        AtomicU64::new(0x00AF_9B00_0000_FFFF),
+        AtomicU64::new(0x00CF_9300_0000_FFFF),
+        AtomicU64::new(0x00CF_9B00_0000_FFFF),
+        AtomicU64::new(0),
+        AtomicU64::new(0),
+    ]);
+    /// Its word 4 holds most of IST1, which is at offset 36.
+    static TASK: Task = Task([const { AtomicU64::new(0) }; 13]);
+    static STACK: Stack = Stack([const { AtomicU64::new(0) }; 1024]);
+    const AVAILABLE_TASK: u64 = 0x89 << 40;
+    const FIRST_STACK: u64 = 1 << 32;
+
+    let top = STACK.0.as_ptr_range().end as u64;
+    TASK.0[4].store(top << 32, Ordering::SeqCst);
+    TASK.0[5].store(top >> 32, Ordering::SeqCst);
+    let task = TASK.0.as_ptr() as u64;
+    let low = (size_of::<Task>() as u64 - 1) | (task & 0xFF_FFFF) << 16 | AVAILABLE_TASK;
+    DESCRIPTORS.0[4].store(low | (task >> 24 & 0xFF) << 56, Ordering::SeqCst);
+    DESCRIPTORS.0[5].store(task >> 32, Ordering::SeqCst);
+    let base = DESCRIPTORS.0.as_ptr() as u64;
+    let limit = size_of::<Descriptors>() as u64 - 1;
+    let pointer = [limit | base << 16, base >> 48];
+    // SAFETY: the descriptors in use are the same as before; nobody else writes the others.
+    unsafe {
+        asm!("lgdt [{}]", "ltr {:x}", in(reg) &raw const pointer, in(reg) TASK_SELECTOR, options(nostack));
+    }
+    for gate in GATES.0.iter().take(FIRST_INTERRUPT as usize) {
+        gate[0].fetch_or(FIRST_STACK, Ordering::SeqCst);
+    }
 }
 
 /// An instruction that does not exist.
@@ -155,6 +210,10 @@ extern "C" fn guest_trap(frame: &mut Frame) {
         TIMER => {
             timer::stop();
             taken::note_timer();
+            if is_tolerant && taken::timer().is_multiple_of(PATIENCE) {
+                // It may come without end.
+                interrupts::stop_counting();
+            }
         }
         EVENTS => taken::note_events(event::take()),
         FORGET => mmu::forget(),
@@ -171,11 +230,11 @@ extern "C" fn guest_trap(frame: &mut Frame) {
 /// A call that gives way is made again and again, with the instruction pointer on it, until it is done: to be rid of it, a
 /// guest goes on behind it.
 fn give_up(frame: &mut Frame) {
-    // SAFETY: an instruction of ours was interrupted there.
-    let bytes = unsafe { (frame.rip as *const [u8; 3]).read() };
-    if hypercall::is_call(bytes) {
+    // It may have been interrupted where nothing is any more.
+    let [first, second, third, _] = (hostile::load(frame.rip, 2) as u32).to_le_bytes();
+    if hypercall::is_call([first, second, third]) {
         hostile::note_given_up();
-        frame.rip += bytes.len() as u64;
+        frame.rip += 3;
     }
 }
 
@@ -184,6 +243,15 @@ fn exception(frame: &mut Frame) {
     if let Some([_, behind]) = fixup {
         hostile::note_fault();
         frame.rip = *behind;
+        return;
+    }
+    if frame.vector == NMI && TOLERANT.load(Ordering::SeqCst) {
+        return;
+    }
+    let way_back = WAY_BACK.load(Ordering::SeqCst);
+    if way_back != 0 && !place::own().contains(&frame.rip) {
+        hostile::note_fault();
+        frame.rip = way_back;
         return;
     }
     let address: u64;
