@@ -113,6 +113,6 @@ mod tests {
         assert_eq!(chosen(Some("fdt")).unwrap(), ["fdt"]);
         assert_eq!(chosen(None).unwrap(), TARGETS);
         let failure = chosen(Some("fdr")).unwrap_err();
-        assert!(failure.to_string().contains("fdt, link"));
+        assert!(failure.to_string().contains("fdt, kernel, link"));
     }
 }
