@@ -1,6 +1,6 @@
 //! Small guests.
 
-use super::{EPYC, FOUR, MAX, TWO};
+use super::{EIGHT, EPYC, MAX, TWO};
 use crate::{hostile, lifecycle, sched, smp};
 
 #[test]
@@ -89,8 +89,8 @@ fn a_cap_holds_on_an_idle_cpu_too() {
 }
 
 #[test]
-fn four_cpus_run() {
-    FOUR.run(smp::every_cpu_runs);
+fn eight_cpus_run() {
+    EIGHT.run(smp::eight_cpus);
 }
 
 #[test]
