@@ -2,6 +2,7 @@
 
 mod hostile;
 mod small;
+mod vectors;
 
 use harness::board::Board as Kind;
 use harness::emulator::Emulator;
