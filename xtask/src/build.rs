@@ -94,7 +94,8 @@ const ARM_GUESTS: [&str; 8] = [
     "hostile_registers",
     "serial",
 ];
-const X86_GUESTS: [&str; 9] = [
+const X86_GUESTS: [&str; 10] = [
+    "cpus_by_calls",
     "hostile_cpuid",
     "hostile_crs",
     "hostile_mmio_x86",
