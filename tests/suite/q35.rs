@@ -2,6 +2,7 @@
 
 mod hostile;
 mod small;
+mod vectors;
 
 use harness::board::Board as Kind;
 use harness::emulator::Emulator;
@@ -14,6 +15,7 @@ static MAX: Board = Board::of(Kind::QemuQ35, |_| {});
 static EPYC: Board = Board::of(Kind::QemuQ35, |machine| machine.cpu = "EPYC");
 static TWO: Board = Board::of(Kind::QemuQ35, |machine| machine.cpus = 2);
 static FOUR: Board = Board::of(Kind::QemuQ35, |machine| machine.cpus = 4);
+static EIGHT: Board = Board::without_linux(Kind::QemuQ35, |machine| machine.cpus = 8);
 
 #[test]
 fn debian_lives_a_whole_life() {

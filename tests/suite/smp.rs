@@ -99,13 +99,15 @@ pub(crate) fn one_two_and_four(stage: &Stage<'_>) -> Result<(), Trouble> {
 
 #[test]
 fn eight_cpus_run() {
-    EIGHT.run(|stage| {
-        assert_eq!(stage.operator.info("cpus")?, 8);
-        every_cpu_runs(stage)
-    });
+    EIGHT.run(eight_cpus);
 }
 
-pub(crate) fn every_cpu_runs(stage: &Stage<'_>) -> Result<(), Trouble> {
+pub(crate) fn eight_cpus(stage: &Stage<'_>) -> Result<(), Trouble> {
+    assert_eq!(stage.operator.info("cpus")?, 8);
+    every_cpu_runs(stage)
+}
+
+fn every_cpu_runs(stage: &Stage<'_>) -> Result<(), Trouble> {
     let cpus = stage.operator.info("cpus")?;
     let mut names = Vec::new();
     for number in 1..=cpus {

@@ -94,7 +94,8 @@ const ARM_GUESTS: [&str; 8] = [
     "hostile_registers",
     "serial",
 ];
-const X86_GUESTS: [&str; 8] = [
+const X86_GUESTS: [&str; 10] = [
+    "cpus_by_calls",
     "hostile_cpuid",
     "hostile_crs",
     "hostile_mmio_x86",
@@ -103,6 +104,7 @@ const X86_GUESTS: [&str; 8] = [
     "hostile_tables",
     "hostile_triple",
     "hostile_x2apic",
+    "vectors_kept",
 ];
 
 fn guests(images: &Images) -> Outcome {

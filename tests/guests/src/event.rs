@@ -37,15 +37,31 @@ pub fn init() {
     };
     call_with(CallNumber::MEMORY_OP, memory::ADD_TO_PHYSMAP, &mut argument)
         .expect("the shared page is mapped");
+    let_upcalls_through(0);
+}
+
+/// Lets a CPU have its upcalls.
+pub fn let_upcalls_through(cpu: u32) {
     if let Some(mask) = SHARED_INFO.upcall_mask {
-        byte(mask).store(0, Ordering::SeqCst);
+        byte(info_of(cpu) + mask).store(0, Ordering::SeqCst);
     }
+}
+
+/// Where a CPU's `vcpu_info` begins in the page.
+fn info_of(cpu: u32) -> usize {
+    cpu as usize * SHARED_INFO.vcpu_info_size
 }
 
 /// A port that notifies us when we send to it.
 #[must_use]
 pub fn to_self() -> u32 {
-    let mut argument = event::BindIpi { vcpu: 0, port: 0 };
+    to_cpu(0)
+}
+
+/// A port that notifies a CPU when any of ours sends to it.
+#[must_use]
+pub fn to_cpu(cpu: u32) -> u32 {
+    let mut argument = event::BindIpi { vcpu: cpu, port: 0 };
     call_with(CallNumber::EVENT_CHANNEL_OP, event::BIND_IPI, &mut argument)
         .expect("a port is free");
     argument.port
@@ -65,14 +81,21 @@ pub fn unmask(port: u32) {
         .fetch_and(!(1 << (port % 64)), Ordering::SeqCst);
 }
 
-/// Takes all pending events and returns how many there were.
+/// Takes all pending events of the first CPU and returns how many there were.
 #[inline]
 pub fn take() -> u32 {
+    take_of(0)
+}
+
+/// Takes all pending events of a CPU and returns how many there were.
+#[inline]
+pub(crate) fn take_of(cpu: u32) -> u32 {
+    let info = info_of(cpu);
     let mut taken = 0;
-    if upcall_pending().swap(0, Ordering::SeqCst) == 0 {
+    if byte(info + SHARED_INFO.upcall_pending).swap(0, Ordering::SeqCst) == 0 {
         return taken;
     }
-    let mut selected = word(SHARED_INFO.pending_sel).swap(0, Ordering::SeqCst);
+    let mut selected = word(info + SHARED_INFO.pending_sel).swap(0, Ordering::SeqCst);
     while selected != 0 {
         let index = selected.trailing_zeros() as usize * 8;
         selected &= selected - 1;
@@ -81,10 +104,6 @@ pub fn take() -> u32 {
         taken += (pending & !mask).count_ones();
     }
     taken
-}
-
-fn upcall_pending() -> &'static AtomicU8 {
-    byte(SHARED_INFO.upcall_pending)
 }
 
 fn byte(offset: usize) -> &'static AtomicU8 {

@@ -46,7 +46,7 @@ pub use arch::{interrupts, marks, mmu, place, vectors};
 #[cfg(all(target_os = "none", target_arch = "aarch64"))]
 pub use arm::{gic, serial};
 #[cfg(all(target_os = "none", target_arch = "x86_64"))]
-pub use x86::{msr, port};
+pub use x86::{extended, msr, port};
 
 /// Makes a program of a name and a `fn()`: when the function returns, the claim holds. One for a certain architecture
 /// says so before its name, and is there on no other.

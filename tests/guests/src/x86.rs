@@ -3,6 +3,7 @@
 pub(crate) mod boot;
 pub(crate) mod cpus;
 mod entry;
+pub mod extended;
 pub(crate) mod hostile;
 pub(crate) mod hypercall;
 pub mod interrupts;

@@ -1,6 +1,9 @@
 //! Small guests.
 
-use super::{EPYC, FOUR, MAX, TWO};
+use harness::operator::Trouble;
+
+use super::{EIGHT, EPYC, MAX, TWO};
+use crate::stage::{SOON, Stage, contains};
 use crate::{hostile, lifecycle, sched, smp};
 
 #[test]
@@ -89,8 +92,8 @@ fn a_cap_holds_on_an_idle_cpu_too() {
 }
 
 #[test]
-fn four_cpus_run() {
-    FOUR.run(smp::every_cpu_runs);
+fn eight_cpus_run() {
+    EIGHT.run(smp::eight_cpus);
 }
 
 #[test]
@@ -101,4 +104,21 @@ fn cpus_of_a_domain_do_as_they_are_told_on_one_cpu() {
 #[test]
 fn cpus_of_a_domain_do_as_they_are_told_on_two_cpus() {
     TWO.run(|stage| smp::cpus_do_as_told(stage, &[2, 4, 8], "pvh"));
+}
+
+#[test]
+fn a_cpu_is_started_and_stopped_by_calls_on_one_cpu() {
+    MAX.run(cpus_by_calls);
+}
+
+#[test]
+fn a_cpu_is_started_and_stopped_by_calls_on_two_cpus() {
+    TWO.run(cpus_by_calls);
+}
+
+fn cpus_by_calls(stage: &Stage<'_>) -> Result<(), Trouble> {
+    stage.create_small("calls", "cpus_by_calls", "vcpus = 2")?;
+    stage.operator.gone("calls", SOON)?;
+    contains(&stage.operator.said("calls")?, &["ok cpus_by_calls"]);
+    Ok(())
 }

@@ -5,10 +5,10 @@
 use core::arch::asm;
 use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
 
-use hv_abi::CallNumber;
-use hv_abi::xen::vcpu;
+use hv_abi::xen::vcpu::{self, HvmContext64, HvmContextHead};
+use hv_abi::{CallNumber, Errno};
 
-use super::{interrupts, msr, vectors};
+use super::{interrupts, mmu, msr, vectors};
 use crate::cpus::{self, MOST, answer};
 use crate::hypercall;
 
@@ -18,9 +18,13 @@ const START: u64 = 0x8000;
 const INIT: u64 = 5 << 8 | 1 << 14;
 const START_UP: u64 = 6 << 8 | 1 << 14 | START >> 12;
 
+/// Where the stack pointer is among [`HvmContext64::gpr`].
+const RSP: usize = 4;
+
 unsafe extern "C" {
     static cpu_start: u8;
     static cpu_start_end: u8;
+    static cpu_start_by_call: u8;
 }
 
 /// Numbers, for each CPU to find its own at the base of GS.
@@ -67,9 +71,48 @@ pub fn count() -> u32 {
     core::arch::x86_64::__cpuid(1).ebx >> 16 & 0xFF
 }
 
-fn is_up(cpu: u32) -> bool {
+/// Whether the hypervisor says that a CPU is up.
+#[must_use]
+pub fn is_up(cpu: u32) -> bool {
     let (number, up) = (CallNumber::VCPU_OP, vcpu::IS_UP);
     hypercall::raw(number, up, cpu.into(), 0) == 1
+}
+
+/// The argument of VCPUOP_initialise (`vcpu_hvm_context`), for 64-bit mode.
+#[repr(C)]
+struct Context {
+    head: HvmContextHead,
+    registers: HvmContext64,
+    rest: u64,
+}
+
+const _: () = assert!(size_of::<Context>() == vcpu::HVM_CONTEXT_SIZE);
+
+/// Gives a CPU its first registers by Xen's call, in a mode of that name, to run a function once it is up.
+///
+/// # Errors
+/// The hypervisor's.
+pub fn initialise(cpu: u32, mode: u32, body: fn(u32)) -> Result<u64, Errno> {
+    cpus::leave(cpu, body);
+    let mut gpr = [0; 8];
+    gpr[RSP] = cpus::stack_end(cpu);
+    let context = Context {
+        head: HvmContextHead { mode, pad: 0 },
+        registers: HvmContext64 {
+            gpr,
+            rip: (&raw const cpu_start_by_call) as u64,
+            // Bit 1 is always set.
+            rflags: 2,
+            // PG, WP, NE, ET, MP, PE; PAE; NXE, LMA, LME.
+            cr0: 0x8001_0033,
+            cr3: mmu::tables(),
+            cr4: 0x20,
+            efer: 0xD00,
+        },
+        rest: 0,
+    };
+    let argument = (&raw const context) as u64;
+    hypercall::call(CallNumber::VCPU_OP, vcpu::INITIALISE, cpu.into(), argument)
 }
 
 /// Switches a CPU on, to run a function and switch itself off then.

@@ -3,7 +3,7 @@
 //! The first is entered as a PVH guest is (Xen's `pvh.pandoc`): 32-bit protected mode with flat segments, paging off,
 //! `ebx` = address of `hvm_start_info`. The others come from a start-up IPI: in real mode, at a page below 1 MiB that
 //! [`super::cpus`] copies their code to. All go on to long mode with the first 4 GiB mapped one to one (Intel SDM volume
-//! 3, 10.8.5).
+//! 3, 10.8.5). One that is started by a call is there from its first instruction on.
 // UNSAFETY: the code before there is a stack.
 #![expect(unsafe_code, reason = "entry from the boot protocol")]
 
@@ -30,9 +30,9 @@ guest_gdt:                              // accessed bits set: the CPU has nothin
     .quad   0x00CF93000000FFFF          // 0x10: data
     .quad   0x00CF9B000000FFFF          // 0x18: 32-bit code
 guest_gdt_end:
-guest_gdt_pointer:
+guest_gdt_pointer:                      // for 32-bit code too, which takes less of it
     .short  guest_gdt_end - guest_gdt - 1
-    .long   guest_gdt
+    .quad   guest_gdt
 
     .section .head, "ax"
     .code32
@@ -108,6 +108,14 @@ long_mode:
     xorl    %ebp, %ebp
     call    cpu_entry
     ud2
+
+    .globl cpu_start_by_call
+cpu_start_by_call:                      // in long mode already, with a stack
+    lgdtq   guest_gdt_pointer
+    movl    $1, %ebp                    // another CPU
+    pushq   $0x08
+    pushq   $3b
+    lretq
 
     .code32
 protected_mode:

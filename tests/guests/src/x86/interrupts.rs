@@ -14,6 +14,8 @@ use crate::hypercall::call_with;
 pub(crate) const TIMER: u8 = 0x40;
 /// Vector of events, which does not pass the APIC.
 pub(crate) const EVENTS: u8 = 0x41;
+/// Vector of events of a CPU that has one of its own, which passes the APIC.
+pub const OWN_EVENTS: u8 = 0x42;
 /// Vector of IPI 0; 15 more follow.
 pub(crate) const IPIS: u8 = 0x50;
 /// Vector of the IPI that has translations forgotten.

@@ -26,6 +26,11 @@ static guest_tables: Tables = Tables([const { [const { AtomicU64::new(0) }; ENTR
 /// Where [`point_window_at`] puts memory: 2 MiB of virtual addresses.
 pub const WINDOW: u64 = 0x2000_0000;
 
+/// Where they are.
+pub(crate) fn tables() -> u64 {
+    guest_tables.0.as_ptr() as u64
+}
+
 /// CPUs that have forgotten translations since they were told to.
 static FORGOTTEN: AtomicU32 = AtomicU32::new(0);
 

@@ -10,7 +10,7 @@
 use core::arch::{asm, global_asm};
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use super::interrupts::{self, EVENTS, FORGET, IPIS, TIMER};
+use super::interrupts::{self, EVENTS, FORGET, IPIS, OWN_EVENTS, TIMER};
 use super::{hypercall, mmu, place, timer};
 use crate::{cpus, event, hostile, taken};
 
@@ -216,6 +216,10 @@ extern "C" fn guest_trap(frame: &mut Frame) {
             }
         }
         EVENTS => taken::note_events(event::take()),
+        OWN_EVENTS => {
+            let cpu = cpus::this();
+            taken::note_own_events(cpu, event::take_of(cpu));
+        }
         FORGET => mmu::forget(),
         vector if ipis.contains(&vector) => taken::note_ipi(cpus::this()),
         _ if is_tolerant => {}
