@@ -1,5 +1,6 @@
 //! x86-64: an ELF file that is entered as a Xen PVH guest is.
 
+mod apics;
 pub(crate) mod boot;
 pub(crate) mod cpus;
 mod entry;

@@ -4,6 +4,9 @@
 //! that GRUB loads. That time is kept from running ahead of ours (`sync=slowdown`), or an idle machine would be past
 //! every time-out of the link before `xenman` can say a word. It may fall behind, and does not catch up.
 //!
+//! A deterministic machine knows nothing of our time: an instruction is a tick of its TSC, and takes a nanosecond of its
+//! time.
+//!
 //! Bochs opens a terminal by name, and so does `xenman`; so there are two, and what comes out of one goes into the other.
 
 use std::fs::{self, File};
@@ -65,6 +68,10 @@ impl Tool {
 const GRUB_MODULES: &str = "normal multiboot2 iso9660 biosdisk serial terminal boot";
 /// Instructions in a second of the machine's time: about as many as Bochs executes in one of ours.
 const INSTRUCTIONS_PER_SECOND: u32 = 50_000_000;
+/// The same where time is counted in them.
+const DETERMINISTIC_PER_SECOND: u32 = 1_000_000_000;
+/// When such a machine starts: 2026-01-01.
+const DETERMINISTIC_START: &str = "1767225600";
 /// How long making the medium may take.
 const MAKING: Duration = Duration::from_secs(120);
 /// Bytes that are passed on at once: what a terminal has room for where it says that it has any.
@@ -200,12 +207,16 @@ fn configuration(machine: &Machine, folder: &Path, log: &Path, link: Option<&str
     let own_log = own_log.display();
     let link = link.map(|terminal| format!("com2: enabled=1, mode=term, dev={terminal}\n"));
     let link = link.unwrap_or_default();
+    let (ips, sync, start) = match machine.deterministic {
+        true => (DETERMINISTIC_PER_SECOND, "none", DETERMINISTIC_START),
+        false => (INSTRUCTIONS_PER_SECOND, "slowdown", "utc"),
+    };
     // Of the displays in Debian's package, `rfb` is the one that needs neither a screen nor a client.
     format!(
         "config_interface: textconfig\n\
          display_library: rfb, options=\"timeout=0\"\n\
          plugin_ctrl: unmapped=true, biosdev=true, speaker=false, extfpuirq=true, parallel=true, serial=true, e1000=false\n\
-         cpu: model={cpu}, count={cpus}, ips={INSTRUCTIONS_PER_SECOND}, reset_on_triple_fault=0, ignore_bad_msrs=1\n\
+         cpu: model={cpu}, count={cpus}, ips={ips}, reset_on_triple_fault=0, ignore_bad_msrs=1\n\
          memory: guest={memory}, host={memory}\n\
          romimage: file={BIOS}\n\
          vgaromimage: file={VIDEO_BIOS}\n\
@@ -215,7 +226,7 @@ fn configuration(machine: &Machine, folder: &Path, log: &Path, link: Option<&str
          boot: cdrom\n\
          com1: enabled=1, mode=file, dev=\"{log}\"\n\
          {link}\
-         clock: sync=slowdown, time0=utc\n\
+         clock: sync={sync}, time0={start}\n\
          log: \"{own_log}\"\n\
          panic: action=fatal\n\
          error: action=report\n\
@@ -324,6 +335,18 @@ mod tests {
         assert!(text.contains("com1: enabled=1, mode=file, dev=\"/s.log\"\n"));
         assert!(text.contains("com2: enabled=1, mode=term, dev=/dev/pts/7\n"));
         assert!(text.lines().all(|line| line.trim_start() == line));
+    }
+
+    #[test]
+    fn a_deterministic_machine_does_not_wait_for_our_time() {
+        let text = |deterministic| {
+            let mut machine = machine();
+            machine.deterministic = deterministic;
+            configuration(&machine, Path::new("/f"), Path::new("/s.log"), None)
+        };
+        assert!(text(false).contains("clock: sync=slowdown, time0=utc\n"));
+        assert!(text(true).contains("clock: sync=none, time0=1767225600\n"));
+        assert!(text(true).contains(", ips=1000000000, "));
     }
 
     #[test]

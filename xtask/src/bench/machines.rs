@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use harness::board::Board;
 use harness::bundle::Bundle;
+use harness::emulator::Emulator;
 use harness::host::Host;
 use harness::images::Images;
 use harness::machine::Machine;
@@ -90,12 +91,17 @@ impl Bed<'_> {
 
     /// The same with one of our own guests in it.
     fn small(&self, guest: &str, file: &str, more: &str) -> Outcome<(Counted, Written)> {
+        self.count(&self.with_guest(guest, file, more)?)
+    }
+
+    /// A bundle with one of our own guests, which is started at once.
+    fn with_guest(&self, guest: &str, file: &str, more: &str) -> Outcome<Bundle> {
         let mut bundle = self.bundle()?;
         bundle.add(guest, &self.board.guest(self.images, guest))?;
         let config =
             format!("name = \"{guest}\"\nmemory = 16\nkernel = \"boot:{guest}\"\n{more}\n");
         bundle.add_bytes(&format!("auto/{file}"), config.into_bytes())?;
-        self.count(&bundle)
+        Ok(bundle)
     }
 
     /// Instructions per operation, as the bench guest sees them.
@@ -167,6 +173,24 @@ impl Bed<'_> {
     pub(super) fn ipi(&self) -> Outcome<Vec<Figure>> {
         let (counted, _written) = self.small("bench_ipi", "ipi.cfg", "vcpus = 2")?;
         let said = counted.said(BENCH_END, LIMIT)?;
+        Ok(said.lines().filter_map(guest_row).collect())
+    }
+
+    /// The rows of a guest on an emulator whose time is instructions, with this CPU.
+    pub(super) fn told(&self, cpu: &'static str, guest: &str, more: &str) -> Outcome<Vec<Figure>> {
+        let written = write(&self.with_guest(guest, "bench.cfg", more)?)?;
+        let mut machine = self.board.machine(self.images, &written.file);
+        machine.cpu = cpu;
+        machine.deterministic = true;
+        let log = written.file.with_file_name("serial.log");
+        let emulator = Emulator::start(&machine, &log, None, LIMIT)
+            .map_err(|error| Failure::new(error.to_string()))?;
+        let seen = emulator.serial().expect_line(BENCH_END, LIMIT);
+        seen.map_err(|missing| {
+            emulator.keep_log("bench");
+            Failure::new(missing.to_string())
+        })?;
+        let said = emulator.serial().text();
         Ok(said.lines().filter_map(guest_row).collect())
     }
 

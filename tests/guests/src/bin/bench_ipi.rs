@@ -44,6 +44,7 @@ guests::guest!("bench_ipi", || {
     while !IS_READY.load(Ordering::SeqCst) {
         let _ = hypercall::raw(CallNumber::SCHED_OP, sched::YIELD, 0, 0);
     }
+    timer::sleep_until(timer::now() + timer::frequency());
     ping(1);
     let start = timer::now();
     (2..=ROUNDS + 1).for_each(ping);

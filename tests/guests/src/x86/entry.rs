@@ -9,7 +9,7 @@
 
 use core::arch::global_asm;
 
-use super::{boot, cpus, interrupts, vectors};
+use super::{apics, boot, cpus, interrupts, vectors};
 use crate::cpus::STACK_LOG2;
 use crate::program;
 
@@ -101,8 +101,12 @@ long_mode:
 4:  movl    $1, %eax                    // the APIC's number is in bits 24 to 31 of EBX
     cpuid
     shrl    $24, %ebx
-    movl    %ebx, %edi
-    leal    1(%ebx), %esp
+    xorl    %edi, %edi
+5:  cmpl    %ebx, apic_ids(,%rdi,4)
+    je      6f
+    incl    %edi
+    jmp     5b
+6:  leal    1(%edi), %esp
     shll    ${stack_log2}, %esp
     addq    $cpu_stacks, %rsp
     xorl    %ebp, %ebp
@@ -152,6 +156,7 @@ cpu_start_end:
 extern "C" fn guest_entry(start_info: u64) -> ! {
     boot::started_with(start_info);
     vectors::install();
+    apics::init();
     cpus::init_first();
     interrupts::init();
     program::run()

@@ -7,6 +7,7 @@ use core::arch::asm;
 use hv_abi::xen::hvm::{self, callback, param};
 use hv_abi::{CallNumber, DomId};
 
+use super::apics;
 use super::msr::{self, X2APIC};
 use crate::hypercall::call_with;
 
@@ -72,7 +73,7 @@ pub(crate) fn end() {
 /// Writes the ICR, for a CPU.
 #[inline]
 pub(crate) fn command(cpu: u32, command: u64) {
-    msr::write(ICR, u64::from(cpu) << 32 | command);
+    msr::write(ICR, u64::from(apics::id(cpu)) << 32 | command);
 }
 
 /// Sends a vector to all CPUs but this one.

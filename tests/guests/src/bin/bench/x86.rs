@@ -1,5 +1,8 @@
 //! Rows that only x86 has.
+// UNSAFETY: a loop of known length.
+#![expect(unsafe_code, reason = "a loop of known length")]
 
+use core::arch::asm;
 use core::arch::x86_64::__cpuid_count;
 use core::hint::black_box;
 
@@ -15,6 +18,7 @@ const ROUNDS: u64 = 2000;
 
 /// Measures and prints them.
 pub(crate) fn rows(baseline: &Loop) {
+    baseline.row("loop_of_1001", ROUNDS, loop_of_1001);
     for (name, leaf) in [("cpuid", 0), ("cpuid_features", 7)] {
         baseline.row(name, ROUNDS, || {
             black_box(__cpuid_count(leaf, 0));
@@ -43,4 +47,19 @@ fn self_ipi(baseline: &Loop) {
     interrupts::mask();
     let taken = taken::ipis(0) - before;
     assert_eq!(u64::from(taken), ROUNDS, "every interrupt is taken at once");
+}
+
+/// As many instructions, by which whoever reads the rows knows that the counter counts them.
+fn loop_of_1001() {
+    // SAFETY: counts a register down.
+    unsafe {
+        asm!(
+            "mov {rounds:e}, 500",
+            "2:",
+            "dec {rounds:e}",
+            "jnz 2b",
+            rounds = out(reg) _,
+            options(nomem, nostack)
+        )
+    };
 }
