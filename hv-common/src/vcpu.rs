@@ -8,6 +8,7 @@
 //! waits for; a wake-up changes "waits" to "ready" and only then enqueues. So a wake-up between the two is seen by one
 //! of them.
 
+use core::cell::Cell;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use crate::lock::{Guard, Lock};
@@ -247,8 +248,6 @@ enum Step {
     Block(Reply, Wait),
     /// It switched itself off.
     Off,
-    /// It cannot go on, and its domain with it.
-    Crash,
 }
 
 /// What a vCPU waits for.
@@ -273,7 +272,6 @@ enum Leave {
     Ready,
     Blocked { until_ns: Option<u64> },
     Off,
-    Crashed,
 }
 
 /// A vCPU on a CPU.
@@ -283,6 +281,8 @@ struct Stay<'a, A: Arch> {
     domain: &'a DomainRef<A>,
     slot: &'a VcpuSlot<A>,
     slice: Slice,
+    /// It cannot go on, and its domain with it. Apart from [`Step`], which is in everybody's way.
+    has_crashed: Cell<bool>,
 }
 
 /// Runs a vCPU that was picked until it waits, is switched off or has to give way, and puts it where it belongs then.
@@ -311,13 +311,14 @@ pub fn run<A: Arch>(
         domain,
         slot,
         slice: Slice::of(domain, now),
+        has_crashed: Cell::new(false),
     };
     cpu.begin(hypervisor, domain, slot, stay.slice);
     let host = hypervisor.host;
     registers.load(host, &domain.platform, domain.root, domain.vmid);
     let leave = stay.run(&mut registers);
     registers.unload(host, &domain.platform);
-    if leave == Leave::Crashed {
+    if stay.has_crashed.get() {
         let (domid, index) = (domain.id.0, slot.index);
         registers.describe(&mut |line| log::error!("d{domid}v{index}: {line}"));
     }
@@ -327,7 +328,7 @@ pub fn run<A: Arch>(
     cpu.end(slot);
     // All of this while nobody else can run it: another CPU may be waiting to, and what it notes must not be undone here.
     match leave {
-        Leave::Ready | Leave::Crashed if slot.is_online() => {
+        Leave::Ready if slot.is_online() => {
             slot.runstate.enter(runstate::RUNNABLE, end);
         }
         Leave::Blocked { until_ns } => {
@@ -337,13 +338,13 @@ pub fn run<A: Arch>(
                 sched::set_wake(hypervisor, domain, slot, at);
             }
         }
-        Leave::Ready | Leave::Crashed | Leave::Off => {
+        Leave::Ready | Leave::Off => {
             slot.runstate.enter(runstate::OFFLINE, end);
         }
     }
     drop(registers);
     slot.run_state.leave(cpu.number());
-    if matches!(leave, Leave::Ready | Leave::Crashed) {
+    if leave == Leave::Ready {
         sched::enqueue(hypervisor, domain, slot);
     }
 }
@@ -386,7 +387,6 @@ impl<A: Arch> Stay<'_, A> {
                     }
                 },
                 Step::Off => return Leave::Off,
-                Step::Crash => return Leave::Crashed,
             };
         }
     }
@@ -413,7 +413,8 @@ impl<A: Arch> Stay<'_, A> {
             }
             Exit::Fault(refusal) => {
                 domain::crash(self.hypervisor, self.domain, self.slot.index, &refusal);
-                Step::Crash
+                self.has_crashed.set(true);
+                Step::Yield(Reply::Resume)
             }
         }
     }
