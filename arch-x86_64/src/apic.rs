@@ -126,8 +126,6 @@ pub(crate) enum Effect {
     Nothing,
     /// What can be taken has changed.
     Look,
-    /// An interrupt has ended: of what is requested here, more can be taken.
-    Ended,
     /// The timer's deadline has changed.
     Timer,
     Send(Ipi),
@@ -240,7 +238,7 @@ impl Apic {
         if let Some(vector) = self.isr.highest() {
             self.isr.change(vector, false);
         }
-        Effect::Ended
+        Effect::Look
     }
 
     /// The timer's vector, if it is to be requested: it is an interrupt's.

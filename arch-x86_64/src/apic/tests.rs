@@ -20,9 +20,9 @@ fn requests_are_taken_by_priority_and_ended_in_order() {
     assert!(apic.takes(0x41));
     apic.begin(0x41);
     assert_eq!(apic.read(register::PPR, &Vectors::default(), NOW), Ok(0x40));
-    assert_eq!(apic.write(register::EOI, 0, NOW), Ok(Effect::Ended));
+    assert_eq!(apic.write(register::EOI, 0, NOW), Ok(Effect::Look));
     assert!(apic.takes(0x41) && !apic.takes(0x31));
-    assert_eq!(apic.write(register::EOI, 0, NOW), Ok(Effect::Ended));
+    assert_eq!(apic.write(register::EOI, 0, NOW), Ok(Effect::Look));
     assert!(apic.takes(0x31));
     assert_eq!(apic.write(register::TPR, 0x50, NOW), Ok(Effect::Look));
     assert!(!apic.takes(0x5F) && apic.takes(0x60));

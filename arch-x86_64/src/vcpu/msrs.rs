@@ -133,11 +133,6 @@ impl<V: Vendor> Vcpu<V> {
                 self.is_asked = true;
                 Done::GoOn
             }
-            Effect::Ended => {
-                let irr = platform.requests(self.index).irr();
-                self.is_asked |= irr.highest().is_some();
-                Done::GoOn
-            }
             Effect::Timer => {
                 self.set_timer(host);
                 self.is_asked = true;
