@@ -153,6 +153,8 @@ impl<V: Vendor> Vcpu<V> {
             self.is_asked = true;
         }
         if interrupts::are_noted() {
+            // The timer may come while others look at the rest.
+            self.is_asked = true;
             return Done::Exit(Exit::Interrupted);
         }
         Done::GoOn
@@ -206,6 +208,8 @@ impl<V: Vendor> Vcpu<V> {
 
     fn halt(&mut self, host: &X86Host) -> Done {
         if self.finish(host, &HLT) {
+            // If it goes on at once, something is there for it.
+            self.is_asked = true;
             return Done::Exit(Exit::Idle);
         }
         Done::GoOn
