@@ -156,6 +156,8 @@ unsafe extern "C" {
 // RDI: registers, RSI: VMCB, RDX: what VMSAVE saved of the host. With the global interrupt flag off, IF says only
 // whether interrupts make the guest exit. STI holds them back for one more instruction: that must not be VMRUN, behind which
 // QEMU's emulation (7.2) does so for the guest's first one, and where that exits, too, no interrupt ever came.
+// It does not look at the VMCB's interrupt shadow, so that STI stands in for it: without, a guest's `sti; hlt` sleeps past
+// the interrupt that came between the two.
 #[cfg(target_os = "none")]
 core::arch::global_asm!(
     ".global alcove_svm_enter",
@@ -186,6 +188,10 @@ core::arch::global_asm!(
     "mov rdi, [rdi + 56]",
     "sti",
     "vmload rax",
+    "test byte ptr [rax + {shadow}], 1",
+    "jz 2f",
+    "sti",
+    "2:",
     "vmrun rax",
     "cli",
     "vmsave rax",
@@ -214,4 +220,5 @@ core::arch::global_asm!(
     "pop rbp",
     "pop rbx",
     "ret",
+    shadow = const core::mem::offset_of!(Vmcb, interrupt_shadow),
 );
