@@ -122,7 +122,7 @@ pub(crate) struct Log {
 /// Create and start a domain from an xl-style configuration file.
 ///
 /// The kernel and ramdisk it names are files here, uploaded unless the host has them already, or boot:NAME for a member of the
-/// host's boot bundle. Compressed arm64 kernels (gzip, zstd, xz, lz4, EFI zboot) are unpacked here.
+/// host's boot bundle. Compressed kernels (bzImage, EFI zboot, gzip, zstd, xz, lz4) are unpacked here.
 #[derive(FromArgs, Debug)]
 #[argh(subcommand, name = "create")]
 pub(crate) struct Create {

@@ -123,6 +123,67 @@ mod tests {
         problem.to_string()
     }
 
+    /// A line, what is wrong with it, and with which verb.
+    const WRONG: [(&str, &str, &str); 13] = [
+        (
+            "xenman vcpu-pin 1",
+            "vcpu-pin: <vcpu> and <cpus> are missing",
+            "vcpu-pin",
+        ),
+        ("xenman serve", "serve: --listen is missing", "serve"),
+        (
+            "xenman snapshot",
+            "snapshot: say what to do: list or delete",
+            "snapshot",
+        ),
+        (
+            "xenman snapshot frob",
+            "snapshot: there is no verb 'frob'",
+            "snapshot",
+        ),
+        (
+            "xenman --json snapshot delete",
+            "snapshot delete: <label> is missing",
+            "snapshot delete",
+        ),
+        ("xenman config", "config: say what to do: check", "config"),
+        (
+            "xenman pause a b",
+            "pause: 'b' is an argument too many",
+            "pause",
+        ),
+        (
+            "xenman -H unix:/a list --frob",
+            "list: there is no option '--frob'",
+            "list",
+        ),
+        (
+            "xenman console a --linger",
+            "console: --linger needs a value",
+            "console",
+        ),
+        (
+            "xenman console a --linger y",
+            "console: 'y' does not do for --linger: it is not a whole number of 0 or more",
+            "console",
+        ),
+        (
+            "xenman console a --linger 1 --linger 2",
+            "'2' does not do for --linger: it was given before",
+            "console",
+        ),
+        (
+            "xenman domname 70000",
+            "domname: '70000' does not do for domid: it is too large",
+            "domname",
+        ),
+        (
+            "xenman top --interval x",
+            "top: 'x' does not do for --interval: it is not a number",
+            "top",
+        ),
+    ];
+
     #[test]
     fn a_wrong_line_is_told_with_its_cause_and_the_verbs_usage() {
         assert_eq!(
@@ -130,65 +191,7 @@ mod tests {
             "xenman: create: <file> is missing\n  help: write xenman create [-p] [-c] [--] <file> [<key=value...>]; \
              'xenman create --help' explains it"
         );
-        for (line, cause, path) in [
-            (
-                "xenman vcpu-pin 1",
-                "vcpu-pin: <vcpu> and <cpus> are missing",
-                "vcpu-pin",
-            ),
-            ("xenman serve", "serve: --listen is missing", "serve"),
-            (
-                "xenman snapshot",
-                "snapshot: say what to do: list or delete",
-                "snapshot",
-            ),
-            (
-                "xenman snapshot frob",
-                "snapshot: there is no verb 'frob'",
-                "snapshot",
-            ),
-            (
-                "xenman --json snapshot delete",
-                "snapshot delete: <label> is missing",
-                "snapshot delete",
-            ),
-            ("xenman config", "config: say what to do: check", "config"),
-            (
-                "xenman pause a b",
-                "pause: 'b' is an argument too many",
-                "pause",
-            ),
-            (
-                "xenman -H unix:/a list --frob",
-                "list: there is no option '--frob'",
-                "list",
-            ),
-            (
-                "xenman console a --linger",
-                "console: --linger needs a value",
-                "console",
-            ),
-            (
-                "xenman console a --linger y",
-                "console: 'y' does not do for --linger: it is not a whole number of 0 or more",
-                "console",
-            ),
-            (
-                "xenman console a --linger 1 --linger 2",
-                "'2' does not do for --linger: it was given before",
-                "console",
-            ),
-            (
-                "xenman domname 70000",
-                "domname: '70000' does not do for domid: it is too large",
-                "domname",
-            ),
-            (
-                "xenman top --interval x",
-                "top: 'x' does not do for --interval: it is not a number",
-                "top",
-            ),
-        ] {
+        for (line, cause, path) in WRONG {
             let told = refusal(line);
             assert!(told.contains(cause), "{line}: {told}");
             assert!(
