@@ -36,6 +36,12 @@ pub(crate) const CC: Tool = Tool {
     package: "gcc",
 };
 
+/// Unpacks kernels that are packed so.
+pub(crate) const XZ: Tool = Tool {
+    program: "xz",
+    package: "xz-utils",
+};
+
 /// The compiler and decompiler of ACPI tables: tests check our tables with it.
 pub(crate) const IASL: Tool = Tool {
     program: "iasl",
