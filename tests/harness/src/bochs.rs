@@ -144,7 +144,7 @@ impl Bochs {
     }
 }
 
-/// The last panics and errors in Bochs' log, a line `00000000000p[NAME  ] TEXT` each, but for those that mean nothing.
+/// The last panics in Bochs' log, a line `00000000000p[NAME  ] TEXT` each. Its errors are of a BIOS that looks for hardware.
 fn complaints(log: &str) -> String {
     let is_complaint = |line: &&str| {
         let kind = line.trim_start_matches(|c: char| c.is_ascii_digit());
