@@ -58,7 +58,7 @@ fn sentence(said: &str, help: &str) -> String {
         ([], []) => said.to_owned(),
         ([], verbs) => format!("say what to do: {}", verbs.join(" or ")),
         ([one], _) => format!("{one} is missing"),
-        (several, _) => format!("{} are missing", several.join(" and ")),
+        ([first @ .., last], _) => format!("{} and {last} are missing", first.join(", ")),
     }
 }
 
@@ -124,7 +124,12 @@ mod tests {
     }
 
     /// A line, what is wrong with it, and with which verb.
-    const WRONG: [(&str, &str, &str); 13] = [
+    const WRONG: [(&str, &str, &str); 14] = [
+        (
+            "xenman vcpu-pin",
+            "vcpu-pin: <domain>, <vcpu> and <cpus> are missing",
+            "vcpu-pin",
+        ),
         (
             "xenman vcpu-pin 1",
             "vcpu-pin: <vcpu> and <cpus> are missing",
