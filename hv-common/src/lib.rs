@@ -16,6 +16,7 @@
 #![forbid(unsafe_code)]
 
 pub mod arch;
+pub mod clock;
 pub mod control;
 pub mod device;
 pub mod domain;
