@@ -18,7 +18,7 @@ pub(crate) mod cpu;
 pub(crate) mod debug;
 pub(crate) mod extended;
 pub mod fault;
-pub mod frames;
+pub(crate) mod frames;
 pub(crate) mod identity;
 pub(crate) mod interrupts;
 pub(crate) mod mmu;
