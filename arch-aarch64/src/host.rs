@@ -2,6 +2,7 @@
 
 use core::sync::atomic::Ordering;
 
+use arch_common::hw::shared::Shared;
 use hv_common::arch::{Gfn, HostFacts, HostInterrupt, MachinePower, Mfn, Words};
 use hv_common::memory::frames::FrameRun;
 
@@ -10,8 +11,6 @@ use crate::features::Features;
 use crate::hw::frames::Frames;
 use crate::hw::{console, cpu, fault, frames, interrupts, power, timer, tlb};
 use crate::platform::Controller;
-
-pub use arch_common::hw::shared::Shared;
 
 /// INTID of the EL1 virtual timer, here and in guests.
 pub(crate) const VIRTUAL_TIMER: u32 = hv_abi::layout::arm::VIRTUAL_TIMER_INTID;
@@ -85,7 +84,7 @@ impl ArmHost {
         }
         if number == interrupts::STOP {
             finish(number);
-            fault::stop();
+            arch_common::report::stop::<fault::Here>();
         }
         if number < 32 {
             finish(number);

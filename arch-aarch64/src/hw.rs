@@ -15,7 +15,7 @@
 pub mod boot;
 pub mod console;
 pub(crate) mod cpu;
-pub mod fault;
+pub(crate) mod fault;
 pub(crate) mod frames;
 pub(crate) mod gicv2;
 pub(crate) mod identity;

@@ -4,6 +4,11 @@
 //! [`run`] applies it in the one order that works: console, address space, log, interrupts, guests' controls, then common
 //! code, which does not return.
 
+use arch_common::cpus::CPUS_MAX;
+use arch_common::hw::frames::zeroed_words;
+use arch_common::hw::image;
+use arch_common::hw::shared::Shared;
+use arch_common::report;
 use boards::{Board, Match};
 use hv_abi::FRAME_SIZE;
 use hv_abi::layout::arm::{EVENT_INTID, VIRTUAL_TIMER_INTID};
@@ -18,11 +23,9 @@ use spin::Once;
 use crate::Aarch64;
 use crate::clock::Clock;
 use crate::features::Features;
-use crate::host::{ArmHost, PHYSICAL_TIMER, Shared, VIRTUAL_TIMER};
+use crate::host::{ArmHost, PHYSICAL_TIMER, VIRTUAL_TIMER};
 use crate::hw::power::Conduit;
-use crate::hw::{
-    boot, console, cpu, fault, gicv2, identity, interrupts, lists, mmu, power, timer, world,
-};
+use crate::hw::{boot, console, cpu, gicv2, identity, interrupts, lists, mmu, power, timer, world};
 use crate::platform::Controller;
 use crate::stage2;
 use crate::vgic::Version;
@@ -59,7 +62,7 @@ pub fn run(address: u64) -> ! {
     start_log();
     log::info!("Alcove {} on {}", env!("CARGO_PKG_VERSION"), board.name);
     let options = Options::parse(tree.chosen().bootargs.unwrap_or_default(), |_| {});
-    fault::halt_on_panic(options.on_panic == OnPanic::Halt);
+    report::halt_on_panic(options.on_panic == OnPanic::Halt);
     use_firmware(&tree, board);
     let host = start_host(&found);
     configure_interrupts(&tree);
@@ -162,7 +165,7 @@ struct Found {
     interrupt_controller: FoundController,
     host_timer: u32,
     /// Affinities of the CPUs other than this one, as many as we can use.
-    further_cpus: heapless::Vec<u64, { cpu::CPUS_MAX - 1 }>,
+    further_cpus: heapless::Vec<u64, { CPUS_MAX - 1 }>,
 }
 
 /// The interrupt controller that the tree describes.
@@ -247,7 +250,7 @@ impl Found {
     }
 }
 
-fn further_cpus(tree: &Tree<'_>) -> heapless::Vec<u64, { cpu::CPUS_MAX - 1 }> {
+fn further_cpus(tree: &Tree<'_>) -> heapless::Vec<u64, { CPUS_MAX - 1 }> {
     const AFFINITY: u64 = 0xFF_00FF_FFFF;
     let here = identity::read().mpidr & AFFINITY;
     let mut further = heapless::Vec::new();
@@ -431,7 +434,7 @@ fn describe(
         base: blob.as_ptr().addr() as u64,
         size: tree.blob().len() as u64,
     };
-    let (start, end) = boot::image_range(found.cpus());
+    let (start, end) = image::range(found.cpus());
     let mut reserved = heapless::Vec::new();
     let image = Range {
         base: start,
@@ -456,7 +459,7 @@ fn describe(
         ram: found.ram.clone(),
         reserved,
         first_frame: Mfn(first),
-        metadata: boot::zeroed_words(metadata.base, last - first),
+        metadata: zeroed_words(metadata.base, last - first),
         bundle: (bundle, boot::loaded_bytes(bundle.base, bundle.size)),
         host_tables: tables,
         command_line: chosen.bootargs.unwrap_or_default(),

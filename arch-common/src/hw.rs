@@ -6,4 +6,5 @@
 #![expect(unsafe_code, reason = "the boundary to memory")]
 
 pub mod frames;
+pub mod image;
 pub mod shared;

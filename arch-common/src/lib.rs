@@ -6,4 +6,7 @@
 #![cfg_attr(not(test), no_std)]
 #![deny(unsafe_code)]
 
+pub mod console;
+pub mod cpus;
 pub mod hw;
+pub mod report;

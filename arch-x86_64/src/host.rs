@@ -2,6 +2,7 @@
 
 use core::sync::atomic::Ordering;
 
+use arch_common::hw::shared::Shared;
 use hv_common::arch::{Gfn, HostFacts, HostInterrupt, MachinePower, MessageInterrupt, Mfn, Words};
 use hv_common::memory::frames::FrameRun;
 
@@ -10,8 +11,6 @@ use crate::cpuid;
 use crate::hw::cpu::noted;
 use crate::hw::frames::Frames;
 use crate::hw::{console, cpu, identity, interrupts, power, timer, tlb};
-
-pub use arch_common::hw::shared::Shared;
 
 /// ISA lines.
 const LINES: u32 = 16;

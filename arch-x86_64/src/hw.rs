@@ -17,7 +17,7 @@ pub mod console;
 pub(crate) mod cpu;
 pub(crate) mod debug;
 pub(crate) mod extended;
-pub mod fault;
+pub(crate) mod fault;
 pub(crate) mod frames;
 pub(crate) mod identity;
 pub(crate) mod interrupts;

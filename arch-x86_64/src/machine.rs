@@ -5,6 +5,9 @@
 
 mod describe;
 
+use arch_common::cpus::CPUS_MAX;
+use arch_common::hw::shared::Shared;
+use arch_common::report;
 use boards::{Board, Match};
 use hv_abi::FRAME_SIZE;
 use hv_abi::control::host::extension as code;
@@ -17,7 +20,7 @@ use crate::X86;
 use crate::acpi::{self, Memory, Tables};
 use crate::boot_info::{self, BootInfo};
 use crate::clock::Clock;
-use crate::host::{Shared, X86Host};
+use crate::host::X86Host;
 use crate::hw::interrupts::IoApic;
 use crate::hw::power::Power;
 use crate::hw::timer::Reference;
@@ -64,7 +67,7 @@ pub fn run(protocol: u64, information: u64) -> ! {
         );
     };
     let options = Options::parse(info.command_line, |_| {});
-    fault::halt_on_panic(options.on_panic == OnPanic::Halt);
+    report::halt_on_panic(options.on_panic == OnPanic::Halt);
     let rsdp = info.rsdp.or_else(|| acpi::find_rsdp(&Loaded));
     let Some(tables) = rsdp.and_then(|rsdp| acpi::read(&Loaded, rsdp)) else {
         panic!("the machine has no sound ACPI tables (RSDP {rsdp:x?})");
@@ -153,7 +156,7 @@ fn activate_address_space(info: &BootInfo, tables: &Tables) {
         {
             space.add_device(base, FRAME)?;
         }
-        space.add_image(cpu::CPUS_MAX)
+        space.add_image(CPUS_MAX)
     };
     if map().is_err() {
         panic!("the machine's memory map needs too many tables");
@@ -264,8 +267,8 @@ fn start_further_cpus(tables: &Tables) -> u32 {
         .load(core::sync::atomic::Ordering::Relaxed);
     let mut running = 1;
     for apic_id in tables.cpus.iter().filter(|id| **id != here) {
-        if running == cpu::CPUS_MAX {
-            log::warn!("more than {} CPUs: the others are not used", cpu::CPUS_MAX);
+        if running == CPUS_MAX {
+            log::warn!("more than {} CPUs: the others are not used", CPUS_MAX);
             break;
         }
         if !boot::start_cpu(running, *apic_id, START_PAGE) {

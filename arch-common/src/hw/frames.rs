@@ -7,6 +7,7 @@
 //! compiler.
 
 use core::marker::PhantomData;
+use core::sync::atomic::AtomicU64;
 
 use hv_abi::{FRAME_SHIFT, FRAME_SIZE};
 use hv_common::arch::{Mfn, Words};
@@ -94,6 +95,18 @@ impl<B: Bytes> Frames<B> {
         // SAFETY: a mapped frame that holds no Rust value (module).
         unsafe { B::clear(pointer(frame)) };
     }
+}
+
+/// Clears memory and makes words of it: the frame metadata.
+///
+/// Called once, at boot, for a place in mapped RAM that nothing else uses and that is kept out of the frame pool.
+#[must_use]
+pub fn zeroed_words(base: u64, count: u64) -> &'static [AtomicU64] {
+    let words = base as *mut u64;
+    // SAFETY: see above: exclusive, mapped, aligned to a frame.
+    unsafe { core::ptr::write_bytes(words, 0, count as usize) };
+    // SAFETY: as above; from here on the words are reached as atomics only.
+    unsafe { core::slice::from_raw_parts(words.cast::<AtomicU64>(), count as usize) }
 }
 
 #[cfg(test)]

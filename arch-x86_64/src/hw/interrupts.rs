@@ -361,7 +361,7 @@ extern "C" fn rust_interrupt(vector: u64) {
         KICK => {
             cpu.noted.fetch_or(noted::KICK, Ordering::Relaxed);
         }
-        STOP => super::fault::stop(),
+        STOP => arch_common::report::stop::<super::fault::Here>(),
         SPURIOUS => return,
         device if device >= DEVICE && u32::from(device - DEVICE) < DEVICES => {
             let number = device - DEVICE;

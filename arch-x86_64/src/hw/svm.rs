@@ -3,8 +3,9 @@
 use core::cell::UnsafeCell;
 use core::sync::atomic::{AtomicBool, Ordering};
 
-use super::cpu::{self, CPUS_MAX};
-use super::msr;
+use arch_common::cpus::CPUS_MAX;
+
+use super::{cpu, msr};
 use crate::svm::vmcb::Vmcb;
 use crate::vendor::Registers;
 

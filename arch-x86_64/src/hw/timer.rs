@@ -204,11 +204,3 @@ pub(crate) fn spin_for_us(us: u64) {
         core::hint::spin_loop();
     }
 }
-
-/// Waits by counting.
-pub(crate) fn spin_for_seconds(seconds: u64) {
-    let end = now_ticks().saturating_add(frequency().saturating_mul(seconds));
-    while now_ticks() < end {
-        core::hint::spin_loop();
-    }
-}

@@ -3,10 +3,10 @@
 use core::cell::UnsafeCell;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
+use arch_common::cpus::CPUS_MAX;
 use spin::Once;
 
-use super::cpu::{self, CPUS_MAX};
-use super::msr;
+use super::{cpu, msr};
 use crate::vendor::Registers;
 use crate::vmx::field::{Field, pin};
 

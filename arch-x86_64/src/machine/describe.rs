@@ -1,5 +1,8 @@
 //! The machine for common code: RAM and its uses, modules, Domain-0's devices.
 
+use arch_common::cpus::CPUS_MAX;
+use arch_common::hw::frames::zeroed_words;
+use arch_common::hw::image;
 use boards::Board;
 use hv_abi::start::{DEVICES, Device, DeviceKind, Range};
 use hv_common::arch::Mfn;
@@ -8,7 +11,7 @@ use hv_common::start::{Machine, RANGES, Reserved};
 use super::FRAME;
 use crate::acpi::Tables;
 use crate::boot_info::BootInfo;
-use crate::hw::{boot, cpu};
+use crate::hw::boot;
 use crate::ports;
 
 /// Where I/O APICs, HPET and local APIC are: nothing of PCI is there or above.
@@ -40,7 +43,7 @@ pub(super) fn describe(
         ram: info.ram.clone(),
         reserved,
         first_frame: Mfn(first),
-        metadata: boot::zeroed_words(metadata.base, last - first),
+        metadata: zeroed_words(metadata.base, last - first),
         bundle: (module, bytes.unwrap_or_default()),
         host_tables: Range::default(),
         command_line: info.command_line,
@@ -55,7 +58,7 @@ pub(super) fn describe(
 }
 
 fn reservations(info: &BootInfo) -> Reservations {
-    let (start, end) = boot::image_range(cpu::CPUS_MAX);
+    let (start, end) = image::range(CPUS_MAX);
     let image = Range {
         base: start,
         size: end - start,

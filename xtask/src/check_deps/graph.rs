@@ -6,9 +6,15 @@ use serde_json::Value;
 
 /// What each package of ours may depend on among our packages. What is not listed may not be.
 const LAW: [(&str, &[&str]); 13] = [
-    ("arch-aarch64", &["arch-common", "boards", "hv-abi", "hv-common"]),
+    (
+        "arch-aarch64",
+        &["arch-common", "boards", "hv-abi", "hv-common"],
+    ),
     ("arch-common", &["hv-abi", "hv-common"]),
-    ("arch-x86_64", &["arch-common", "boards", "hv-abi", "hv-common"]),
+    (
+        "arch-x86_64",
+        &["arch-common", "boards", "hv-abi", "hv-common"],
+    ),
     ("boards", &[]),
     ("dom0-mini", &["hv-abi", "mgmt-proto", "xend"]),
     ("guests", &["hv-abi"]),
