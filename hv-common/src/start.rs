@@ -20,6 +20,7 @@ use crate::time::WallClock;
 pub mod bundle;
 mod dom0;
 pub mod image;
+pub mod layout;
 
 /// RAM banks and reserved ranges a machine may have.
 pub const RANGES: usize = 32;
