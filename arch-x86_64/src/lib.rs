@@ -25,6 +25,7 @@ pub mod machine;
 pub mod msr;
 pub mod npt;
 mod paging;
+mod permissions;
 pub mod platform;
 pub mod ports;
 mod support;

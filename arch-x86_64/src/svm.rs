@@ -12,6 +12,7 @@ use hv_abi::record::x86::{Cpu, DescriptorTable, Segment};
 
 use crate::hw::svm as hw;
 use crate::npt::NptEntry;
+use crate::permissions::{self, Map, Maps, MsrLayout};
 use crate::vendor::{
     Control, Event, Flush, Injection, Mode, Register, Registers, Vendor, World, gpr,
 };
@@ -35,6 +36,13 @@ const RFLAGS_IF: u64 = 1 << 9;
 const LONG: u16 = 1 << 9;
 /// L in EFER: long mode is active.
 const EFER_LMA: u64 = 1 << 10;
+
+/// Two bits for each MSR: read, write. Three ranges of 0x2000 MSRs, 0x800 bytes each ("MSR Intercepts").
+pub(crate) static MSRS: Map<0x2000> = permissions::msrs(&MsrLayout {
+    stride: 2,
+    write: 1,
+    high: 0x800 * 8,
+});
 
 /// A VMCB.
 pub struct SvmControl {
@@ -75,7 +83,7 @@ impl Control for SvmControl {
 
     fn load(&mut self, world: &World) {
         self.has_next_rip = hw::has_next_rip();
-        let maps = hw::maps(world.hardware);
+        let maps = Maps::new(world.hardware, &MSRS);
         let vmcb = &mut self.vmcb;
         vmcb.io_map = maps.io;
         vmcb.msr_map = maps.msr;

@@ -16,6 +16,7 @@ use hv_abi::record::x86::{Cpu, DescriptorTable, Segment};
 
 use crate::ept::EptEntry;
 use crate::hw::vmx::{self as hw, Region, read, write};
+use crate::permissions::{self, Map, Maps, MsrLayout};
 use crate::vendor::{
     Control, Event, Flush, Injection, Mode, Register, Registers, Vendor, World, exception, gpr,
 };
@@ -48,6 +49,13 @@ const HAS_ERROR: u64 = 1 << 11;
 const EPT_KIND: u64 = 6 | 3 << 3;
 /// In access rights: a 64-bit code segment.
 const LONG: u64 = 1 << 13;
+
+/// Reads of low and of high MSRs, then writes, a bit for each, 1 KiB each ("MSR-Bitmap Address").
+pub(crate) static MSRS: Map<0x1000> = permissions::msrs(&MsrLayout {
+    stride: 1,
+    write: 0x800 * 8,
+    high: 0x400 * 8,
+});
 
 /// A guest CPU's VMCS and what is not in it.
 pub struct VmxControl {
@@ -370,7 +378,7 @@ fn restart_stay() {
 }
 
 fn write_world(world: &World) {
-    let maps = hw::maps(world.hardware);
+    let maps = Maps::new(world.hardware, &MSRS);
     write(Field::IO_BITMAP_A, maps.io);
     write(Field::IO_BITMAP_B, maps.io + hv_abi::FRAME_SIZE as u64);
     write(Field::MSR_BITMAP, maps.msr);

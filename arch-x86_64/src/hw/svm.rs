@@ -1,4 +1,4 @@
-//! Entering a guest by VMRUN, and the maps of what does not exit.
+//! Entering a guest by VMRUN.
 
 use core::cell::UnsafeCell;
 use core::sync::atomic::{AtomicBool, Ordering};
@@ -72,66 +72,6 @@ pub(crate) fn start() {
     // SAFETY: SVM is on; writes FS, GS, TR, LDTR and the MSRs that belong to them to this CPU's own page.
     unsafe {
         core::arch::asm!("vmsave rax", in("rax") area.saved_by_vmsave.get(), options(nostack));
-    }
-}
-
-/// Machine addresses of permission maps.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Maps {
-    pub(crate) io: u64,
-    pub(crate) msr: u64,
-}
-
-#[repr(C, align(4096))]
-struct IoMap([u8; 0x3000]);
-#[repr(C, align(4096))]
-struct MsrMap([u8; 0x2000]);
-
-/// Every port exits.
-static NO_PORTS: IoMap = IoMap([0xFF; 0x3000]);
-/// Domain-0's ports do not: what it drives is its own (`crate::ports`).
-static DOM0_PORTS: IoMap = dom0_ports();
-static MSRS: MsrMap = msr_map();
-
-const fn dom0_ports() -> IoMap {
-    let mut map = [0xFF; 0x3000];
-    let mut index = 0;
-    while index < crate::ports::DOM0.len() {
-        let (first, count) = crate::ports::DOM0[index];
-        let mut port = first as usize;
-        while port < first as usize + count as usize {
-            map[port / 8] &= !(1 << (port % 8));
-            port += 1;
-        }
-        index += 1;
-    }
-    IoMap(map)
-}
-
-/// Two bits for each MSR: read, write. Three ranges of 0x2000 MSRs, 0x800 bytes each ("MSR Intercepts").
-const fn msr_map() -> MsrMap {
-    let mut map = [0xFF; 0x2000];
-    let mut index = 0;
-    while index < crate::msr::DIRECT.len() {
-        let number = crate::msr::DIRECT[index];
-        let (base, offset) = if number >= 0xC000_0000 {
-            (0x800, number - 0xC000_0000)
-        } else {
-            (0, number)
-        };
-        let bit = offset as usize * 2;
-        map[base + bit / 8] &= !(3 << (bit % 8));
-        index += 1;
-    }
-    MsrMap(map)
-}
-
-/// The maps of a domain; `hardware`: Domain-0's.
-pub(crate) fn maps(hardware: bool) -> Maps {
-    let io = if hardware { &DOM0_PORTS } else { &NO_PORTS };
-    Maps {
-        io: core::ptr::from_ref(io).addr() as u64,
-        msr: (&raw const MSRS).addr() as u64,
     }
 }
 

@@ -1,4 +1,4 @@
-//! VMX instructions, entering a guest, and the maps of what does not exit.
+//! VMX instructions, and entering a guest.
 
 use core::cell::UnsafeCell;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -374,66 +374,6 @@ fn invalidate_vpid(kind: u64) {
     }
     #[cfg(not(target_os = "none"))]
     let _ = kind;
-}
-
-/// Machine addresses of permission maps.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Maps {
-    pub(crate) io: u64,
-    pub(crate) msr: u64,
-}
-
-#[repr(C, align(4096))]
-struct IoMap([u8; 0x2000]);
-#[repr(C, align(4096))]
-struct MsrMap([u8; 0x1000]);
-
-/// Every port exits.
-static NO_PORTS: IoMap = IoMap([0xFF; 0x2000]);
-/// Domain-0's ports do not.
-static DOM0_PORTS: IoMap = dom0_ports();
-static MSR_MAP: MsrMap = msr_map();
-
-const fn dom0_ports() -> IoMap {
-    let mut map = [0xFF; 0x2000];
-    let mut index = 0;
-    while index < crate::ports::DOM0.len() {
-        let (first, count) = crate::ports::DOM0[index];
-        let mut port = first as usize;
-        while port < first as usize + count as usize {
-            map[port / 8] &= !(1 << (port % 8));
-            port += 1;
-        }
-        index += 1;
-    }
-    IoMap(map)
-}
-
-/// Reads of low and of high MSRs, then writes, a bit for each, 1 KiB each ("MSR-Bitmap Address").
-const fn msr_map() -> MsrMap {
-    let mut map = [0xFF; 0x1000];
-    let mut index = 0;
-    while index < crate::msr::DIRECT.len() {
-        let number = crate::msr::DIRECT[index];
-        let (base, offset) = if number >= 0xC000_0000 {
-            (0x400, (number - 0xC000_0000) as usize)
-        } else {
-            (0, number as usize)
-        };
-        map[base + offset / 8] &= !(1 << (offset % 8));
-        map[0x800 + base + offset / 8] &= !(1 << (offset % 8));
-        index += 1;
-    }
-    MsrMap(map)
-}
-
-/// The maps of a domain; `hardware`: Domain-0's.
-pub(crate) fn maps(hardware: bool) -> Maps {
-    let io = if hardware { &DOM0_PORTS } else { &NO_PORTS };
-    Maps {
-        io: core::ptr::from_ref(io).addr() as u64,
-        msr: (&raw const MSR_MAP).addr() as u64,
-    }
 }
 
 /// Runs the guest of the current VMCS until it exits. Returns whether it was entered at all. Interrupts are masked before
