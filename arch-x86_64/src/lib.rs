@@ -14,6 +14,7 @@ mod acpi;
 mod address_space;
 mod apic;
 mod boot_info;
+mod bytes;
 pub mod calibration;
 pub mod clock;
 mod control_registers;
