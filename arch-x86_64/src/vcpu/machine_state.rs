@@ -100,14 +100,12 @@ pub(super) fn at_startup(address: u64) -> Cpu {
     }
 }
 
-/// The state of Xen's PVH boot protocol (`pvh.pandoc`): 32-bit protected mode without paging, flat segments.
-pub(super) fn at_pvh_entry(entry: u64, start_info: u64) -> Cpu {
-    const FLAT: u32 = u32::MAX;
-    let data = segment(0, attributes::DATA | attributes::FLAT_32, FLAT, 0);
-    let mut state = Cpu {
-        rip: entry & 0xFFFF_FFFF,
-        cr0: CR0_PE | CR0_ET,
-        cs: segment(0, attributes::CODE | attributes::FLAT_32, FLAT, 0),
+/// Segments that begin at 0 and have no end; `code`: what a code segment of this size has.
+fn with_flat_segments(code: u16) -> Cpu {
+    const NO_END: u32 = u32::MAX;
+    let data = segment(0, attributes::DATA | attributes::FLAT_32, NO_END, 0);
+    Cpu {
+        cs: segment(0, attributes::CODE | code, NO_END, 0),
         es: data,
         ss: data,
         ds: data,
@@ -116,6 +114,15 @@ pub(super) fn at_pvh_entry(entry: u64, start_info: u64) -> Cpu {
         ldtr: segment(0, attributes::LDT, 0, 0),
         tr: segment(0, attributes::TSS, 0x67, 0),
         ..after_reset()
+    }
+}
+
+/// The state of Xen's PVH boot protocol (`pvh.pandoc`): 32-bit protected mode without paging, flat segments.
+pub(super) fn at_pvh_entry(entry: u64, start_info: u64) -> Cpu {
+    let mut state = Cpu {
+        rip: entry & 0xFFFF_FFFF,
+        cr0: CR0_PE | CR0_ET,
+        ..with_flat_segments(attributes::FLAT_32)
     };
     if let Some(ebx) = state.gpr.get_mut(crate::vendor::gpr::RBX) {
         *ebx = start_info & 0xFFFF_FFFF;
@@ -198,14 +205,12 @@ fn in_32_bit_mode(from: &HvmContext32) -> Result<Cpu, Errno> {
 }
 
 fn in_64_bit_mode(from: &HvmContext64) -> Result<Cpu, Errno> {
-    const FLAT: u32 = u32::MAX;
     let is_long = from.cr0 & (cr0::PE | cr0::PG) == cr0::PE | cr0::PG
         && from.cr4 & cr4::PAE != 0
         && from.efer & efer::LME != 0;
     if !is_long || from.rflags & RFLAGS_VM != 0 || from.cr3 >> ADDRESS_BITS != 0 {
         return Err(Errno::EINVAL);
     }
-    let data = segment(0, attributes::DATA | attributes::FLAT_32, FLAT, 0);
     let mut state = Cpu {
         rip: from.rip,
         rflags: from.rflags,
@@ -213,15 +218,7 @@ fn in_64_bit_mode(from: &HvmContext64) -> Result<Cpu, Errno> {
         cr3: from.cr3,
         cr4: from.cr4,
         efer: from.efer,
-        es: data,
-        cs: segment(0, attributes::CODE | attributes::FLAT_64, FLAT, 0),
-        ss: data,
-        ds: data,
-        fs: data,
-        gs: data,
-        ldtr: segment(0, attributes::LDT, 0, 0),
-        tr: segment(0, attributes::TSS, 0x67, 0),
-        ..after_reset()
+        ..with_flat_segments(attributes::FLAT_64)
     };
     for (to, value) in state.gpr.iter_mut().zip(from.gpr) {
         *to = value;
