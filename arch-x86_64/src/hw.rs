@@ -25,6 +25,8 @@ pub(crate) mod mmu;
 pub(crate) mod msr;
 pub(crate) mod port;
 pub(crate) mod power;
+#[cfg(target_os = "none")]
+mod registers;
 pub(crate) mod svm;
 pub(crate) mod timer;
 pub(crate) mod tlb;
