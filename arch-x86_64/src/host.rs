@@ -72,7 +72,7 @@ impl hv_common::arch::Host for X86Host {
     }
 
     fn kick(&self, cpu: usize) {
-        if let Some(cpu) = cpu::online(cpu) {
+        if let Some(cpu) = cpu::CPUS.online(cpu) {
             interrupts::send(interrupts::KICK, cpu);
         }
     }

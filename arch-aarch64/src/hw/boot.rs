@@ -76,7 +76,7 @@ pub(crate) fn start_cpu(number: usize, mpidr: u64) -> bool {
         return false;
     }
     let end = super::timer::now_ticks().saturating_add(super::timer::frequency());
-    while !cpu::is_online(number) {
+    while cpu::CPUS.online(number).is_none() {
         if super::timer::now_ticks() > end {
             return false;
         }

@@ -3,7 +3,7 @@
 use core::cell::UnsafeCell;
 use core::sync::atomic::{AtomicU32, AtomicU64};
 
-use arch_common::cpus::{CPUS_MAX, Online};
+use arch_common::cpus::Cpus;
 
 use super::fault::CrashFrame;
 
@@ -54,7 +54,8 @@ const fn cpu(number: usize) -> Cpu {
     }
 }
 
-static CPUS: [Cpu; CPUS_MAX] = [
+/// All CPUs.
+pub(crate) static CPUS: Cpus<Cpu> = Cpus::new([
     cpu(0),
     cpu(1),
     cpu(2),
@@ -63,30 +64,16 @@ static CPUS: [Cpu; CPUS_MAX] = [
     cpu(5),
     cpu(6),
     cpu(7),
-];
-
-static ONLINE: Online = Online::new();
-
-/// A CPU that runs.
-pub(crate) fn online(number: usize) -> Option<&'static Cpu> {
-    CPUS.get(number).filter(|cpu| ONLINE.has(cpu.number))
-}
+]);
 
 /// All CPUs that run, but this one.
 pub(crate) fn others() -> impl Iterator<Item = &'static Cpu> {
-    ONLINE
-        .others(this().number)
-        .filter_map(|number| CPUS.get(number))
-}
-
-/// Whether a CPU runs.
-pub(crate) fn is_online(number: usize) -> bool {
-    ONLINE.has(number)
+    CPUS.others(this().number)
 }
 
 /// Says that this CPU runs.
 pub(crate) fn go_online() {
-    ONLINE.add(this().number);
+    CPUS.go_online(this().number);
     send_event();
 }
 
@@ -137,5 +124,5 @@ pub(crate) fn this() -> &'static Cpu {
         unsafe { &*(TPIDR_EL2.get() as *const Cpu) }
     }
     #[cfg(not(target_arch = "aarch64"))]
-    &CPUS[0]
+    CPUS.first()
 }

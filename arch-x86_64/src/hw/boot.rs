@@ -90,7 +90,7 @@ pub(crate) fn start_cpu(number: usize, apic_id: u32, page: u64) -> bool {
     }
     super::interrupts::start_cpu(apic_id, page);
     let end = super::timer::now_ticks().saturating_add(super::timer::frequency());
-    while !cpu::is_online(number) {
+    while cpu::CPUS.online(number).is_none() {
         if super::timer::now_ticks() > end {
             return false;
         }

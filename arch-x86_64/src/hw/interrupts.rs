@@ -307,7 +307,9 @@ pub(crate) fn allocate_message() -> Option<(u32, u64, u32)> {
         .fetch_update(Ordering::Relaxed, Ordering::Relaxed, next)
         .ok()?;
     // To the first CPU, where Domain-0 is at home.
-    let apic_id = cpu::online(0).map_or(0, |cpu| cpu.apic_id.load(Ordering::Relaxed));
+    let apic_id = cpu::CPUS
+        .online(0)
+        .map_or(0, |cpu| cpu.apic_id.load(Ordering::Relaxed));
     let address = 0xFEE0_0000 | u64::from(apic_id & 0xFF) << 12;
     Some((number, address, u32::from(DEVICE) + number))
 }
