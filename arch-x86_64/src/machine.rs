@@ -28,7 +28,7 @@ use crate::hw::{
     boot, console, cpu, extended, fault, identity, interrupts, mmu, msr, power, svm, timer, tlb,
     vmx,
 };
-use crate::msr::efer;
+use crate::msr::{FEATURE_CONTROL, VM_CR, efer};
 use crate::support::{self, Extension, Facts};
 use crate::svm::Svm;
 use crate::vendor::Vendor;
@@ -108,8 +108,6 @@ fn start<V: Vendor>(
 
 /// What CPUID and MSRs say about running guests.
 fn facts() -> Facts {
-    const MSR_FEATURE_CONTROL: u32 = 0x3A;
-    const MSR_VM_CR: u32 = 0xC001_0114;
     const NESTED_PAGING: u32 = 1;
     let features = identity::features();
     let mut facts = Facts {
@@ -120,9 +118,9 @@ fn facts() -> Facts {
         ..Facts::default()
     };
     if features.has_svm {
-        facts.vm_cr = msr::read(MSR_VM_CR);
+        facts.vm_cr = msr::read(VM_CR);
     } else if features.has_vmx {
-        facts.feature_control = msr::read(MSR_FEATURE_CONTROL);
+        facts.feature_control = msr::read(FEATURE_CONTROL);
         let allowed = (vmx::secondary() >> 32) as u32;
         facts.has_nested_paging = allowed & secondary::EPT != 0;
         facts.has_unrestricted_guest = allowed & secondary::UNRESTRICTED != 0;

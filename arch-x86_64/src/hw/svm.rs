@@ -7,13 +7,12 @@ use arch_common::cpus::CPUS_MAX;
 
 #[cfg(target_os = "none")]
 use super::registers::{load_guest, pop_kept, push_kept, store_guest};
-use super::{cpu, msr};
+use super::{cpu, identity, msr};
+use crate::msr::{EFER, efer};
 use crate::svm::vmcb::Vmcb;
 use crate::vendor::Registers;
 
-const MSR_EFER: u32 = 0xC000_0080;
 const MSR_HSAVE_PA: u32 = 0xC001_0117;
-const EFER_SVME: u64 = 1 << 12;
 /// CPUID 0x8000000A, EDX: the CPU saves the next RIP.
 const NEXT_RIP: u32 = 1 << 3;
 
@@ -49,8 +48,8 @@ pub(crate) fn delivers_twice() -> bool {
 
 fn is_emulated_by_qemu() -> bool {
     const HYPERVISOR: u32 = 1 << 31;
-    let is_guest = core::arch::x86_64::__cpuid(1).ecx & HYPERVISOR != 0;
-    let name = core::arch::x86_64::__cpuid(0x4000_0000);
+    let is_guest = identity::cpuid(1, 0).ecx & HYPERVISOR != 0;
+    let name = identity::cpuid(0x4000_0000, 0);
     let qemu = u32::from_le_bytes(*b"TCGT");
     is_guest && name.ebx == qemu
 }
@@ -65,10 +64,10 @@ pub(crate) fn start() {
     let Some(area) = HOST.get(cpu::this().number) else {
         return;
     };
-    msr::write(MSR_EFER, msr::read(MSR_EFER) | EFER_SVME);
+    msr::write(EFER, msr::read(EFER) | efer::SVME);
     msr::write(MSR_HSAVE_PA, area.saved_by_vmrun.get().addr() as u64);
-    let features = core::arch::x86_64::__cpuid(0x8000_000A);
-    HAS_NEXT_RIP.store(features.edx & NEXT_RIP != 0, Ordering::Relaxed);
+    let features = identity::features().svm_features;
+    HAS_NEXT_RIP.store(features & NEXT_RIP != 0, Ordering::Relaxed);
     DELIVERS_TWICE.store(is_emulated_by_qemu(), Ordering::Relaxed);
     #[cfg(target_os = "none")]
     // SAFETY: SVM is on; writes FS, GS, TR, LDTR and the MSRs that belong to them to this CPU's own page.

@@ -9,10 +9,12 @@ use spin::Once;
 #[cfg(target_os = "none")]
 use super::registers::{load_guest, pop_kept, push_kept, store_guest};
 use super::{cpu, msr};
+use crate::msr::FEATURE_CONTROL;
+#[cfg(target_os = "none")]
+use crate::msr::{EFER, PAT};
 use crate::vendor::Registers;
 use crate::vmx::field::{Field, pin};
 
-const MSR_FEATURE_CONTROL: u32 = 0x3A;
 const MSR_BASIC: u32 = 0x480;
 const MSR_PIN: u32 = 0x481;
 const MSR_PROCESSOR: u32 = 0x482;
@@ -24,8 +26,6 @@ const MSR_EPT_VPID: u32 = 0x48C;
 /// The "true" capabilities of pin, processor, exit and entry controls are this much further on, where there are any.
 const TRUE: u32 = 0xC;
 const HAS_TRUE: u64 = 1 << 55;
-const MSR_PAT: u32 = 0x277;
-const MSR_EFER: u32 = 0xC000_0080;
 /// MSRs of a guest that the CPU does not switch: STAR, LSTAR, CSTAR, SFMASK, KERNEL_GS_BASE. The hypervisor uses none.
 pub(crate) const MSRS: [u32; 5] = [
     0xC000_0081,
@@ -110,9 +110,9 @@ pub(crate) fn secondary() -> u64 {
 /// Makes this CPU able to enter guests.
 pub(crate) fn start() {
     const LOCKED_ON: u64 = 1 | 1 << 2;
-    let control = msr::read(MSR_FEATURE_CONTROL);
+    let control = msr::read(FEATURE_CONTROL);
     if control & 1 == 0 {
-        msr::write(MSR_FEATURE_CONTROL, control | LOCKED_ON);
+        msr::write(FEATURE_CONTROL, control | LOCKED_ON);
     }
     let Some(page) = VMXON.get(cpu::this().number) else {
         return;
@@ -270,15 +270,13 @@ pub(crate) fn write_host_state() {
             (Field::HOST_SYSENTER_CS, 0),
             (Field::HOST_SYSENTER_ESP, 0),
             (Field::HOST_SYSENTER_EIP, 0),
-            (Field::HOST_PAT, msr::read(MSR_PAT)),
-            (Field::HOST_EFER, msr::read(MSR_EFER)),
+            (Field::HOST_PAT, msr::read(PAT)),
+            (Field::HOST_EFER, msr::read(EFER)),
             (Field::HOST_RIP, alcove_vmx_exit as *const () as u64),
         ] {
             write(field, value);
         }
     }
-    #[cfg(not(target_os = "none"))]
-    let _ = (MSR_PAT, MSR_EFER);
 }
 
 /// Puts a guest's MSRs in place.
