@@ -35,7 +35,10 @@ impl Layout {
         }
     }
 
-    /// Says that a range is in use. Panics if there are too many: the machine cannot run then.
+    /// Says that a range is in use.
+    ///
+    /// # Panics
+    /// If there are too many: the machine cannot run then.
     pub fn reserve(&mut self, range: Range, what: Reserved) {
         if range.size > 0 && self.reserved.push((range, what)).is_err() {
             panic!("the machine has more than {RANGES} reserved ranges");
@@ -53,8 +56,10 @@ impl Layout {
         })
     }
 
-    /// Reserves the first place in RAM where the metadata fits beside what is reserved. Panics if there is none: the machine
-    /// cannot run then.
+    /// Reserves the first place in RAM where the metadata fits beside what is reserved.
+    ///
+    /// # Panics
+    /// If there is none: the machine cannot run then.
     pub fn reserve_metadata(&mut self) -> Metadata {
         let first = self.ram.first().map_or(0, |bank| bank.base / FRAME);
         let last = self
