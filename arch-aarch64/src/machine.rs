@@ -14,7 +14,7 @@ use hv_abi::FRAME_SIZE;
 use hv_common::arch::HostFacts;
 use hv_common::fdt::Tree;
 use hv_common::hypervisor::Hypervisor;
-use hv_common::options::{OnPanic, Options};
+use hv_common::options::Options;
 use spin::Once;
 
 use crate::Aarch64;
@@ -54,7 +54,7 @@ pub fn run(address: u64) -> ! {
     start_log();
     log::info!("Alcove {} on {}", env!("CARGO_PKG_VERSION"), board.name);
     let options = Options::parse(tree.chosen().bootargs.unwrap_or_default(), |_| {});
-    report::halt_on_panic(options.on_panic == OnPanic::Halt);
+    report::set_on_panic(options.on_panic);
     use_firmware(&tree, board);
     let host = start_host(&found);
     describe::configure_interrupts(&tree);

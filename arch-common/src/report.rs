@@ -4,6 +4,8 @@ use core::fmt::Write as _;
 use core::panic::PanicInfo;
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+use hv_common::options::OnPanic;
+
 use crate::console::{LastWords, Line};
 use crate::hw::image;
 
@@ -55,13 +57,13 @@ const STOP_WITHIN: u64 = 5;
 const BACKTRACE_MAX: usize = 24;
 
 /// Sets what happens after a report.
-pub fn halt_on_panic(halt: bool) {
-    HALT.store(halt, Ordering::Relaxed);
+pub fn set_on_panic(on_panic: OnPanic) {
+    HALT.store(on_panic == OnPanic::Halt, Ordering::Relaxed);
 }
 
 /// Reports what `show` writes, and how it came to that: by the frame at this address, which may belong to a function that
 /// returns to `link`.
-pub fn report<M: Machine>(
+pub fn crash<M: Machine>(
     frame: u64,
     link: Option<u64>,
     show: impl FnOnce(&mut LastWords<M::Line>),
@@ -81,7 +83,7 @@ pub fn report<M: Machine>(
 
 /// Reports a panic: what `#[panic_handler]` does.
 pub fn panicked<M: Machine>(info: &PanicInfo<'_>) -> ! {
-    report::<M>(M::frame_pointer(), None, |out| {
+    crash::<M>(M::frame_pointer(), None, |out| {
         let _ = writeln!(out, "\n*** hypervisor panic on CPU {}: {info}", M::cpu());
     })
 }

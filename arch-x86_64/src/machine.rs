@@ -13,7 +13,7 @@ use hv_abi::FRAME_SIZE;
 use hv_abi::control::host::extension as code;
 use hv_common::arch::HostFacts;
 use hv_common::hypervisor::Hypervisor;
-use hv_common::options::{OnPanic, Options};
+use hv_common::options::Options;
 use spin::Once;
 
 use crate::X86;
@@ -67,7 +67,7 @@ pub fn run(protocol: u64, information: u64) -> ! {
         );
     };
     let options = Options::parse(info.command_line, |_| {});
-    report::halt_on_panic(options.on_panic == OnPanic::Halt);
+    report::set_on_panic(options.on_panic);
     let rsdp = info.rsdp.or_else(|| acpi::find_rsdp(&Loaded));
     let Some(tables) = rsdp.and_then(|rsdp| acpi::read(&Loaded, rsdp)) else {
         panic!("the machine has no sound ACPI tables (RSDP {rsdp:x?})");

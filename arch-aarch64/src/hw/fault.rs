@@ -87,7 +87,7 @@ impl Machine for Here {
 /// Entered by vectors.S on the emergency stack.
 pub(crate) extern "C" fn rust_host_fault(frame: &CrashFrame, vector: u64) -> ! {
     let (base, _) = image::range(1);
-    report::report::<Here>(frame.x[29], Some(frame.x[30]), |out| {
+    report::crash::<Here>(frame.x[29], Some(frame.x[30]), |out| {
         let _ = writeln!(
             out,
             "\n*** hypervisor fault on CPU {}: {} ({}), vector {vector}",

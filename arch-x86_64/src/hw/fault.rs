@@ -110,7 +110,7 @@ fn fault_address() -> u64 {
 pub(crate) extern "C" fn rust_host_fault(frame: &CrashFrame) -> ! {
     let address = fault_address();
     let (base, _) = image::range(1);
-    report::report::<Here>(frame.rbp, None, |out| {
+    report::crash::<Here>(frame.rbp, None, |out| {
         let _ = writeln!(
             out,
             "\n*** hypervisor fault on CPU {}: {}, vector {}, error code {:#x}",
