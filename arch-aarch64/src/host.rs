@@ -2,15 +2,15 @@
 
 use core::sync::atomic::Ordering;
 
+use arch_common::hw::shared::Shared;
 use hv_common::arch::{Gfn, HostFacts, HostInterrupt, MachinePower, Mfn, Words};
 use hv_common::memory::frames::FrameRun;
 
 use crate::clock::Clock;
 use crate::features::Features;
+use crate::hw::frames::Frames;
 use crate::hw::{console, cpu, fault, frames, interrupts, power, timer, tlb};
 use crate::platform::Controller;
-
-pub use frames::Shared;
 
 /// INTID of the EL1 virtual timer, here and in guests.
 pub(crate) const VIRTUAL_TIMER: u32 = hv_abi::layout::arm::VIRTUAL_TIMER_INTID;
@@ -84,7 +84,7 @@ impl ArmHost {
         }
         if number == interrupts::STOP {
             finish(number);
-            fault::stop();
+            arch_common::report::stop::<fault::Here>();
         }
         if number < 32 {
             finish(number);
@@ -130,7 +130,7 @@ impl hv_common::arch::Host for ArmHost {
     }
 
     fn kick(&self, cpu: usize) {
-        if let Some(cpu) = cpu::online(cpu) {
+        if let Some(cpu) = cpu::CPUS.online(cpu) {
             interrupts::send(interrupts::KICK, cpu);
         }
     }
@@ -161,25 +161,25 @@ impl hv_common::arch::Host for ArmHost {
 
     #[inline]
     fn words(&self, frame: Mfn) -> &Words {
-        frames::words(frame)
+        Frames::words(frame)
     }
 
     #[inline]
     fn read(&self, frame: Mfn, offset: usize, out: &mut [u8]) {
-        frames::read(frame, offset, out);
+        Frames::read(frame, offset, out);
     }
 
     #[inline]
     fn write(&self, frame: Mfn, offset: usize, bytes: &[u8]) {
-        frames::write(frame, offset, bytes);
+        Frames::write(frame, offset, bytes);
     }
 
     fn copy(&self, from: (Mfn, usize), to: (Mfn, usize), length: usize) {
-        frames::copy(from, to, length);
+        Frames::copy(from, to, length);
     }
 
     fn clear(&self, frame: Mfn) {
-        frames::clear(frame);
+        Frames::clear(frame);
     }
 
     fn publish(&self, frame: Mfn, count: u64) {

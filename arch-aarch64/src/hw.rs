@@ -15,8 +15,8 @@
 pub mod boot;
 pub mod console;
 pub(crate) mod cpu;
-pub mod fault;
-pub mod frames;
+pub(crate) mod fault;
+pub(crate) mod frames;
 pub(crate) mod gicv2;
 pub(crate) mod identity;
 pub(crate) mod interrupts;

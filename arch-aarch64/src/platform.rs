@@ -2,6 +2,7 @@
 
 use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 
+use arch_common::cpus::CPUS_MAX;
 use hv_abi::layout::arm as layout;
 use hv_abi::record::arm::{Distributor, Gicv2Distributor, Gicv2Interface, Redistributor};
 use hv_abi::record::{self, Header, Kind};
@@ -12,7 +13,6 @@ use zerocopy::{FromBytes, IntoBytes};
 
 use crate::Aarch64;
 use crate::host::ArmHost;
-use crate::hw::cpu::CPUS_MAX;
 use crate::hw::{interrupts, timer};
 use crate::vgic::{Frame, Gic, VCPUS, Version};
 

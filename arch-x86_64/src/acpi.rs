@@ -3,6 +3,8 @@
 //! The `acpi` crate wants a heap, or maps and keeps tables through a handler; here every table is a byte slice that is there
 //! or not, and every length in it is checked. Damaged tables are as good as none.
 
+use crate::bytes::{u16_at, u32_at, u64_at};
+
 /// Where memory is read: that many bytes at a machine address, if they can be.
 pub(crate) trait Memory {
     fn bytes(&self, address: u64, length: u64) -> Option<&'static [u8]>;
@@ -35,21 +37,6 @@ pub(crate) struct Tables {
     pub(crate) off: Option<u8>,
     /// Port and value of the reset register.
     pub(crate) reset: Option<(u16, u8)>,
-}
-
-fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
-    let field = bytes.get(at..at.checked_add(2)?)?;
-    Some(u16::from_le_bytes(field.try_into().ok()?))
-}
-
-fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
-    let field = bytes.get(at..at.checked_add(4)?)?;
-    Some(u32::from_le_bytes(field.try_into().ok()?))
-}
-
-fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
-    let field = bytes.get(at..at.checked_add(8)?)?;
-    Some(u64::from_le_bytes(field.try_into().ok()?))
 }
 
 fn sums_to_zero(bytes: &[u8]) -> bool {

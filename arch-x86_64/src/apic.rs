@@ -33,7 +33,11 @@ pub(crate) mod register {
     pub(crate) const ESR: u32 = 0x28;
     pub(crate) const LVT_CMCI: u32 = 0x2F;
     pub(crate) const ICR: u32 = 0x30;
+    /// Of an xAPIC only.
+    pub(crate) const ICR_HIGH: u32 = 0x31;
     pub(crate) const LVT_TIMER: u32 = 0x32;
+    pub(crate) const LVT_LINT0: u32 = 0x35;
+    pub(crate) const LVT_LINT1: u32 = 0x36;
     pub(crate) const LVT_ERROR: u32 = 0x37;
     pub(crate) const INITIAL_COUNT: u32 = 0x38;
     pub(crate) const CURRENT_COUNT: u32 = 0x39;
@@ -45,7 +49,8 @@ pub(crate) mod register {
 const VERSION: u32 = 0x0006_0014;
 /// SVR: the APIC takes interrupts.
 const SOFTWARE_ENABLED: u32 = 1 << 8;
-const MASKED: u32 = 1 << 16;
+/// In an LVT entry.
+pub(crate) const MASKED: u32 = 1 << 16;
 /// Timer modes in its LVT entry.
 const MODE: u32 = 3 << 17;
 const PERIODIC: u32 = 1 << 17;

@@ -5,6 +5,7 @@ use hv_abi::start::Range;
 use hv_common::start::RANGES;
 
 use crate::acpi::Memory;
+use crate::bytes::{u32_at, u64_at};
 
 /// The magic number of multiboot2 in EAX.
 pub(crate) const MULTIBOOT2: u64 = 0x36D7_6289;
@@ -34,16 +35,6 @@ pub(crate) fn read(memory: &impl Memory, protocol: u64, address: u64) -> Option<
     };
     info.ram.sort_unstable_by_key(|bank| bank.base);
     Some(info)
-}
-
-fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
-    let field = bytes.get(at..at.checked_add(4)?)?;
-    Some(u32::from_le_bytes(field.try_into().ok()?))
-}
-
-fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
-    let field = bytes.get(at..at.checked_add(8)?)?;
-    Some(u64::from_le_bytes(field.try_into().ok()?))
 }
 
 impl BootInfo {

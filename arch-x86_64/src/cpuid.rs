@@ -3,10 +3,10 @@
 //! A guest sees the features of the machine that we keep for it: those in the lists here and no others, so that what we
 //! do not know is not there. Topology is ours: every vCPU is a core of one package, with its number as APIC ID.
 
-use crate::hw::identity::CpuidResult;
-
 use hv_abi::layout::x86::{HYPERCALL_PAGE_MSR, XEN_CPUID_BASE};
 use hv_abi::xen::version;
+
+use crate::hw::identity::CpuidResult;
 
 /// Highest basic leaf shown.
 const BASIC_MAX: u32 = 0xD;

@@ -2,15 +2,15 @@
 
 use core::sync::atomic::Ordering;
 
+use arch_common::hw::shared::Shared;
 use hv_common::arch::{Gfn, HostFacts, HostInterrupt, MachinePower, MessageInterrupt, Mfn, Words};
 use hv_common::memory::frames::FrameRun;
 
 use crate::clock::Clock;
 use crate::cpuid;
 use crate::hw::cpu::noted;
-use crate::hw::{console, cpu, frames, identity, interrupts, power, timer, tlb};
-
-pub use frames::Shared;
+use crate::hw::frames::Frames;
+use crate::hw::{console, cpu, identity, interrupts, power, timer, tlb};
 
 /// ISA lines.
 const LINES: u32 = 16;
@@ -72,7 +72,7 @@ impl hv_common::arch::Host for X86Host {
     }
 
     fn kick(&self, cpu: usize) {
-        if let Some(cpu) = cpu::online(cpu) {
+        if let Some(cpu) = cpu::CPUS.online(cpu) {
             interrupts::send(interrupts::KICK, cpu);
         }
     }
@@ -107,25 +107,25 @@ impl hv_common::arch::Host for X86Host {
 
     #[inline]
     fn words(&self, frame: Mfn) -> &Words {
-        frames::words(frame)
+        Frames::words(frame)
     }
 
     #[inline]
     fn read(&self, frame: Mfn, offset: usize, out: &mut [u8]) {
-        frames::read(frame, offset, out);
+        Frames::read(frame, offset, out);
     }
 
     #[inline]
     fn write(&self, frame: Mfn, offset: usize, bytes: &[u8]) {
-        frames::write(frame, offset, bytes);
+        Frames::write(frame, offset, bytes);
     }
 
     fn copy(&self, from: (Mfn, usize), to: (Mfn, usize), length: usize) {
-        frames::copy(from, to, length);
+        Frames::copy(from, to, length);
     }
 
     fn clear(&self, frame: Mfn) {
-        frames::clear(frame);
+        Frames::clear(frame);
     }
 
     /// Caches are coherent.

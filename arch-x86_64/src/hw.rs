@@ -17,14 +17,16 @@ pub mod console;
 pub(crate) mod cpu;
 pub(crate) mod debug;
 pub(crate) mod extended;
-pub mod fault;
-pub mod frames;
+pub(crate) mod fault;
+pub(crate) mod frames;
 pub(crate) mod identity;
 pub(crate) mod interrupts;
 pub(crate) mod mmu;
 pub(crate) mod msr;
 pub(crate) mod port;
 pub(crate) mod power;
+#[cfg(target_os = "none")]
+mod registers;
 pub(crate) mod svm;
 pub(crate) mod timer;
 pub(crate) mod tlb;

@@ -5,19 +5,22 @@
 
 mod describe;
 
+use arch_common::cpus::CPUS_MAX;
+use arch_common::hw::shared::Shared;
+use arch_common::report;
 use boards::{Board, Match};
 use hv_abi::FRAME_SIZE;
 use hv_abi::control::host::extension as code;
 use hv_common::arch::HostFacts;
 use hv_common::hypervisor::Hypervisor;
-use hv_common::options::{OnPanic, Options};
+use hv_common::options::Options;
 use spin::Once;
 
 use crate::X86;
 use crate::acpi::{self, Memory, Tables};
 use crate::boot_info::{self, BootInfo};
 use crate::clock::Clock;
-use crate::host::{Shared, X86Host};
+use crate::host::X86Host;
 use crate::hw::interrupts::IoApic;
 use crate::hw::power::Power;
 use crate::hw::timer::Reference;
@@ -25,7 +28,7 @@ use crate::hw::{
     boot, console, cpu, extended, fault, identity, interrupts, mmu, msr, power, svm, timer, tlb,
     vmx,
 };
-use crate::msr::efer;
+use crate::msr::{FEATURE_CONTROL, VM_CR, efer};
 use crate::support::{self, Extension, Facts};
 use crate::svm::Svm;
 use crate::vendor::Vendor;
@@ -64,7 +67,7 @@ pub fn run(protocol: u64, information: u64) -> ! {
         );
     };
     let options = Options::parse(info.command_line, |_| {});
-    fault::halt_on_panic(options.on_panic == OnPanic::Halt);
+    report::set_on_panic(options.on_panic);
     let rsdp = info.rsdp.or_else(|| acpi::find_rsdp(&Loaded));
     let Some(tables) = rsdp.and_then(|rsdp| acpi::read(&Loaded, rsdp)) else {
         panic!("the machine has no sound ACPI tables (RSDP {rsdp:x?})");
@@ -105,8 +108,6 @@ fn start<V: Vendor>(
 
 /// What CPUID and MSRs say about running guests.
 fn facts() -> Facts {
-    const MSR_FEATURE_CONTROL: u32 = 0x3A;
-    const MSR_VM_CR: u32 = 0xC001_0114;
     const NESTED_PAGING: u32 = 1;
     let features = identity::features();
     let mut facts = Facts {
@@ -117,9 +118,9 @@ fn facts() -> Facts {
         ..Facts::default()
     };
     if features.has_svm {
-        facts.vm_cr = msr::read(MSR_VM_CR);
+        facts.vm_cr = msr::read(VM_CR);
     } else if features.has_vmx {
-        facts.feature_control = msr::read(MSR_FEATURE_CONTROL);
+        facts.feature_control = msr::read(FEATURE_CONTROL);
         let allowed = (vmx::secondary() >> 32) as u32;
         facts.has_nested_paging = allowed & secondary::EPT != 0;
         facts.has_unrestricted_guest = allowed & secondary::UNRESTRICTED != 0;
@@ -153,7 +154,7 @@ fn activate_address_space(info: &BootInfo, tables: &Tables) {
         {
             space.add_device(base, FRAME)?;
         }
-        space.add_image(cpu::CPUS_MAX)
+        space.add_image(CPUS_MAX)
     };
     if map().is_err() {
         panic!("the machine's memory map needs too many tables");
@@ -264,8 +265,8 @@ fn start_further_cpus(tables: &Tables) -> u32 {
         .load(core::sync::atomic::Ordering::Relaxed);
     let mut running = 1;
     for apic_id in tables.cpus.iter().filter(|id| **id != here) {
-        if running == cpu::CPUS_MAX {
-            log::warn!("more than {} CPUs: the others are not used", cpu::CPUS_MAX);
+        if running == CPUS_MAX {
+            log::warn!("more than {} CPUs: the others are not used", CPUS_MAX);
             break;
         }
         if !boot::start_cpu(running, *apic_id, START_PAGE) {

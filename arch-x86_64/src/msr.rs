@@ -5,14 +5,17 @@
 //! others are a general protection fault, as on a machine that does not have them, and are worth a line in the log unless
 //! kernels try them to find out ([`Msr::Absent`]).
 
+use crate::control_registers::cr0;
 use crate::vendor::Vendor;
 
 pub(crate) const TSC: u32 = 0x10;
 pub(crate) const APIC_BASE: u32 = 0x1B;
+pub(crate) const FEATURE_CONTROL: u32 = 0x3A;
 pub(crate) const TSC_DEADLINE: u32 = 0x6E0;
 pub(crate) const PAT: u32 = 0x277;
 pub(crate) const EFER: u32 = 0xC000_0080;
 pub(crate) const TSC_AUX: u32 = 0xC000_0103;
+pub(crate) const VM_CR: u32 = 0xC001_0114;
 /// First MSR of x2APIC; the next 0x100 are its registers.
 pub(crate) const X2APIC: u32 = 0x800;
 /// Last MSR of x2APIC.
@@ -72,7 +75,6 @@ impl Msr {
 
     /// MSRs that kernels touch because the family of the CPU has them.
     fn without_effect(number: u32) -> Self {
-        const FEATURE_CONTROL: u32 = 0x3A;
         const MISC_ENABLE: u32 = 0x1A0;
         /// Locked, nothing enabled.
         const LOCKED: u64 = 1;
@@ -91,7 +93,7 @@ impl Msr {
             | 0xC001_0015
             | 0xC001_001F
             | 0xC001_0055
-            | 0xC001_0114
+            | VM_CR
             | 0xC001_0140
             | 0xC001_0141
             | 0xC001_1020..=0xC001_1023
@@ -109,17 +111,17 @@ pub(crate) mod efer {
     pub(crate) const LME: u64 = 1 << 8;
     pub(crate) const LMA: u64 = 1 << 10;
     pub(crate) const NXE: u64 = 1 << 11;
+    /// The hypervisor's own.
+    pub(crate) const SVME: u64 = 1 << 12;
     pub(crate) const FFXSR: u64 = 1 << 14;
     /// What a guest may set, where CPUID has the feature.
     pub(crate) const ALL: u64 = SCE | LME | NXE | FFXSR;
 }
 
-const CR0_PG: u64 = 1 << 31;
-
 /// EFER after a write, if it is allowed: LMA is not written, LME does not change under paging.
 pub(crate) fn write_efer(before: u64, value: u64, cr0: u64, allowed: u64) -> Option<u64> {
     let value = value & !efer::LMA | before & efer::LMA;
-    let changes_mode = (before ^ value) & efer::LME != 0 && cr0 & CR0_PG != 0;
+    let changes_mode = (before ^ value) & efer::LME != 0 && cr0 & cr0::PG != 0;
     (value & !(allowed | efer::LMA) == 0 && !changes_mode).then_some(value)
 }
 
@@ -164,9 +166,9 @@ mod tests {
     #[test]
     fn efer_keeps_what_is_not_the_guests_to_set() {
         assert_eq!(write_efer(0, 0xD01, 0, efer::ALL), Some(0x901));
-        assert_eq!(write_efer(0x500, 0x901, CR0_PG, efer::ALL), Some(0xD01));
+        assert_eq!(write_efer(0x500, 0x901, cr0::PG, efer::ALL), Some(0xD01));
         assert_eq!(
-            write_efer(0x500, 0, CR0_PG, efer::ALL),
+            write_efer(0x500, 0, cr0::PG, efer::ALL),
             None,
             "LME under paging"
         );

@@ -7,6 +7,7 @@
 use hv_common::arch::{Access, Gpa};
 
 use crate::control_registers::{cr0, cr4};
+use crate::msr::efer;
 
 /// Where guest-physical memory is read.
 pub(crate) trait PhysicalMemory {
@@ -23,8 +24,6 @@ pub(crate) struct Paging {
     pub(crate) efer: u64,
 }
 
-const EFER_LMA: u64 = 1 << 10;
-
 const PRESENT: u64 = 1 << 0;
 const WRITABLE: u64 = 1 << 1;
 const LARGE: u64 = 1 << 7;
@@ -40,7 +39,7 @@ impl Paging {
     ) -> Option<Gpa> {
         let gpa = if self.cr0 & cr0::PG == 0 {
             va & 0xFFFF_FFFF
-        } else if self.efer & EFER_LMA != 0 {
+        } else if self.efer & efer::LMA != 0 {
             self.walk_long(memory, va, access)?
         } else if self.cr4 & cr4::PAE != 0 {
             self.walk_pae(memory, va & 0xFFFF_FFFF, access)?
@@ -53,7 +52,7 @@ impl Paging {
     /// The four page-directory pointers, where PAE paging is on: the CPU keeps them when CR3 is written.
     pub(crate) fn page_pointers(&self, memory: &impl PhysicalMemory) -> Option<[u64; 4]> {
         let is_pae =
-            self.cr0 & cr0::PG != 0 && self.efer & EFER_LMA == 0 && self.cr4 & cr4::PAE != 0;
+            self.cr0 & cr0::PG != 0 && self.efer & efer::LMA == 0 && self.cr4 & cr4::PAE != 0;
         let table = self.cr3 & 0xFFFF_FFE0;
         let pointer = |number: u64| memory.read(table + 8 * number);
         is_pae.then_some([pointer(0)?, pointer(1)?, pointer(2)?, pointer(3)?])

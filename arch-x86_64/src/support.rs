@@ -71,78 +71,75 @@ pub(crate) fn choose(facts: &Facts) -> Result<Extension, &'static str> {
 mod tests {
     use super::*;
 
-    #[test]
-    fn what_is_missing_is_said() {
-        let amd = Facts {
+    fn good_amd() -> Facts {
+        Facts {
             has_svm: true,
             has_nested_paging: true,
             has_no_execute: true,
             ..Facts::default()
-        };
-        let intel = Facts {
+        }
+    }
+
+    fn good_intel() -> Facts {
+        Facts {
             has_vmx: true,
             has_nested_paging: true,
             has_unrestricted_guest: true,
             feature_control: 5,
             has_no_execute: true,
             ..Facts::default()
-        };
-        assert_eq!(choose(&amd), Ok(Extension::Svm));
-        assert_eq!(choose(&intel), Ok(Extension::Vmx));
+        }
+    }
+
+    #[test]
+    fn each_extension_is_used_where_it_is() {
+        assert_eq!(choose(&good_amd()), Ok(Extension::Svm));
+        assert_eq!(choose(&good_intel()), Ok(Extension::Vmx));
         let unlocked = Facts {
             feature_control: 0,
-            ..intel
+            ..good_intel()
         };
         assert_eq!(choose(&unlocked), Ok(Extension::Vmx), "we switch it on");
-        let said = |facts| choose(&facts).unwrap_err();
-        assert!(
-            said(Facts {
-                vm_cr: 1 << 4,
-                ..amd
-            })
-            .contains("switched off by firmware")
-        );
-        assert!(
-            said(Facts {
-                has_nested_paging: false,
-                ..amd
-            })
-            .contains("no nested paging")
-        );
-        assert!(
-            said(Facts {
-                feature_control: 1,
-                ..intel
-            })
-            .contains("locked off")
-        );
-        assert!(
-            said(Facts {
-                has_nested_paging: false,
-                ..intel
-            })
-            .contains("EPT")
-        );
-        assert!(
-            said(Facts {
-                has_unrestricted_guest: false,
-                ..intel
-            })
-            .contains("unrestricted")
-        );
-        assert!(
-            said(Facts {
-                has_no_execute: true,
-                ..Facts::default()
-            })
-            .contains("neither")
-        );
-        assert!(
-            said(Facts {
-                has_no_execute: false,
-                ..amd
-            })
-            .contains("NX")
-        );
+    }
+
+    #[test]
+    fn what_is_missing_is_said() {
+        let (amd, intel) = (good_amd(), good_intel());
+        let no_nested_paging = |facts| Facts {
+            has_nested_paging: false,
+            ..facts
+        };
+        let disabled = Facts {
+            vm_cr: 1 << 4,
+            ..amd
+        };
+        let locked = Facts {
+            feature_control: 1,
+            ..intel
+        };
+        let restricted = Facts {
+            has_unrestricted_guest: false,
+            ..intel
+        };
+        let neither = Facts {
+            has_svm: false,
+            ..amd
+        };
+        let executable = Facts {
+            has_no_execute: false,
+            ..amd
+        };
+        for (facts, said) in [
+            (disabled, "switched off by firmware"),
+            (no_nested_paging(amd), "no nested paging"),
+            (locked, "locked off"),
+            (no_nested_paging(intel), "EPT"),
+            (restricted, "unrestricted"),
+            (neither, "neither"),
+            (executable, "NX"),
+        ] {
+            let sentence = choose(&facts).expect_err(said);
+            assert!(sentence.contains(said), "{sentence}");
+        }
     }
 }

@@ -10,8 +10,11 @@ pub(crate) mod vmcb;
 use hv_abi::record::Kind;
 use hv_abi::record::x86::{Cpu, DescriptorTable, Segment};
 
+use crate::control_registers::rflags;
 use crate::hw::svm as hw;
+use crate::msr::efer;
 use crate::npt::NptEntry;
+use crate::permissions::{self, Map, Maps, MsrLayout};
 use crate::vendor::{
     Control, Event, Flush, Injection, Mode, Register, Registers, Vendor, World, gpr,
 };
@@ -29,12 +32,15 @@ impl Vendor for Svm {
     const HYPERCALL: [u8; 3] = [0x0F, 0x01, 0xD9];
 }
 
-const EFER_SVME: u64 = 1 << 12;
-const RFLAGS_IF: u64 = 1 << 9;
 /// In [`Segment::attributes`]: the segment is a 64-bit code segment.
 const LONG: u16 = 1 << 9;
-/// L in EFER: long mode is active.
-const EFER_LMA: u64 = 1 << 10;
+
+/// Two bits for each MSR: read, write. Three ranges of 0x2000 MSRs, 0x800 bytes each ("MSR Intercepts").
+pub(crate) static MSRS: Map<0x2000> = permissions::msrs(&MsrLayout {
+    stride: 2,
+    write: 1,
+    high: 0x800 * 8,
+});
 
 /// A VMCB.
 pub struct SvmControl {
@@ -75,7 +81,7 @@ impl Control for SvmControl {
 
     fn load(&mut self, world: &World) {
         self.has_next_rip = hw::has_next_rip();
-        let maps = hw::maps(world.hardware);
+        let maps = Maps::new(world.hardware, &MSRS);
         let vmcb = &mut self.vmcb;
         vmcb.io_map = maps.io;
         vmcb.msr_map = maps.msr;
@@ -124,7 +130,7 @@ impl Control for SvmControl {
             Register::Cr0 => vmcb.cr0,
             Register::Cr3 => vmcb.cr3,
             Register::Cr4 => vmcb.cr4,
-            Register::Efer => vmcb.efer & !EFER_SVME,
+            Register::Efer => vmcb.efer & !efer::SVME,
             Register::Pat => vmcb.guest_pat,
             Register::CsBase => vmcb.cs.base,
         }
@@ -140,7 +146,7 @@ impl Control for SvmControl {
             Register::Cr0 => vmcb.cr0 = value,
             Register::Cr3 => vmcb.cr3 = value,
             Register::Cr4 => vmcb.cr4 = value,
-            Register::Efer => vmcb.efer = value | EFER_SVME,
+            Register::Efer => vmcb.efer = value | efer::SVME,
             Register::Pat => vmcb.guest_pat = value,
             Register::CsBase => vmcb.cs.base = value,
         }
@@ -150,7 +156,7 @@ impl Control for SvmControl {
     fn mode(&self) -> Mode {
         let vmcb = &self.vmcb;
         Mode {
-            is_64_bit: vmcb.efer & EFER_LMA != 0 && vmcb.cs.attributes & LONG != 0,
+            is_64_bit: vmcb.efer & efer::LMA != 0 && vmcb.cs.attributes & LONG != 0,
             privilege: vmcb.cpl,
         }
     }
@@ -173,7 +179,7 @@ impl Control for SvmControl {
 
     #[inline]
     fn masks_interrupts(&self) -> bool {
-        self.vmcb.rflags & RFLAGS_IF == 0
+        self.vmcb.rflags & rflags::IF == 0
     }
 
     #[inline]
@@ -295,7 +301,7 @@ fn save(vmcb: &Vmcb, out: &mut Cpu) {
     out.cr2 = vmcb.cr2;
     out.cr3 = vmcb.cr3;
     out.cr4 = vmcb.cr4;
-    out.efer = vmcb.efer & !EFER_SVME;
+    out.efer = vmcb.efer & !efer::SVME;
     out.dr6 = vmcb.dr6;
     out.dr7 = vmcb.dr7;
     out.es = vmcb.es;
@@ -331,7 +337,7 @@ fn restore(vmcb: &mut Vmcb, state: &Cpu) {
     vmcb.cr2 = state.cr2;
     vmcb.cr3 = state.cr3;
     vmcb.cr4 = state.cr4;
-    vmcb.efer = state.efer | EFER_SVME;
+    vmcb.efer = state.efer | efer::SVME;
     vmcb.dr6 = state.dr6;
     vmcb.dr7 = state.dr7;
     vmcb.es = state.es;

@@ -14,8 +14,11 @@ use hv_abi::FRAME_SHIFT;
 use hv_abi::record::Kind;
 use hv_abi::record::x86::{Cpu, DescriptorTable, Segment};
 
+use crate::control_registers::{cr0, cr4, rflags};
 use crate::ept::EptEntry;
 use crate::hw::vmx::{self as hw, Region, read, write};
+use crate::msr::efer;
+use crate::permissions::{self, Map, Maps, MsrLayout};
 use crate::vendor::{
     Control, Event, Flush, Injection, Mode, Register, Registers, Vendor, World, exception, gpr,
 };
@@ -33,12 +36,6 @@ impl Vendor for Vmx {
     const HYPERCALL: [u8; 3] = [0x0F, 0x01, 0xC1];
 }
 
-const CR0_NE: u64 = 1 << 5;
-const CR0_PG: u64 = 1 << 31;
-const CR4_VMXE: u64 = 1 << 13;
-const EFER_LME: u64 = 1 << 8;
-const EFER_LMA: u64 = 1 << 10;
-const RFLAGS_IF: u64 = 1 << 9;
 /// Interruptibility: after STI, after a load of SS.
 const SHADOWS: u64 = 3;
 /// Interruption information: valid; with an error code.
@@ -48,6 +45,13 @@ const HAS_ERROR: u64 = 1 << 11;
 const EPT_KIND: u64 = 6 | 3 << 3;
 /// In access rights: a 64-bit code segment.
 const LONG: u64 = 1 << 13;
+
+/// Reads of low and of high MSRs, then writes, a bit for each, 1 KiB each ("MSR-Bitmap Address").
+pub(crate) static MSRS: Map<0x1000> = permissions::msrs(&MsrLayout {
+    stride: 1,
+    write: 0x800 * 8,
+    high: 0x400 * 8,
+});
 
 /// A guest CPU's VMCS and what is not in it.
 pub struct VmxControl {
@@ -129,9 +133,9 @@ impl Control for VmxControl {
             Register::Rip => read(Field::GUEST_RIP),
             Register::Rsp => read(Field::GUEST_RSP),
             Register::Rflags => read(Field::GUEST_RFLAGS),
-            Register::Cr0 => seen(Field::GUEST_CR0, Field::CR0_SHADOW, CR0_NE),
+            Register::Cr0 => seen(Field::GUEST_CR0, Field::CR0_SHADOW, cr0::NE),
             Register::Cr3 => read(Field::GUEST_CR3),
-            Register::Cr4 => seen(Field::GUEST_CR4, Field::CR4_SHADOW, CR4_VMXE),
+            Register::Cr4 => seen(Field::GUEST_CR4, Field::CR4_SHADOW, cr4::VMXE),
             Register::Efer => read(Field::GUEST_EFER),
             Register::Pat => read(Field::GUEST_PAT),
             Register::CsBase => read(Field::GUEST_CS_BASE),
@@ -147,7 +151,7 @@ impl Control for VmxControl {
             Register::Cr0 => set_cr0(value),
             Register::Cr3 => write(Field::GUEST_CR3, value),
             Register::Cr4 => {
-                write(Field::GUEST_CR4, value | CR4_VMXE);
+                write(Field::GUEST_CR4, value | cr4::VMXE);
                 write(Field::CR4_SHADOW, value);
             }
             Register::Efer => set_efer(value),
@@ -160,7 +164,7 @@ impl Control for VmxControl {
     fn mode(&self) -> Mode {
         let code = read(Field::GUEST_CS_ACCESS);
         Mode {
-            is_64_bit: code & LONG != 0 && read(Field::GUEST_EFER) & EFER_LMA != 0,
+            is_64_bit: code & LONG != 0 && read(Field::GUEST_EFER) & efer::LMA != 0,
             privilege: (read(Field::GUEST_SS_ACCESS) >> 5 & 3) as u8,
         }
     }
@@ -187,7 +191,7 @@ impl Control for VmxControl {
 
     #[inline]
     fn masks_interrupts(&self) -> bool {
-        read(Field::GUEST_RFLAGS) & RFLAGS_IF == 0
+        read(Field::GUEST_RFLAGS) & rflags::IF == 0
     }
 
     #[inline]
@@ -282,14 +286,14 @@ fn seen(register: Field, shadow: Field, mask: u64) -> u64 {
 
 /// With paging long mode begins and ends, where it is enabled.
 fn set_cr0(value: u64) {
-    write(Field::GUEST_CR0, value | CR0_NE);
+    write(Field::GUEST_CR0, value | cr0::NE);
     write(Field::CR0_SHADOW, value);
     let efer = read(Field::GUEST_EFER);
-    let is_long = value & CR0_PG != 0 && efer & EFER_LME != 0;
+    let is_long = value & cr0::PG != 0 && efer & efer::LME != 0;
     let efer = if is_long {
-        efer | EFER_LMA
+        efer | efer::LMA
     } else {
-        efer & !EFER_LMA
+        efer & !efer::LMA
     };
     set_efer(efer);
 }
@@ -298,7 +302,7 @@ fn set_efer(value: u64) {
     write(Field::GUEST_EFER, value);
     let controls = read(Field::ENTRY_CONTROLS);
     let bit = u64::from(entry::GUEST_64_BIT);
-    let controls = if value & EFER_LMA != 0 {
+    let controls = if value & efer::LMA != 0 {
         controls | bit
     } else {
         controls & !bit
@@ -353,8 +357,8 @@ fn write_controls() {
         (Field::GUEST_DEBUGCTL, 0),
         (Field::GUEST_ACTIVITY, 0),
         (Field::GUEST_PENDING_DEBUG, 0),
-        (Field::CR0_MASK, CR0_NE),
-        (Field::CR4_MASK, CR4_VMXE),
+        (Field::CR0_MASK, cr0::NE),
+        (Field::CR4_MASK, cr4::VMXE),
     ] {
         write(field, value);
     }
@@ -370,7 +374,7 @@ fn restart_stay() {
 }
 
 fn write_world(world: &World) {
-    let maps = hw::maps(world.hardware);
+    let maps = Maps::new(world.hardware, &MSRS);
     write(Field::IO_BITMAP_A, maps.io);
     write(Field::IO_BITMAP_B, maps.io + hv_abi::FRAME_SIZE as u64);
     write(Field::MSR_BITMAP, maps.msr);
@@ -444,7 +448,7 @@ impl VmxControl {
             write(field, value);
         }
         set_efer(state.efer);
-        write(Field::GUEST_CR0, state.cr0 | CR0_NE);
+        write(Field::GUEST_CR0, state.cr0 | cr0::NE);
         write(Field::CR0_SHADOW, state.cr0);
         self.set(Register::Cr4, state.cr4);
         for (number, segment) in (0..).zip(segments(state)) {

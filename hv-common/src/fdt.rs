@@ -4,7 +4,7 @@
 //! The `fdt` crate reads, but panics on much of what a broken boot loader may hand us. [`Tree::new`] therefore lets
 //! `dtoolkit` validate the whole blob first, and then checks itself what `fdt` asserts beyond that: every token lies
 //! within the structure block, depth is bounded, cell counts are whole words, and there are no NOP tags, which `fdt`
-//! loses its way in. [`survives`] is the fuzz body that holds us to it.
+//! loses its way in. `survives` is the fuzz body that holds us to it.
 
 use dtoolkit::fdt::Fdt as Checked;
 use fdt::Fdt;

@@ -5,7 +5,7 @@
 //! - A mapped frame has a reference for every mapping, so it outlives its removal from the granter and the granter
 //!   itself; the last unmapping frees it then.
 //! - The flags that tell the granter "mapped" are set by compare-and-swap on the entry's one word and cleared when our
-//!   own count ([`Counts`]) says that no mapping is left. The entry is guest memory: what it says is checked at every
+//!   own count (`Counts`) says that no mapping is left. The entry is guest memory: what it says is checked at every
 //!   mapping, and nothing but those two flags is ever concluded from it later.
 //! - All tables are frames of the domain that causes them, bounded and given back: [`FRAMES_MAX`] frames of entries and
 //!   as many of counts for the granter, [`HANDLE_PAGES`] of handles for the mapper.

@@ -9,13 +9,13 @@
 //!    come back when it ends.
 //! 4. **Simple and clear before fast and clever**, except on the exit path, which we count in instructions.
 //!
-//! Order of locks: domain table, domain (two: the lower domid first), a domain's devices, its
-//! interrupt controller, frame pool, run
-//! queue, log. No lock is held while a guest runs or while waiting for another CPU.
+//! Order of locks: domain table, domain (two: the lower domid first), a domain's devices, its interrupt controller, frame
+//! pool, run queue, log. No lock is held while a guest runs or while waiting for another CPU.
 #![cfg_attr(not(any(test, feature = "fake")), no_std)]
 #![forbid(unsafe_code)]
 
 pub mod arch;
+pub mod clock;
 pub mod control;
 pub mod device;
 pub mod domain;

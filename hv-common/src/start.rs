@@ -20,6 +20,7 @@ use crate::time::WallClock;
 pub mod bundle;
 mod dom0;
 pub mod image;
+pub mod layout;
 
 /// RAM banks and reserved ranges a machine may have.
 pub const RANGES: usize = 32;
@@ -65,7 +66,10 @@ pub struct Machine {
     pub cpus: u32,
 }
 
-/// Runs the machine; `ready` is called when the other CPUs may join in. Panics only if the machine cannot run at all (no memory, no Domain-0): then there is nobody to tell.
+/// Runs the machine; `ready` is called when the other CPUs may join in.
+///
+/// # Panics
+/// If the machine cannot run at all (no memory, no Domain-0): there is nobody to tell then.
 pub fn start<A: Arch>(
     host: &'static A::Host,
     machine: &Machine,

@@ -1,6 +1,8 @@
-//! From the first instruction to `main`: the image's extent, stacks, further CPUs, the boot loader's device tree.
+//! From the first instruction to `main`: further CPUs, the boot loader's device tree.
 
 use core::sync::atomic::{AtomicU64, Ordering};
+
+use arch_common::hw::image;
 
 use super::cpu;
 
@@ -10,86 +12,6 @@ core::arch::global_asm!(
     rust_entry = sym rust_entry,
     rust_further_entry = sym rust_further_entry,
 );
-
-#[cfg(target_os = "none")]
-unsafe extern "C" {
-    static __image_start: u8;
-    static __text_end: u8;
-    static __rodata_end: u8;
-    static __guard: u8;
-    static __stack_bottom: u8;
-    static __stack_top: u8;
-    static __stacks: u8;
-    static __image_end: u8;
-}
-
-/// Where the image's parts are: boundaries in ascending order.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Parts {
-    pub(crate) start: u64,
-    pub(crate) text_end: u64,
-    pub(crate) rodata_end: u64,
-    pub(crate) guard: u64,
-    pub(crate) stack_bottom: u64,
-    pub(crate) stack_top: u64,
-    pub(crate) stacks: u64,
-    pub(crate) end: u64,
-}
-
-#[cfg(target_os = "none")]
-pub(crate) fn parts() -> Parts {
-    Parts {
-        start: (&raw const __image_start).addr() as u64,
-        text_end: (&raw const __text_end).addr() as u64,
-        rodata_end: (&raw const __rodata_end).addr() as u64,
-        guard: (&raw const __guard).addr() as u64,
-        stack_bottom: (&raw const __stack_bottom).addr() as u64,
-        stack_top: (&raw const __stack_top).addr() as u64,
-        stacks: (&raw const __stacks).addr() as u64,
-        end: (&raw const __image_end).addr() as u64,
-    }
-}
-
-#[cfg(not(target_os = "none"))]
-pub(crate) fn parts() -> Parts {
-    Parts::default()
-}
-
-/// Bytes of a guard page.
-const GUARD: u64 = 0x1000;
-/// Distance of the stacks of further CPUs: a guard page and a stack.
-const STACK_STRIDE: u64 = 0x1_1000;
-
-/// The stack of a CPU: its guard page, its bottom, its top.
-pub(crate) fn stack_of(number: usize) -> (u64, u64, u64) {
-    let parts = parts();
-    match number.checked_sub(1) {
-        None => (parts.guard, parts.stack_bottom, parts.stack_top),
-        Some(further) => {
-            let guard = parts.stacks + STACK_STRIDE * further as u64;
-            (guard, guard + GUARD, guard + STACK_STRIDE)
-        }
-    }
-}
-
-/// First byte of the image in memory, and the one after its last (BSS and the stacks of that many CPUs included).
-#[must_use]
-pub fn image_range(cpus: usize) -> (u64, u64) {
-    let parts = parts();
-    let further = cpus.saturating_sub(1) as u64;
-    (parts.start, parts.stacks + STACK_STRIDE * further)
-}
-
-/// Two words of this CPU's stack, if they are on it.
-pub(crate) fn stack_words(address: u64) -> Option<[u64; 2]> {
-    let (_, bottom, top) = stack_of(cpu::this().number);
-    let inside = address >= bottom && address.checked_add(16)? <= top;
-    if !inside || !address.is_multiple_of(8) {
-        return None;
-    }
-    // SAFETY: aligned and within the stack, which is mapped; any bytes are words.
-    Some(unsafe { (address as *const [u64; 2]).read_volatile() })
-}
 
 /// The first bytes of a device tree: magic and total size.
 const FDT_HEADER: usize = 8;
@@ -128,17 +50,6 @@ pub(crate) fn loaded_bytes(base: u64, size: u64) -> &'static [u8] {
     unsafe { core::slice::from_raw_parts(base as *const u8, size as usize) }
 }
 
-/// Clears memory and makes words of it: the frame metadata.
-///
-/// Called once, at boot, for a place in mapped RAM that nothing else uses and that is kept out of the frame pool.
-pub(crate) fn zeroed_words(base: u64, count: u64) -> &'static [AtomicU64] {
-    let words = base as *mut u64;
-    // SAFETY: see above: exclusive, mapped, aligned to a frame.
-    unsafe { core::ptr::write_bytes(words, 0, count as usize) };
-    // SAFETY: as above; from here on the words are reached as atomics only.
-    unsafe { core::slice::from_raw_parts(words.cast::<AtomicU64>(), count as usize) }
-}
-
 /// What a further CPU is told when it starts.
 #[repr(C, align(64))]
 struct Start {
@@ -156,7 +67,7 @@ static START: Start = Start {
 /// Starts CPU `number`, which has this affinity, in this CPU's address space, and waits until it runs Rust. Returns
 /// whether it does; one that does not in time must not be asked for again, nor any other.
 pub(crate) fn start_cpu(number: usize, mpidr: u64) -> bool {
-    let (_, _, top) = stack_of(number);
+    let (_, _, top) = image::stack_of(number);
     START.stack.store(top, Ordering::Relaxed);
     START.number.store(number as u64, Ordering::Relaxed);
     START.root.store(super::mmu::root(), Ordering::Relaxed);
@@ -165,7 +76,7 @@ pub(crate) fn start_cpu(number: usize, mpidr: u64) -> bool {
         return false;
     }
     let end = super::timer::now_ticks().saturating_add(super::timer::frequency());
-    while !cpu::is_online(number) {
+    while cpu::CPUS.online(number).is_none() {
         if super::timer::now_ticks() > end {
             return false;
         }

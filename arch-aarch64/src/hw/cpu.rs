@@ -1,12 +1,11 @@
 //! Data of one CPU, at its TPIDR_EL2.
 
 use core::cell::UnsafeCell;
-use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU32, AtomicU64};
+
+use arch_common::cpus::Cpus;
 
 use super::fault::CrashFrame;
-
-/// CPUs at most. link.ld has stacks for them.
-pub(crate) const CPUS_MAX: usize = 8;
 
 /// Bytes of the stack on which a crash is reported.
 const EMERGENCY_STACK: usize = 8192;
@@ -30,8 +29,6 @@ pub(crate) struct Cpu {
     pub(crate) redistributor: AtomicU32,
     /// Where that redistributor's private frame is.
     pub(crate) private_frame: AtomicU64,
-    /// It runs, and takes kicks.
-    online: AtomicBool,
 }
 
 /// Offset of the crash frame, for vectors.S.
@@ -54,11 +51,11 @@ const fn cpu(number: usize) -> Cpu {
         target: AtomicU32::new(0),
         redistributor: AtomicU32::new(0),
         private_frame: AtomicU64::new(0),
-        online: AtomicBool::new(false),
     }
 }
 
-static CPUS: [Cpu; CPUS_MAX] = [
+/// All CPUs.
+pub(crate) static CPUS: Cpus<Cpu> = Cpus::new([
     cpu(0),
     cpu(1),
     cpu(2),
@@ -67,30 +64,16 @@ static CPUS: [Cpu; CPUS_MAX] = [
     cpu(5),
     cpu(6),
     cpu(7),
-];
-
-/// A CPU that runs.
-pub(crate) fn online(number: usize) -> Option<&'static Cpu> {
-    let cpu = CPUS.get(number)?;
-    cpu.online.load(Ordering::Acquire).then_some(cpu)
-}
+]);
 
 /// All CPUs that run, but this one.
 pub(crate) fn others() -> impl Iterator<Item = &'static Cpu> {
-    let here = this().number;
-    (0..CPUS_MAX)
-        .filter(move |number| *number != here)
-        .filter_map(online)
-}
-
-/// Whether a CPU runs.
-pub(crate) fn is_online(number: usize) -> bool {
-    online(number).is_some()
+    CPUS.others(this().number)
 }
 
 /// Says that this CPU runs.
 pub(crate) fn go_online() {
-    this().online.store(true, Ordering::Release);
+    CPUS.go_online(this().number);
     send_event();
 }
 
@@ -141,5 +124,5 @@ pub(crate) fn this() -> &'static Cpu {
         unsafe { &*(TPIDR_EL2.get() as *const Cpu) }
     }
     #[cfg(not(target_arch = "aarch64"))]
-    &CPUS[0]
+    CPUS.first()
 }

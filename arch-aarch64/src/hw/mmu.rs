@@ -7,8 +7,7 @@ use core::sync::atomic::{AtomicUsize, Ordering};
 use aarch64_paging::MapError;
 use aarch64_paging::descriptor::{El23Attributes, PhysicalAddress};
 use aarch64_paging::paging::{Constraints, El2, MemoryRegion, PageTable, RootTable, Translation};
-
-use super::boot;
+use arch_common::hw::image;
 
 /// Tables there are.
 const TABLES: usize = 32;
@@ -108,12 +107,12 @@ impl AddressSpace {
     /// # Errors
     /// The image is not within 48 bits.
     pub(crate) fn add_image(&mut self, cpus: usize) -> Result<(), MapError> {
-        let parts = boot::parts();
+        let parts = image::parts();
         self.map(parts.start, parts.text_end, TEXT)?;
         self.map(parts.text_end, parts.rodata_end, CONSTANTS)?;
         self.map(parts.rodata_end, parts.end, DATA)?;
         for number in 0..cpus {
-            let (guard, bottom, _) = boot::stack_of(number);
+            let (guard, bottom, _) = image::stack_of(number);
             self.map(guard, bottom, NOTHING)?;
         }
         Ok(())

@@ -36,11 +36,3 @@ pub(crate) fn wait_for_interrupt() {
         core::arch::asm!("dsb sy", "wfi", options(nostack));
     }
 }
-
-/// Waits by counting.
-pub(crate) fn spin_for_seconds(seconds: u64) {
-    let end = now_ticks().saturating_add(frequency().saturating_mul(seconds));
-    while now_ticks() < end {
-        core::hint::spin_loop();
-    }
-}

@@ -1,6 +1,7 @@
-//! From the first instruction to `main`: the image's extent, stacks, further CPUs, what the boot loader left in memory.
+//! From the first instruction to `main`: further CPUs, what the boot loader left in memory.
 
-use core::sync::atomic::AtomicU64;
+#[cfg(target_os = "none")]
+use arch_common::hw::image;
 
 use super::cpu;
 
@@ -13,88 +14,12 @@ core::arch::global_asm!(
 
 #[cfg(target_os = "none")]
 unsafe extern "C" {
-    static __image_start: u8;
-    static __text_end: u8;
-    static __rodata_end: u8;
-    static __guard: u8;
-    static __stack_bottom: u8;
-    static __stack_top: u8;
-    static __stacks: u8;
-    static __image_end: u8;
     static further_start: u8;
     static further_jump: u8;
     static further_gdt: u8;
     static further_gdt_pointer: u8;
     static further_end: u8;
     static further_long: u8;
-}
-
-/// Where the image's parts are: boundaries in ascending order.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Parts {
-    pub(crate) start: u64,
-    pub(crate) text_end: u64,
-    pub(crate) rodata_end: u64,
-    pub(crate) guard: u64,
-    pub(crate) stack_bottom: u64,
-    pub(crate) stack_top: u64,
-    pub(crate) stacks: u64,
-    pub(crate) end: u64,
-}
-
-#[cfg(target_os = "none")]
-pub(crate) fn parts() -> Parts {
-    Parts {
-        start: (&raw const __image_start).addr() as u64,
-        text_end: (&raw const __text_end).addr() as u64,
-        rodata_end: (&raw const __rodata_end).addr() as u64,
-        guard: (&raw const __guard).addr() as u64,
-        stack_bottom: (&raw const __stack_bottom).addr() as u64,
-        stack_top: (&raw const __stack_top).addr() as u64,
-        stacks: (&raw const __stacks).addr() as u64,
-        end: (&raw const __image_end).addr() as u64,
-    }
-}
-
-#[cfg(not(target_os = "none"))]
-pub(crate) fn parts() -> Parts {
-    Parts::default()
-}
-
-/// Bytes of a guard page.
-const GUARD: u64 = 0x1000;
-/// Distance of the stacks of further CPUs: a guard page and a stack.
-const STACK_STRIDE: u64 = 0x1_1000;
-
-/// The stack of a CPU: its guard page, its bottom, its top.
-pub(crate) fn stack_of(number: usize) -> (u64, u64, u64) {
-    let parts = parts();
-    match number.checked_sub(1) {
-        None => (parts.guard, parts.stack_bottom, parts.stack_top),
-        Some(further) => {
-            let guard = parts.stacks + STACK_STRIDE * further as u64;
-            (guard, guard + GUARD, guard + STACK_STRIDE)
-        }
-    }
-}
-
-/// First byte of the image in memory, and the one after its last (BSS and the stacks of that many CPUs included).
-#[must_use]
-pub fn image_range(cpus: usize) -> (u64, u64) {
-    let parts = parts();
-    let further = cpus.saturating_sub(1) as u64;
-    (parts.start, parts.stacks + STACK_STRIDE * further)
-}
-
-/// Two words of this CPU's stack, if they are on it.
-pub(crate) fn stack_words(address: u64) -> Option<[u64; 2]> {
-    let (_, bottom, top) = stack_of(cpu::this().number);
-    let inside = address >= bottom && address.checked_add(16)? <= top;
-    if !inside || !address.is_multiple_of(8) {
-        return None;
-    }
-    // SAFETY: aligned and within the stack, which is mapped; any bytes are words.
-    Some(unsafe { (address as *const [u64; 2]).read_volatile() })
 }
 
 /// Bytes that are mapped from the start.
@@ -111,17 +36,6 @@ pub(crate) fn loaded_bytes(base: u64, size: u64) -> Option<&'static [u8]> {
     }
     // SAFETY: mapped, and nobody writes there: the boot loader is done, and nothing has been given out yet.
     Some(unsafe { core::slice::from_raw_parts(base as *const u8, size as usize) })
-}
-
-/// Clears memory and makes words of it: the frame metadata.
-///
-/// Called once, at boot, for a place in mapped RAM that nothing else uses and that is kept out of the frame pool.
-pub(crate) fn zeroed_words(base: u64, count: u64) -> &'static [AtomicU64] {
-    let words = base as *mut u64;
-    // SAFETY: see above: exclusive, mapped, aligned to a frame.
-    unsafe { core::ptr::write_bytes(words, 0, count as usize) };
-    // SAFETY: as above; from here on the words are reached as atomics only.
-    unsafe { core::slice::from_raw_parts(words.cast::<AtomicU64>(), count as usize) }
 }
 
 /// Offsets from the page where a further CPU starts, in the page after it, as entry.S reads them.
@@ -162,7 +76,7 @@ pub(crate) fn place_start_page(page: u64) {
 pub(crate) fn start_cpu(number: usize, apic_id: u32, page: u64) -> bool {
     #[cfg(target_os = "none")]
     {
-        let (_, _, top) = stack_of(number);
+        let (_, _, top) = image::stack_of(number);
         let values = [
             (start_page::ROOT, super::mmu::root()),
             (start_page::ENTRY, (&raw const further_long).addr() as u64),
@@ -176,7 +90,7 @@ pub(crate) fn start_cpu(number: usize, apic_id: u32, page: u64) -> bool {
     }
     super::interrupts::start_cpu(apic_id, page);
     let end = super::timer::now_ticks().saturating_add(super::timer::frequency());
-    while !cpu::is_online(number) {
+    while cpu::CPUS.online(number).is_none() {
         if super::timer::now_ticks() > end {
             return false;
         }

@@ -1,8 +1,6 @@
 //! The debug console: the first serial line, a 16550 at 0x3F8.
 
-use core::fmt;
-
-use hv_common::lock::Lock;
+use arch_common::console::{Line, put_text};
 
 use super::port;
 
@@ -13,9 +11,6 @@ const LINE_STATUS: u16 = BASE + 5;
 const EMPTY: u8 = 1 << 5;
 /// Looks at the line status for one character; a line that never gets empty is not there.
 const PATIENCE: u32 = 1_000_000;
-
-/// Held while a text is written, so that texts do not mix.
-static TURN: Lock<()> = Lock::new(());
 
 /// Sets 115200 baud, 8 bits, no parity; FIFOs on, interrupts off.
 pub(crate) fn start() {
@@ -30,29 +25,19 @@ pub(crate) fn start() {
     port::write_u8(BASE + 4, 0x03);
 }
 
+/// The line.
+#[derive(Debug)]
+pub struct Com1;
+
+impl Line for Com1 {
+    fn transmit(text: &[u8]) {
+        put_text(text, put);
+    }
+}
+
 /// Writes text; a line end becomes CR LF.
 pub fn write(text: &[u8]) {
-    let _turn = TURN.lock();
-    transmit(text);
-}
-
-/// The console for `write!`, although somebody else may be writing: for the last words.
-pub(crate) struct LastWords;
-
-impl fmt::Write for LastWords {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        transmit(text.as_bytes());
-        Ok(())
-    }
-}
-
-fn transmit(text: &[u8]) {
-    for byte in text {
-        if *byte == b'\n' {
-            put(b'\r');
-        }
-        put(*byte);
-    }
+    arch_common::console::write::<Com1>(text);
 }
 
 fn put(byte: u8) {

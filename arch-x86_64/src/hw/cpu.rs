@@ -1,10 +1,9 @@
 //! Data of one CPU, at its GS base: its descriptor tables, stacks for faults, what came for it.
 
 use core::cell::UnsafeCell;
-use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-/// CPUs at most. link.ld has stacks for them.
-pub(crate) const CPUS_MAX: usize = 8;
+use arch_common::cpus::{CPUS_MAX, Cpus};
 
 /// Bytes of a stack on which faults are reported.
 const FAULT_STACK: usize = 8192;
@@ -38,8 +37,6 @@ pub(crate) struct Cpu {
     pub(crate) number: usize,
     /// Its local APIC's ID.
     pub(crate) apic_id: AtomicU32,
-    /// It runs, and takes kicks.
-    online: AtomicBool,
     /// What came and was not looked at: bits of [`noted`].
     pub(crate) noted: AtomicU32,
     /// Device interrupts that came and were not looked at, a bit for each vector.
@@ -91,7 +88,6 @@ const fn cpu(number: usize) -> Cpu {
         address: AtomicU64::new(0),
         number,
         apic_id: AtomicU32::new(0),
-        online: AtomicBool::new(false),
         noted: AtomicU32::new(0),
         devices: [const { AtomicU64::new(0) }; 4],
         host_deadline: AtomicU64::new(u64::MAX),
@@ -110,7 +106,8 @@ const fn cpu(number: usize) -> Cpu {
     }
 }
 
-static CPUS: [Cpu; CPUS_MAX] = [
+/// All CPUs.
+pub(crate) static CPUS: Cpus<Cpu> = Cpus::new([
     cpu(0),
     cpu(1),
     cpu(2),
@@ -119,30 +116,16 @@ static CPUS: [Cpu; CPUS_MAX] = [
     cpu(5),
     cpu(6),
     cpu(7),
-];
-
-/// A CPU that runs.
-pub(crate) fn online(number: usize) -> Option<&'static Cpu> {
-    let cpu = CPUS.get(number)?;
-    cpu.online.load(Ordering::Acquire).then_some(cpu)
-}
+]);
 
 /// All CPUs that run, but this one.
 pub(crate) fn others() -> impl Iterator<Item = &'static Cpu> {
-    let here = this().number;
-    (0..CPUS_MAX)
-        .filter(move |number| *number != here)
-        .filter_map(online)
-}
-
-/// Whether a CPU runs.
-pub(crate) fn is_online(number: usize) -> bool {
-    online(number).is_some()
+    CPUS.others(this().number)
 }
 
 /// Says that this CPU runs.
 pub(crate) fn go_online() {
-    this().online.store(true, Ordering::Release);
+    CPUS.go_online(this().number);
 }
 
 /// Lets another CPU go on, where CPUs share something.
@@ -228,5 +211,5 @@ pub(crate) fn this() -> &'static Cpu {
         unsafe { &*address }
     }
     #[cfg(not(target_os = "none"))]
-    &CPUS[0]
+    CPUS.first()
 }

@@ -1,13 +1,13 @@
 //! The hypervisor's own faults and panics: a readable report, then a restart.
 
 use core::fmt::Write as _;
-use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use super::console::LastWords;
-use super::{boot, cpu, interrupts, power, timer};
+use arch_common::console::LastWords;
+use arch_common::hw::image;
+use arch_common::report::{self, Machine};
 
-/// CPUs that stopped because another one reports.
-static STOPPED: AtomicUsize = AtomicUsize::new(0);
+use super::console::Com1;
+use super::{cpu, interrupts, power, timer};
 
 /// Registers at an exception, as vectors.S stores them.
 #[repr(C)]
@@ -30,22 +30,53 @@ pub(crate) struct CrashFrame {
     ss: u64,
 }
 
-/// Stop after a panic instead of restarting.
-static HALT: AtomicBool = AtomicBool::new(false);
-/// The CPU that writes a report.
-static REPORTER: AtomicUsize = AtomicUsize::new(NOBODY);
-const NOBODY: usize = usize::MAX;
+/// The machine, for reports.
+pub(crate) struct Here;
 
-/// Seconds between the report and the restart.
-const RESTART_AFTER_S: u64 = 10;
-/// Other CPUs have this part of a second to stop.
-const STOP_WITHIN: u64 = 5;
-/// Frames of a backtrace at most.
-const BACKTRACE_MAX: usize = 24;
+impl Machine for Here {
+    type Line = Com1;
+    const CALL: u64 = 1;
 
-/// Sets what happens after the report.
-pub fn halt_on_panic(halt: bool) {
-    HALT.store(halt, Ordering::Relaxed);
+    fn cpu() -> usize {
+        cpu::this().number
+    }
+
+    fn ask_others_to_stop() -> usize {
+        let ask = |other| interrupts::send(interrupts::STOP, other);
+        cpu::others().map(ask).count()
+    }
+
+    fn now_ticks() -> u64 {
+        timer::now_ticks()
+    }
+
+    fn frequency() -> u64 {
+        timer::frequency()
+    }
+
+    fn give_way() {
+        cpu::give_way();
+    }
+
+    #[inline(always)]
+    fn frame_pointer() -> u64 {
+        let value;
+        // SAFETY: reads a general register.
+        unsafe { core::arch::asm!("mov {}, rbp", out(reg) value, options(nomem, nostack)) };
+        value
+    }
+
+    fn halt() -> ! {
+        loop {
+            #[cfg(target_os = "none")]
+            x86_64::instructions::hlt();
+            core::hint::spin_loop();
+        }
+    }
+
+    fn restart() -> ! {
+        power::restart()
+    }
 }
 
 /// What exceptions are called.
@@ -78,33 +109,31 @@ fn fault_address() -> u64 {
 /// Entered by vectors.S on a stack for faults.
 pub(crate) extern "C" fn rust_host_fault(frame: &CrashFrame) -> ! {
     let address = fault_address();
-    begin();
-    let mut out = LastWords;
-    let (base, _) = boot::image_range(1);
-    let _ = writeln!(
-        out,
-        "\n*** hypervisor fault on CPU {}: {}, vector {}, error code {:#x}",
-        cpu::this().number,
-        name(frame.vector),
-        frame.vector,
-        frame.error,
-    );
-    let _ = writeln!(
-        out,
-        "rip {:#018x} (image+{:#x})  rflags {:#x}  cr2 {address:#018x}  rsp {:#018x}  cs {:#x} ss {:#x}",
-        frame.rip,
-        frame.rip.wrapping_sub(base),
-        frame.rflags,
-        frame.rsp,
-        frame.cs,
-        frame.ss,
-    );
-    show_registers(&mut out, frame);
-    backtrace(frame.rbp, None);
-    end()
+    let (base, _) = image::range(1);
+    report::crash::<Here>(frame.rbp, None, |out| {
+        let _ = writeln!(
+            out,
+            "\n*** hypervisor fault on CPU {}: {}, vector {}, error code {:#x}",
+            cpu::this().number,
+            name(frame.vector),
+            frame.vector,
+            frame.error,
+        );
+        let _ = writeln!(
+            out,
+            "rip {:#018x} (image+{:#x})  rflags {:#x}  cr2 {address:#018x}  rsp {:#018x}  cs {:#x} ss {:#x}",
+            frame.rip,
+            frame.rip.wrapping_sub(base),
+            frame.rflags,
+            frame.rsp,
+            frame.cs,
+            frame.ss,
+        );
+        show_registers(out, frame);
+    })
 }
 
-fn show_registers(out: &mut LastWords, frame: &CrashFrame) {
+fn show_registers(out: &mut LastWords<Com1>, frame: &CrashFrame) {
     let named = [
         ("rax", frame.rax),
         ("rbx", frame.rbx),
@@ -124,111 +153,18 @@ fn show_registers(out: &mut LastWords, frame: &CrashFrame) {
     let _ = writeln!(out);
 }
 
-/// Reports a panic: what `#[panic_handler]` does.
-pub fn panicked(info: &core::panic::PanicInfo<'_>) -> ! {
-    begin();
-    let _ = writeln!(
-        LastWords,
-        "\n*** hypervisor panic on CPU {}: {info}",
-        cpu::this().number
-    );
-    backtrace(frame_pointer(), None);
-    end()
-}
-
 /// Says why the hypervisor does not run on this machine, and stops: after a restart it would say the same. Before any other
 /// CPU runs.
 pub(crate) fn refuse(sentence: &str) -> ! {
     let _ = writeln!(
-        LastWords,
+        LastWords::<Com1>::new(),
         "\n*** Alcove does not run on this machine: {sentence}\n*** halted"
     );
-    halt()
-}
-
-/// What a CPU does that another one has stopped.
-pub(crate) fn stop() -> ! {
-    STOPPED.fetch_add(1, Ordering::Release);
-    halt()
-}
-
-fn halt() -> ! {
-    loop {
-        #[cfg(target_os = "none")]
-        x86_64::instructions::hlt();
-        core::hint::spin_loop();
-    }
-}
-
-/// Stops the other CPUs. Two that fail at once: the first reports, the other stops. A fault in a report ends at once.
-fn begin() {
-    let here = cpu::this().number;
-    match REPORTER.compare_exchange(NOBODY, here, Ordering::SeqCst, Ordering::SeqCst) {
-        Ok(_) => stop_others(),
-        Err(reporter) if reporter == here => power::restart(),
-        Err(_) => stop(),
-    }
-}
-
-/// Asks the other CPUs to stop and gives them a moment. One that is stuck in the hypervisor with interrupts masked does
-/// not hear it; the report does not wait for it.
-fn stop_others() {
-    let mut asked = 0;
-    for other in cpu::others() {
-        interrupts::send(interrupts::STOP, other);
-        asked += 1;
-    }
-    let end = timer::now_ticks().saturating_add(timer::frequency() / STOP_WITHIN);
-    while STOPPED.load(Ordering::Acquire) < asked && timer::now_ticks() < end {
-        cpu::give_way();
-    }
-}
-
-fn end() -> ! {
-    if HALT.load(Ordering::Relaxed) {
-        let _ = writeln!(LastWords, "*** halted");
-        halt();
-    }
-    let _ = writeln!(LastWords, "*** restarting in {RESTART_AFTER_S} s");
-    timer::spin_for_seconds(RESTART_AFTER_S);
-    power::restart()
-}
-
-/// Return addresses relative to the image, by the chain of frame pointers, as long as it stays on the stack.
-fn backtrace(mut frame: u64, link: Option<u64>) {
-    let mut out = LastWords;
-    let (base, end) = boot::image_range(1);
-    let show = |out: &mut LastWords, address: u64| {
-        if (base..end).contains(&address) {
-            let _ = write!(out, " {:#x}", address.wrapping_sub(base).wrapping_sub(1));
-        }
-    };
-    let _ = write!(out, "backtrace (image+):");
-    if let Some(link) = link {
-        show(&mut out, link);
-    }
-    for _ in 0..BACKTRACE_MAX {
-        let Some([next, address]) = boot::stack_words(frame) else {
-            break;
-        };
-        show(&mut out, address);
-        if next <= frame {
-            break;
-        }
-        frame = next;
-    }
-    let _ = writeln!(out);
-}
-
-fn frame_pointer() -> u64 {
-    let value;
-    // SAFETY: reads a general register.
-    unsafe { core::arch::asm!("mov {}, rbp", out(reg) value, options(nomem, nostack)) };
-    value
+    Here::halt()
 }
 
 #[cfg(target_os = "none")]
 #[panic_handler]
 fn panic(info: &core::panic::PanicInfo<'_>) -> ! {
-    panicked(info)
+    report::panicked::<Here>(info)
 }

@@ -9,6 +9,8 @@ use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use super::cpu::{self, Cpu, noted};
 use super::{msr, port};
+use crate::apic::{MASKED, base, register as apic};
+use crate::msr::{APIC_BASE, X2APIC};
 
 /// First vector of devices.
 const DEVICE: u8 = 0x30;
@@ -74,32 +76,9 @@ fn gate(vector: usize) -> [u64; 2] {
 static APIC: AtomicU64 = AtomicU64::new(0);
 static IS_X2APIC: AtomicBool = AtomicBool::new(false);
 
-/// Registers of the local APIC: offsets divided by 16.
-mod apic {
-    pub(super) const ID: u32 = 0x02;
-    pub(super) const EOI: u32 = 0x0B;
-    pub(super) const SVR: u32 = 0x0F;
-    pub(super) const ESR: u32 = 0x28;
-    pub(super) const ICR: u32 = 0x30;
-    pub(super) const ICR_HIGH: u32 = 0x31;
-    pub(super) const LVT_TIMER: u32 = 0x32;
-    pub(super) const LVT_LINT0: u32 = 0x35;
-    pub(super) const LVT_LINT1: u32 = 0x36;
-    pub(super) const LVT_ERROR: u32 = 0x37;
-    pub(super) const INITIAL_COUNT: u32 = 0x38;
-    pub(super) const CURRENT_COUNT: u32 = 0x39;
-    pub(super) const DIVIDE: u32 = 0x3E;
-    pub(super) const MASKED: u32 = 1 << 16;
-}
-
-const MSR_APIC_BASE: u32 = 0x1B;
-const APIC_ENABLED: u64 = 1 << 11;
-const APIC_X2APIC: u64 = 1 << 10;
-const MSR_X2APIC: u32 = 0x800;
-
 fn read_apic(register: u32) -> u32 {
     if IS_X2APIC.load(Ordering::Relaxed) {
-        return msr::read(MSR_X2APIC + register) as u32;
+        return msr::read(X2APIC + register) as u32;
     }
     let base = APIC.load(Ordering::Relaxed);
     if base == 0 {
@@ -113,7 +92,7 @@ fn read_apic(register: u32) -> u32 {
 #[inline]
 fn write_apic(register: u32, value: u32) {
     if IS_X2APIC.load(Ordering::Relaxed) {
-        return msr::write(MSR_X2APIC + register, u64::from(value));
+        return msr::write(X2APIC + register, u64::from(value));
     }
     let base = APIC.load(Ordering::Relaxed);
     if base == 0 {
@@ -126,7 +105,7 @@ fn write_apic(register: u32, value: u32) {
 
 /// Where the local APIC's registers are.
 pub(crate) fn apic_base() -> u64 {
-    msr::read(MSR_APIC_BASE) & 0x000F_FFFF_FFFF_F000
+    msr::read(APIC_BASE) & 0x000F_FFFF_FFFF_F000
 }
 
 /// Silences the old interrupt controllers and switches this CPU's APIC on. Its registers are mapped.
@@ -139,18 +118,18 @@ pub(crate) fn start() {
 pub(crate) fn start_further() {
     let base = apic_base();
     if super::identity::features().has_x2apic {
-        msr::write(MSR_APIC_BASE, msr::read(MSR_APIC_BASE) | APIC_ENABLED);
+        msr::write(APIC_BASE, msr::read(APIC_BASE) | base::ENABLED);
         msr::write(
-            MSR_APIC_BASE,
-            msr::read(MSR_APIC_BASE) | APIC_ENABLED | APIC_X2APIC,
+            APIC_BASE,
+            msr::read(APIC_BASE) | base::ENABLED | base::X2APIC,
         );
         IS_X2APIC.store(true, Ordering::Relaxed);
     } else {
-        msr::write(MSR_APIC_BASE, msr::read(MSR_APIC_BASE) | APIC_ENABLED);
+        msr::write(APIC_BASE, msr::read(APIC_BASE) | base::ENABLED);
         APIC.store(base, Ordering::Relaxed);
     }
     for register in [apic::LVT_LINT0, apic::LVT_LINT1, apic::LVT_TIMER] {
-        write_apic(register, apic::MASKED);
+        write_apic(register, MASKED);
     }
     write_apic(apic::LVT_ERROR, u32::from(ERROR));
     write_apic(apic::ESR, 0);
@@ -217,7 +196,7 @@ fn command(apic_id: u32, low: u32) {
         // What was written before is to be seen by who gets it: a write of an x2APIC register is no barrier.
         core::sync::atomic::fence(Ordering::SeqCst);
         return msr::write(
-            MSR_X2APIC + apic::ICR,
+            X2APIC + apic::ICR,
             u64::from(apic_id) << 32 | u64::from(low),
         );
     }
@@ -259,7 +238,7 @@ pub(crate) fn use_io_apic(io_apic: IoApic) {
     let io_apic = IO_APIC.call_once(|| io_apic);
     let last = read_io_apic(io_apic, 1) >> 16 & 0xFF;
     for input in 0..=last {
-        write_io_apic(io_apic, 0x10 + 2 * input, apic::MASKED);
+        write_io_apic(io_apic, 0x10 + 2 * input, MASKED);
     }
 }
 
@@ -291,7 +270,7 @@ pub(crate) fn enable_line(line: u32, enabled: bool) {
         return;
     };
     let low_active = if flags & 3 == 3 { 1 << 13 } else { 0 };
-    let mask = if enabled { 0 } else { apic::MASKED };
+    let mask = if enabled { 0 } else { MASKED };
     let apic_id = cpu::this().apic_id.load(Ordering::Relaxed);
     write_io_apic(io_apic, 0x11 + 2 * pin, apic_id << 24);
     let vector = u32::from(DEVICE) + line;
@@ -307,7 +286,9 @@ pub(crate) fn allocate_message() -> Option<(u32, u64, u32)> {
         .fetch_update(Ordering::Relaxed, Ordering::Relaxed, next)
         .ok()?;
     // To the first CPU, where Domain-0 is at home.
-    let apic_id = cpu::online(0).map_or(0, |cpu| cpu.apic_id.load(Ordering::Relaxed));
+    let apic_id = cpu::CPUS
+        .online(0)
+        .map_or(0, |cpu| cpu.apic_id.load(Ordering::Relaxed));
     let address = 0xFEE0_0000 | u64::from(apic_id & 0xFF) << 12;
     Some((number, address, u32::from(DEVICE) + number))
 }
@@ -361,7 +342,7 @@ extern "C" fn rust_interrupt(vector: u64) {
         KICK => {
             cpu.noted.fetch_or(noted::KICK, Ordering::Relaxed);
         }
-        STOP => super::fault::stop(),
+        STOP => arch_common::report::stop::<super::fault::Here>(),
         SPURIOUS => return,
         device if device >= DEVICE && u32::from(device - DEVICE) < DEVICES => {
             let number = device - DEVICE;

@@ -3,7 +3,9 @@
 use core::cell::UnsafeCell;
 use core::sync::atomic::{AtomicBool, Ordering};
 
-use super::{boot, identity};
+use arch_common::hw::image;
+
+use super::identity;
 use crate::address_space::{Full, Kind, Table, Tables};
 
 /// Tables there are. RAM takes one for each gigabyte where the CPU has no pages of that size.
@@ -63,13 +65,13 @@ impl AddressSpace {
     /// Maps the image with the rights its parts need, over what RAM there is, and leaves the guard pages of the stacks of
     /// that many CPUs out.
     pub(crate) fn add_image(&mut self, cpus: usize) -> Result<(), Full> {
-        let parts = boot::parts();
+        let parts = image::parts();
         let tables = &mut self.tables;
         tables.map(parts.start, parts.text_end, Kind::Text)?;
         tables.map(parts.text_end, parts.rodata_end, Kind::Constants)?;
         tables.map(parts.rodata_end, parts.end, Kind::Data)?;
         for number in 0..cpus {
-            let (guard, bottom, _) = boot::stack_of(number);
+            let (guard, bottom, _) = image::stack_of(number);
             tables.map(guard, bottom, Kind::Nothing)?;
         }
         Ok(())

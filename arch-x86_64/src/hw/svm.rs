@@ -1,16 +1,18 @@
-//! Entering a guest by VMRUN, and the maps of what does not exit.
+//! Entering a guest by VMRUN.
 
 use core::cell::UnsafeCell;
 use core::sync::atomic::{AtomicBool, Ordering};
 
-use super::cpu::{self, CPUS_MAX};
-use super::msr;
+use arch_common::cpus::CPUS_MAX;
+
+#[cfg(target_os = "none")]
+use super::registers::{load_guest, pop_kept, push_kept, store_guest};
+use super::{cpu, identity, msr};
+use crate::msr::{EFER, efer};
 use crate::svm::vmcb::Vmcb;
 use crate::vendor::Registers;
 
-const MSR_EFER: u32 = 0xC000_0080;
 const MSR_HSAVE_PA: u32 = 0xC001_0117;
-const EFER_SVME: u64 = 1 << 12;
 /// CPUID 0x8000000A, EDX: the CPU saves the next RIP.
 const NEXT_RIP: u32 = 1 << 3;
 
@@ -46,8 +48,8 @@ pub(crate) fn delivers_twice() -> bool {
 
 fn is_emulated_by_qemu() -> bool {
     const HYPERVISOR: u32 = 1 << 31;
-    let is_guest = core::arch::x86_64::__cpuid(1).ecx & HYPERVISOR != 0;
-    let name = core::arch::x86_64::__cpuid(0x4000_0000);
+    let is_guest = identity::cpuid(1, 0).ecx & HYPERVISOR != 0;
+    let name = identity::cpuid(0x4000_0000, 0);
     let qemu = u32::from_le_bytes(*b"TCGT");
     is_guest && name.ebx == qemu
 }
@@ -62,75 +64,15 @@ pub(crate) fn start() {
     let Some(area) = HOST.get(cpu::this().number) else {
         return;
     };
-    msr::write(MSR_EFER, msr::read(MSR_EFER) | EFER_SVME);
+    msr::write(EFER, msr::read(EFER) | efer::SVME);
     msr::write(MSR_HSAVE_PA, area.saved_by_vmrun.get().addr() as u64);
-    let features = core::arch::x86_64::__cpuid(0x8000_000A);
-    HAS_NEXT_RIP.store(features.edx & NEXT_RIP != 0, Ordering::Relaxed);
+    let features = identity::features().svm_features;
+    HAS_NEXT_RIP.store(features & NEXT_RIP != 0, Ordering::Relaxed);
     DELIVERS_TWICE.store(is_emulated_by_qemu(), Ordering::Relaxed);
     #[cfg(target_os = "none")]
     // SAFETY: SVM is on; writes FS, GS, TR, LDTR and the MSRs that belong to them to this CPU's own page.
     unsafe {
         core::arch::asm!("vmsave rax", in("rax") area.saved_by_vmsave.get(), options(nostack));
-    }
-}
-
-/// Machine addresses of permission maps.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Maps {
-    pub(crate) io: u64,
-    pub(crate) msr: u64,
-}
-
-#[repr(C, align(4096))]
-struct IoMap([u8; 0x3000]);
-#[repr(C, align(4096))]
-struct MsrMap([u8; 0x2000]);
-
-/// Every port exits.
-static NO_PORTS: IoMap = IoMap([0xFF; 0x3000]);
-/// Domain-0's ports do not: what it drives is its own (`crate::ports`).
-static DOM0_PORTS: IoMap = dom0_ports();
-static MSRS: MsrMap = msr_map();
-
-const fn dom0_ports() -> IoMap {
-    let mut map = [0xFF; 0x3000];
-    let mut index = 0;
-    while index < crate::ports::DOM0.len() {
-        let (first, count) = crate::ports::DOM0[index];
-        let mut port = first as usize;
-        while port < first as usize + count as usize {
-            map[port / 8] &= !(1 << (port % 8));
-            port += 1;
-        }
-        index += 1;
-    }
-    IoMap(map)
-}
-
-/// Two bits for each MSR: read, write. Three ranges of 0x2000 MSRs, 0x800 bytes each ("MSR Intercepts").
-const fn msr_map() -> MsrMap {
-    let mut map = [0xFF; 0x2000];
-    let mut index = 0;
-    while index < crate::msr::DIRECT.len() {
-        let number = crate::msr::DIRECT[index];
-        let (base, offset) = if number >= 0xC000_0000 {
-            (0x800, number - 0xC000_0000)
-        } else {
-            (0, number)
-        };
-        let bit = offset as usize * 2;
-        map[base + bit / 8] &= !(3 << (bit % 8));
-        index += 1;
-    }
-    MsrMap(map)
-}
-
-/// The maps of a domain; `hardware`: Domain-0's.
-pub(crate) fn maps(hardware: bool) -> Maps {
-    let io = if hardware { &DOM0_PORTS } else { &NO_PORTS };
-    Maps {
-        io: core::ptr::from_ref(io).addr() as u64,
-        msr: (&raw const MSRS).addr() as u64,
     }
 }
 
@@ -162,30 +104,12 @@ unsafe extern "C" {
 core::arch::global_asm!(
     ".global alcove_svm_enter",
     "alcove_svm_enter:",
-    "push rbx",
-    "push rbp",
-    "push r12",
-    "push r13",
-    "push r14",
-    "push r15",
+    push_kept!(),
     "push rdx",
     "push rdi",
     "clgi",
     "mov rax, rsi",
-    "mov rcx, [rdi + 8]",
-    "mov rdx, [rdi + 16]",
-    "mov rbx, [rdi + 24]",
-    "mov rbp, [rdi + 40]",
-    "mov rsi, [rdi + 48]",
-    "mov r8, [rdi + 64]",
-    "mov r9, [rdi + 72]",
-    "mov r10, [rdi + 80]",
-    "mov r11, [rdi + 88]",
-    "mov r12, [rdi + 96]",
-    "mov r13, [rdi + 104]",
-    "mov r14, [rdi + 112]",
-    "mov r15, [rdi + 120]",
-    "mov rdi, [rdi + 56]",
+    load_guest!(),
     "sti",
     "vmload rax",
     "test byte ptr [rax + {shadow}], 1",
@@ -196,29 +120,11 @@ core::arch::global_asm!(
     "cli",
     "vmsave rax",
     "pop rax",
-    "mov [rax + 8], rcx",
-    "mov [rax + 16], rdx",
-    "mov [rax + 24], rbx",
-    "mov [rax + 40], rbp",
-    "mov [rax + 48], rsi",
-    "mov [rax + 56], rdi",
-    "mov [rax + 64], r8",
-    "mov [rax + 72], r9",
-    "mov [rax + 80], r10",
-    "mov [rax + 88], r11",
-    "mov [rax + 96], r12",
-    "mov [rax + 104], r13",
-    "mov [rax + 112], r14",
-    "mov [rax + 120], r15",
+    store_guest!(),
     "pop rax",
     "vmload rax",
     "stgi",
-    "pop r15",
-    "pop r14",
-    "pop r13",
-    "pop r12",
-    "pop rbp",
-    "pop rbx",
+    pop_kept!(),
     "ret",
     shadow = const core::mem::offset_of!(Vmcb, interrupt_shadow),
 );

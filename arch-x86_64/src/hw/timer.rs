@@ -6,8 +6,8 @@ use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use super::cpu::{self, Cpu, noted};
 use super::{identity, interrupts, msr, port};
+use crate::msr::TSC_DEADLINE;
 
-const MSR_TSC_DEADLINE: u32 = 0x6E0;
 const NEVER: u64 = u64::MAX;
 
 /// TSC ticks per second.
@@ -169,10 +169,7 @@ fn program(cpu: &Cpu) {
     let counts = COUNTS.load(Ordering::Relaxed);
     if counts == 0 {
         // Zero switches it off; a deadline that is past comes at once.
-        msr::write(
-            MSR_TSC_DEADLINE,
-            if next == NEVER { 0 } else { next.max(1) },
-        );
+        msr::write(TSC_DEADLINE, if next == NEVER { 0 } else { next.max(1) });
         return;
     }
     let count = match next {
@@ -200,14 +197,6 @@ pub(super) fn expired(cpu: &Cpu) {
 /// Waits by counting.
 pub(crate) fn spin_for_us(us: u64) {
     let end = now_ticks().saturating_add(frequency() / 1_000_000 * us);
-    while now_ticks() < end {
-        core::hint::spin_loop();
-    }
-}
-
-/// Waits by counting.
-pub(crate) fn spin_for_seconds(seconds: u64) {
-    let end = now_ticks().saturating_add(frequency().saturating_mul(seconds));
     while now_ticks() < end {
         core::hint::spin_loop();
     }

@@ -9,10 +9,10 @@
 
 use core::sync::atomic::{AtomicU64, Ordering, fence};
 
+use arch_common::cpus::CPUS_MAX;
 use hv_common::arch::Mfn;
 
-use super::cpu::{self, CPUS_MAX};
-use super::interrupts;
+use super::{cpu, interrupts};
 use crate::vendor::Flush;
 
 /// In no guest.

@@ -1,16 +1,20 @@
-//! VMX instructions, entering a guest, and the maps of what does not exit.
+//! VMX instructions, and entering a guest.
 
 use core::cell::UnsafeCell;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
+use arch_common::cpus::CPUS_MAX;
 use spin::Once;
 
-use super::cpu::{self, CPUS_MAX};
-use super::msr;
+#[cfg(target_os = "none")]
+use super::registers::{load_guest, pop_kept, push_kept, store_guest};
+use super::{cpu, msr};
+use crate::msr::FEATURE_CONTROL;
+#[cfg(target_os = "none")]
+use crate::msr::{EFER, PAT};
 use crate::vendor::Registers;
 use crate::vmx::field::{Field, pin};
 
-const MSR_FEATURE_CONTROL: u32 = 0x3A;
 const MSR_BASIC: u32 = 0x480;
 const MSR_PIN: u32 = 0x481;
 const MSR_PROCESSOR: u32 = 0x482;
@@ -22,8 +26,6 @@ const MSR_EPT_VPID: u32 = 0x48C;
 /// The "true" capabilities of pin, processor, exit and entry controls are this much further on, where there are any.
 const TRUE: u32 = 0xC;
 const HAS_TRUE: u64 = 1 << 55;
-const MSR_PAT: u32 = 0x277;
-const MSR_EFER: u32 = 0xC000_0080;
 /// MSRs of a guest that the CPU does not switch: STAR, LSTAR, CSTAR, SFMASK, KERNEL_GS_BASE. The hypervisor uses none.
 pub(crate) const MSRS: [u32; 5] = [
     0xC000_0081,
@@ -108,9 +110,9 @@ pub(crate) fn secondary() -> u64 {
 /// Makes this CPU able to enter guests.
 pub(crate) fn start() {
     const LOCKED_ON: u64 = 1 | 1 << 2;
-    let control = msr::read(MSR_FEATURE_CONTROL);
+    let control = msr::read(FEATURE_CONTROL);
     if control & 1 == 0 {
-        msr::write(MSR_FEATURE_CONTROL, control | LOCKED_ON);
+        msr::write(FEATURE_CONTROL, control | LOCKED_ON);
     }
     let Some(page) = VMXON.get(cpu::this().number) else {
         return;
@@ -268,15 +270,13 @@ pub(crate) fn write_host_state() {
             (Field::HOST_SYSENTER_CS, 0),
             (Field::HOST_SYSENTER_ESP, 0),
             (Field::HOST_SYSENTER_EIP, 0),
-            (Field::HOST_PAT, msr::read(MSR_PAT)),
-            (Field::HOST_EFER, msr::read(MSR_EFER)),
+            (Field::HOST_PAT, msr::read(PAT)),
+            (Field::HOST_EFER, msr::read(EFER)),
             (Field::HOST_RIP, alcove_vmx_exit as *const () as u64),
         ] {
             write(field, value);
         }
     }
-    #[cfg(not(target_os = "none"))]
-    let _ = (MSR_PAT, MSR_EFER);
 }
 
 /// Puts a guest's MSRs in place.
@@ -376,66 +376,6 @@ fn invalidate_vpid(kind: u64) {
     let _ = kind;
 }
 
-/// Machine addresses of permission maps.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Maps {
-    pub(crate) io: u64,
-    pub(crate) msr: u64,
-}
-
-#[repr(C, align(4096))]
-struct IoMap([u8; 0x2000]);
-#[repr(C, align(4096))]
-struct MsrMap([u8; 0x1000]);
-
-/// Every port exits.
-static NO_PORTS: IoMap = IoMap([0xFF; 0x2000]);
-/// Domain-0's ports do not.
-static DOM0_PORTS: IoMap = dom0_ports();
-static MSR_MAP: MsrMap = msr_map();
-
-const fn dom0_ports() -> IoMap {
-    let mut map = [0xFF; 0x2000];
-    let mut index = 0;
-    while index < crate::ports::DOM0.len() {
-        let (first, count) = crate::ports::DOM0[index];
-        let mut port = first as usize;
-        while port < first as usize + count as usize {
-            map[port / 8] &= !(1 << (port % 8));
-            port += 1;
-        }
-        index += 1;
-    }
-    IoMap(map)
-}
-
-/// Reads of low and of high MSRs, then writes, a bit for each, 1 KiB each ("MSR-Bitmap Address").
-const fn msr_map() -> MsrMap {
-    let mut map = [0xFF; 0x1000];
-    let mut index = 0;
-    while index < crate::msr::DIRECT.len() {
-        let number = crate::msr::DIRECT[index];
-        let (base, offset) = if number >= 0xC000_0000 {
-            (0x400, (number - 0xC000_0000) as usize)
-        } else {
-            (0, number as usize)
-        };
-        map[base + offset / 8] &= !(1 << (offset % 8));
-        map[0x800 + base + offset / 8] &= !(1 << (offset % 8));
-        index += 1;
-    }
-    MsrMap(map)
-}
-
-/// The maps of a domain; `hardware`: Domain-0's.
-pub(crate) fn maps(hardware: bool) -> Maps {
-    let io = if hardware { &DOM0_PORTS } else { &NO_PORTS };
-    Maps {
-        io: core::ptr::from_ref(io).addr() as u64,
-        msr: (&raw const MSR_MAP).addr() as u64,
-    }
-}
-
 /// Runs the guest of the current VMCS until it exits. Returns whether it was entered at all. Interrupts are masked before
 /// and after; while it runs they make it exit.
 #[inline]
@@ -464,31 +404,13 @@ unsafe extern "C" {
 core::arch::global_asm!(
     ".global alcove_vmx_enter",
     "alcove_vmx_enter:",
-    "push rbx",
-    "push rbp",
-    "push r12",
-    "push r13",
-    "push r14",
-    "push r15",
+    push_kept!(),
     "push rdi",
     "mov eax, 0x6C14",
     "vmwrite rax, rsp",
     "test esi, esi",
     "mov rax, [rdi]",
-    "mov rcx, [rdi + 8]",
-    "mov rdx, [rdi + 16]",
-    "mov rbx, [rdi + 24]",
-    "mov rbp, [rdi + 40]",
-    "mov rsi, [rdi + 48]",
-    "mov r8, [rdi + 64]",
-    "mov r9, [rdi + 72]",
-    "mov r10, [rdi + 80]",
-    "mov r11, [rdi + 88]",
-    "mov r12, [rdi + 96]",
-    "mov r13, [rdi + 104]",
-    "mov r14, [rdi + 112]",
-    "mov r15, [rdi + 120]",
-    "mov rdi, [rdi + 56]",
+    load_guest!(),
     "jnz 2f",
     "vmlaunch",
     "jmp 3f",
@@ -499,28 +421,11 @@ core::arch::global_asm!(
     ".global alcove_vmx_exit",
     "alcove_vmx_exit:",
     "xchg rax, [rsp]",
-    "mov [rax + 8], rcx",
-    "mov [rax + 16], rdx",
-    "mov [rax + 24], rbx",
-    "mov [rax + 40], rbp",
-    "mov [rax + 48], rsi",
-    "mov [rax + 56], rdi",
-    "mov [rax + 64], r8",
-    "mov [rax + 72], r9",
-    "mov [rax + 80], r10",
-    "mov [rax + 88], r11",
-    "mov [rax + 96], r12",
-    "mov [rax + 104], r13",
-    "mov [rax + 112], r14",
-    "mov [rax + 120], r15",
+    store_guest!(),
     "pop rcx",
     "mov [rax], rcx",
     "xor eax, eax",
-    "4: pop r15",
-    "pop r14",
-    "pop r13",
-    "pop r12",
-    "pop rbp",
-    "pop rbx",
+    "4:",
+    pop_kept!(),
     "ret",
 );

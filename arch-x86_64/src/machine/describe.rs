@@ -1,14 +1,16 @@
 //! The machine for common code: RAM and its uses, modules, Domain-0's devices.
 
+use arch_common::cpus::CPUS_MAX;
+use arch_common::hw::frames::zeroed_words;
+use arch_common::hw::image;
 use boards::Board;
 use hv_abi::start::{DEVICES, Device, DeviceKind, Range};
-use hv_common::arch::Mfn;
-use hv_common::start::{Machine, RANGES, Reserved};
+use hv_common::start::layout::Layout;
+use hv_common::start::{Machine, Reserved};
 
-use super::FRAME;
 use crate::acpi::Tables;
 use crate::boot_info::BootInfo;
-use crate::hw::{boot, cpu};
+use crate::hw::boot;
 use crate::ports;
 
 /// Where I/O APICs, HPET and local APIC are: nothing of PCI is there or above.
@@ -17,8 +19,6 @@ const BLOCK: u64 = 2 << 20;
 /// IRQ of the second serial line.
 const COM2_IRQ: u32 = 3;
 
-type Reservations = heapless::Vec<(Range, Reserved), RANGES>;
-
 /// See the module.
 pub(super) fn describe(
     board: &'static Board,
@@ -26,21 +26,15 @@ pub(super) fn describe(
     tables: &Tables,
     cpus: u32,
 ) -> Machine {
-    let mut reserved = reservations(info);
-    let first = info.ram.first().map_or(0, |bank| bank.base / FRAME);
-    let last = info
-        .ram
-        .last()
-        .map_or(0, |bank| (bank.base + bank.size) / FRAME);
-    let metadata = place_metadata(info, &reserved, last - first);
-    keep(&mut reserved, (metadata, Reserved::Hypervisor));
+    let mut layout = layout(info);
+    let metadata = layout.reserve_metadata();
     let module = info.modules.first().copied().unwrap_or_default();
     let bytes = boot::loaded_bytes(module.base, module.size);
     Machine {
-        ram: info.ram.clone(),
-        reserved,
-        first_frame: Mfn(first),
-        metadata: boot::zeroed_words(metadata.base, last - first),
+        ram: layout.ram,
+        reserved: layout.reserved,
+        first_frame: metadata.first,
+        metadata: zeroed_words(metadata.base, metadata.count),
         bundle: (module, bytes.unwrap_or_default()),
         host_tables: Range::default(),
         command_line: info.command_line,
@@ -54,53 +48,18 @@ pub(super) fn describe(
     }
 }
 
-fn reservations(info: &BootInfo) -> Reservations {
-    let (start, end) = boot::image_range(cpu::CPUS_MAX);
+fn layout(info: &BootInfo) -> Layout {
+    let (start, end) = image::range(CPUS_MAX);
     let image = Range {
         base: start,
         size: end - start,
     };
-    let mut reserved = Reservations::new();
-    keep(&mut reserved, (image, Reserved::Hypervisor));
+    let mut layout = Layout::new(info.ram.clone());
+    layout.reserve(image, Reserved::Hypervisor);
     for range in info.modules.iter().chain(&info.kept) {
-        keep(&mut reserved, (*range, Reserved::Boot));
+        layout.reserve(*range, Reserved::Boot);
     }
-    reserved
-}
-
-fn keep(reserved: &mut Reservations, entry: (Range, Reserved)) {
-    if entry.0.size > 0 && reserved.push(entry).is_err() {
-        panic!("the machine has more than {RANGES} reserved ranges");
-    }
-}
-
-fn in_ram(info: &BootInfo, range: &Range) -> bool {
-    let end = range.base.checked_add(range.size);
-    end.is_some_and(|end| {
-        info.ram
-            .iter()
-            .any(|bank| range.base >= bank.base && end <= bank.base + bank.size)
-    })
-}
-
-/// The first place in RAM where one word for each of `frames` fits beside what is reserved.
-fn place_metadata(info: &BootInfo, reserved: &[(Range, Reserved)], frames: u64) -> Range {
-    let size = (frames * 8).next_multiple_of(FRAME);
-    let ends = reserved
-        .iter()
-        .map(|(range, _)| (range.base + range.size).next_multiple_of(FRAME));
-    let starts = info.ram.iter().map(|bank| bank.base);
-    let fits = |base: &u64| {
-        let place = Range { base: *base, size };
-        let overlaps = |(other, _): &(Range, Reserved)| {
-            place.base < other.base + other.size && other.base < place.base + size
-        };
-        in_ram(info, &place) && !reserved.iter().any(overlaps)
-    };
-    match ends.chain(starts).find(fits) {
-        Some(base) => Range { base, size },
-        None => panic!("no room for the metadata of {frames} frames"),
-    }
+    layout
 }
 
 fn port_range((first, count): (u16, u16)) -> Range {
@@ -206,15 +165,5 @@ mod tests {
             (all.base, all.size, none.size),
             (0x2000_0000, 0xDEC0_0000, 0)
         );
-    }
-
-    #[test]
-    fn metadata_goes_where_nothing_else_is() {
-        let image = Range {
-            base: 0x20_0000,
-            size: 0x10_0800,
-        };
-        let place = place_metadata(&info(), &[(image, Reserved::Hypervisor)], 0x1_0000);
-        assert_eq!((place.base, place.size), (0x30_1000, 0x8_0000));
     }
 }

@@ -6,7 +6,7 @@ use hv_abi::xen::vcpu::{HvmContext32, HvmContext64, HvmContextHead, MODE_32, MOD
 use zerocopy::FromBytes;
 
 use super::records::check_cpu;
-use crate::control_registers::{cr0, cr4};
+use crate::control_registers::{cr0, cr4, rflags};
 use crate::msr::efer;
 
 /// Attributes of segments, as [`Segment::attributes`] has them.
@@ -41,16 +41,12 @@ mod bit {
 /// Guest-physical address bits that CPUID may show at most.
 const ADDRESS_BITS: u32 = 52;
 
-const CR0_PE: u64 = 1;
-const CR0_ET: u64 = 1 << 4;
 /// Caches off, as after reset: CD and NW.
 const CR0_AT_RESET: u64 = 0x6000_0010;
 /// Types after reset.
 const PAT_AT_RESET: u64 = 0x0007_0406_0007_0406;
 const DR6_AT_RESET: u64 = 0xFFFF_0FF0;
 const DR7_AT_RESET: u64 = 0x400;
-/// Bit 1 is one.
-const RFLAGS: u64 = 2;
 
 fn segment(selector: u16, attributes: u16, limit: u32, base: u64) -> Segment {
     Segment {
@@ -70,7 +66,7 @@ pub(super) fn after_reset() -> Cpu {
     };
     Cpu {
         rip: 0xFFF0,
-        rflags: RFLAGS,
+        rflags: rflags::FIXED,
         cr0: CR0_AT_RESET,
         xcr0: 1,
         dr6: DR6_AT_RESET,
@@ -100,14 +96,12 @@ pub(super) fn at_startup(address: u64) -> Cpu {
     }
 }
 
-/// The state of Xen's PVH boot protocol (`pvh.pandoc`): 32-bit protected mode without paging, flat segments.
-pub(super) fn at_pvh_entry(entry: u64, start_info: u64) -> Cpu {
-    const FLAT: u32 = u32::MAX;
-    let data = segment(0, attributes::DATA | attributes::FLAT_32, FLAT, 0);
-    let mut state = Cpu {
-        rip: entry & 0xFFFF_FFFF,
-        cr0: CR0_PE | CR0_ET,
-        cs: segment(0, attributes::CODE | attributes::FLAT_32, FLAT, 0),
+/// Segments that begin at 0 and have no end; `code`: what a code segment of this size has.
+fn with_flat_segments(code: u16) -> Cpu {
+    const NO_END: u32 = u32::MAX;
+    let data = segment(0, attributes::DATA | attributes::FLAT_32, NO_END, 0);
+    Cpu {
+        cs: segment(0, attributes::CODE | code, NO_END, 0),
         es: data,
         ss: data,
         ds: data,
@@ -116,6 +110,15 @@ pub(super) fn at_pvh_entry(entry: u64, start_info: u64) -> Cpu {
         ldtr: segment(0, attributes::LDT, 0, 0),
         tr: segment(0, attributes::TSS, 0x67, 0),
         ..after_reset()
+    }
+}
+
+/// The state of Xen's PVH boot protocol (`pvh.pandoc`): 32-bit protected mode without paging, flat segments.
+pub(super) fn at_pvh_entry(entry: u64, start_info: u64) -> Cpu {
+    let mut state = Cpu {
+        rip: entry & 0xFFFF_FFFF,
+        cr0: cr0::PE | cr0::ET,
+        ..with_flat_segments(attributes::FLAT_32)
     };
     if let Some(ebx) = state.gpr.get_mut(crate::vendor::gpr::RBX) {
         *ebx = start_info & 0xFFFF_FFFF;
@@ -152,9 +155,6 @@ fn with_long_mode_active(efer: u64, cr0: u64) -> u64 {
     efer & !efer::LMA | if active { efer::LMA } else { 0 }
 }
 
-/// A vCPU is never started in virtual-8086 mode.
-const RFLAGS_VM: u64 = 1 << 17;
-
 fn in_32_bit_mode(from: &HvmContext32) -> Result<Cpu, Errno> {
     let code = given_segment(from.cs_ar, from.cs_limit, from.cs_base)?;
     let stack = given_segment(from.ss_ar, from.ss_limit, from.ss_base)?;
@@ -172,14 +172,15 @@ fn in_32_bit_mode(from: &HvmContext32) -> Result<Cpu, Errno> {
     let is_stack = stack.attributes & (bit::CODE | bit::WRITABLE) == bit::WRITABLE
         && stack.attributes & bit::UNUSABLE == 0
         && privilege == 0;
+    // A vCPU is never started in virtual-8086 mode.
     let flags = u64::from(from.eflags);
-    if !(is_code && are_data && is_stack && is_task(from.tr_ar)) || flags & RFLAGS_VM != 0 {
+    if !(is_code && are_data && is_stack && is_task(from.tr_ar)) || flags & rflags::VM != 0 {
         return Err(Errno::EINVAL);
     }
     let mut state = Cpu {
         rip: u64::from(from.eip),
         rflags: flags,
-        cr0: u64::from(from.cr0) | CR0_ET,
+        cr0: u64::from(from.cr0) | cr0::ET,
         cr3: u64::from(from.cr3),
         cr4: u64::from(from.cr4),
         efer: from.efer,
@@ -198,30 +199,20 @@ fn in_32_bit_mode(from: &HvmContext32) -> Result<Cpu, Errno> {
 }
 
 fn in_64_bit_mode(from: &HvmContext64) -> Result<Cpu, Errno> {
-    const FLAT: u32 = u32::MAX;
     let is_long = from.cr0 & (cr0::PE | cr0::PG) == cr0::PE | cr0::PG
         && from.cr4 & cr4::PAE != 0
         && from.efer & efer::LME != 0;
-    if !is_long || from.rflags & RFLAGS_VM != 0 || from.cr3 >> ADDRESS_BITS != 0 {
+    if !is_long || from.rflags & rflags::VM != 0 || from.cr3 >> ADDRESS_BITS != 0 {
         return Err(Errno::EINVAL);
     }
-    let data = segment(0, attributes::DATA | attributes::FLAT_32, FLAT, 0);
     let mut state = Cpu {
         rip: from.rip,
         rflags: from.rflags,
-        cr0: from.cr0 | CR0_ET,
+        cr0: from.cr0 | cr0::ET,
         cr3: from.cr3,
         cr4: from.cr4,
         efer: from.efer,
-        es: data,
-        cs: segment(0, attributes::CODE | attributes::FLAT_64, FLAT, 0),
-        ss: data,
-        ds: data,
-        fs: data,
-        gs: data,
-        ldtr: segment(0, attributes::LDT, 0, 0),
-        tr: segment(0, attributes::TSS, 0x67, 0),
-        ..after_reset()
+        ..with_flat_segments(attributes::FLAT_64)
     };
     for (to, value) in state.gpr.iter_mut().zip(from.gpr) {
         *to = value;
@@ -304,10 +295,10 @@ mod tests {
     #[test]
     fn a_vcpu_starts_in_protected_mode() {
         let state = of_32(&protected()).unwrap();
-        assert_eq!((state.rip, state.rflags), (0x10_0000, RFLAGS));
+        assert_eq!((state.rip, state.rflags), (0x10_0000, rflags::FIXED));
         assert_eq!(state.gpr[..8], [1, 2, 3, 4, 5, 6, 7, 8]);
         assert_eq!((state.cs.attributes, state.cs.limit), (0xC9B, u32::MAX));
-        assert_eq!((state.cr0, state.efer), (CR0_PE | CR0_ET, 0));
+        assert_eq!((state.cr0, state.efer), (cr0::PE | cr0::ET, 0));
     }
 
     #[test]
@@ -323,7 +314,7 @@ mod tests {
             ..protected()
         };
         let state = of_32(&registers).unwrap();
-        assert_eq!((state.cs.base, state.cr0), (0x8_0000, CR0_ET));
+        assert_eq!((state.cs.base, state.cr0), (0x8_0000, cr0::ET));
         assert_eq!(state.ds.attributes, 0x1000, "not present: unusable");
     }
 

@@ -8,7 +8,7 @@ use zerocopy::{FromBytes, IntoBytes};
 
 use super::{Pending, Vcpu};
 use crate::apic::{Apic, FIRST_VECTOR};
-use crate::control_registers::{cr0, cr4};
+use crate::control_registers::{cr0, cr4, rflags};
 use crate::hw::extended;
 use crate::msr::{self, efer};
 use crate::platform::{Platform, RECORD_VERSION};
@@ -137,7 +137,6 @@ impl<V: Vendor> Vcpu<V> {
 
 /// RFLAGS without reserved bits and virtual-8086 interrupts' companions.
 const RFLAGS_BITS: u64 = 0x003F_7FD5;
-const RFLAGS_ONE: u64 = 2;
 
 /// Registers as a guest could have them, without bits that do nothing.
 ///
@@ -179,7 +178,7 @@ pub(super) fn check_cpu(record: &Cpu) -> Result<Cpu, Errno> {
         return Err(Errno::EINVAL);
     }
     Ok(Cpu {
-        rflags: record.rflags & RFLAGS_BITS | RFLAGS_ONE,
+        rflags: record.rflags & RFLAGS_BITS | rflags::FIXED,
         ..*record
     })
 }

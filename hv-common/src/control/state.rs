@@ -1,7 +1,7 @@
 //! Save and restore: the records of a domain.
 //!
 //! # Saving
-//! The records are numbered by section ([`Section`]) and place in it; a cursor is both. Each is written straight into
+//! The records are numbered by section (`Section`) and place in it; a cursor is both. Each is written straight into
 //! the caller's buffer. The domain is paused and off all CPUs, so nothing changes between two calls but time.
 //!
 //! # Restoring

@@ -33,7 +33,8 @@ pub(crate) struct Blueprint {
 /// Makes a domain, paused and empty.
 ///
 /// # Errors
-/// `EINVAL`, `EOPNOTSUPP` (a kind that this architecture has not), `ENOSPC` (no free slot, too many vCPUs), `ENOMEM`; the log says what is missing.
+/// `EINVAL`, `EOPNOTSUPP` (a kind that this architecture has not), `ENOSPC` (no free slot, too many vCPUs), `ENOMEM`; the
+/// log says what is missing.
 pub fn create<A: Arch>(hypervisor: &Hypervisor<A>, request: &CreateDomain) -> Result<DomId, Errno> {
     check(request)?;
     if request.kind == DomainKind::HVM && A::DEVICES.is_none() {

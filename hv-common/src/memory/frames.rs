@@ -11,10 +11,16 @@
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use crate::lock::Lock;
 use hv_abi::DomId;
 
 use crate::arch::Mfn;
+use crate::lock::Lock;
+
+mod buddy;
+mod word;
+
+use word::{FRAMES_MAX, UNCLEARED, Word};
+pub use word::{Frame, FrameKind};
 
 /// Largest block: `1 << MAX_ORDER` frames (4 MiB).
 pub const MAX_ORDER: u32 = 10;
@@ -50,61 +56,6 @@ pub const fn run_order_for(size: usize, align: usize) -> u32 {
     let header = if align > 32 { align } else { 32 };
     let frames = (size + header).div_ceil(hv_abi::FRAME_SIZE);
     frames.next_power_of_two().trailing_zeros()
-}
-
-/// What a frame is used for.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum FrameKind {
-    /// The hypervisor's image, metadata, shared values.
-    Hypervisor,
-    /// Boot bundle and host tables.
-    Boot,
-    /// RAM of a domain.
-    Ram,
-    /// A page table, or another table of words that the hypervisor keeps for a domain.
-    Table,
-    /// A page shared between a domain and the hypervisor: `shared_info`, a frame of the grant table.
-    Special,
-    /// Claimed by Domain-0 for its store.
-    Store,
-}
-
-/// A frame in use.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Frame {
-    /// What for.
-    pub kind: FrameKind,
-    /// Whose.
-    pub owner: DomId,
-    /// Still holds what its former owner left there.
-    pub uncleared: bool,
-    /// Given up by its owner, kept by references.
-    pub orphan: bool,
-    /// References beside the owner's: grant mappings, pinned areas.
-    pub references: u32,
-}
-
-impl Frame {
-    /// A frame of this kind, without references.
-    #[must_use]
-    pub const fn new(kind: FrameKind, owner: DomId) -> Self {
-        Self {
-            kind,
-            owner,
-            uncleared: false,
-            orphan: false,
-            references: 0,
-        }
-    }
-
-    /// The same, not cleared yet.
-    #[must_use]
-    pub const fn uncleared(self) -> Self {
-        Self {
-            uncleared: true,
-            ..self
-        }
-    }
 }
 
 /// Who pays for a frame.
@@ -154,124 +105,6 @@ impl Usage {
             (FrameKind::Store, _) => &mut self.store,
             (FrameKind::Ram | FrameKind::Special, DomId::ZERO) => &mut self.dom0,
             (FrameKind::Ram | FrameKind::Special, _) => &mut self.domains,
-        }
-    }
-}
-
-/// A frame's metadata as a value. All zero: inside a free block, or not RAM.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Word {
-    /// Not the first frame of anything.
-    Interior,
-    /// First frame of a free block; neighbours in its list by index.
-    FreeHead {
-        order: u32,
-        previous: Option<u32>,
-        next: Option<u32>,
-    },
-    /// In use.
-    Used(Frame),
-}
-
-const KIND_MASK: u64 = 0xF;
-const KIND_FREE_HEAD: u64 = 1;
-const ORDER_SHIFT: u32 = 4;
-const NEXT_SHIFT: u32 = 9;
-const PREVIOUS_SHIFT: u32 = 36;
-const LINK_MASK: u64 = (1 << 27) - 1;
-const OWNER_SHIFT: u32 = 4;
-const UNCLEARED: u64 = 1 << 20;
-const ORPHAN: u64 = 1 << 21;
-const REFERENCES_SHIFT: u32 = 32;
-
-/// Frames that links can name.
-const FRAMES_MAX: usize = LINK_MASK as usize;
-
-impl FrameKind {
-    const fn to_bits(self) -> u64 {
-        match self {
-            Self::Hypervisor => 2,
-            Self::Boot => 3,
-            Self::Ram => 4,
-            Self::Table => 5,
-            Self::Special => 6,
-            Self::Store => 7,
-        }
-    }
-
-    const fn from_bits(bits: u64) -> Option<Self> {
-        Some(match bits {
-            2 => Self::Hypervisor,
-            3 => Self::Boot,
-            4 => Self::Ram,
-            5 => Self::Table,
-            6 => Self::Special,
-            7 => Self::Store,
-            _ => return None,
-        })
-    }
-}
-
-const fn link_to_bits(link: Option<u32>) -> u64 {
-    match link {
-        Some(index) => index as u64 + 1,
-        None => 0,
-    }
-}
-
-#[allow(clippy::cast_possible_truncation, reason = "27 bits")]
-const fn link_from_bits(bits: u64) -> Option<u32> {
-    match bits & LINK_MASK {
-        0 => None,
-        index => Some((index - 1) as u32),
-    }
-}
-
-impl Word {
-    const fn encode(self) -> u64 {
-        match self {
-            Self::Interior => 0,
-            Self::FreeHead {
-                order,
-                previous,
-                next,
-            } => {
-                KIND_FREE_HEAD
-                    | (order as u64) << ORDER_SHIFT
-                    | link_to_bits(next) << NEXT_SHIFT
-                    | link_to_bits(previous) << PREVIOUS_SHIFT
-            }
-            Self::Used(frame) => {
-                frame.kind.to_bits()
-                    | (frame.owner.0 as u64) << OWNER_SHIFT
-                    | if frame.uncleared { UNCLEARED } else { 0 }
-                    | if frame.orphan { ORPHAN } else { 0 }
-                    | (frame.references as u64) << REFERENCES_SHIFT
-            }
-        }
-    }
-
-    #[allow(
-        clippy::cast_possible_truncation,
-        reason = "fields are cut out of the word"
-    )]
-    const fn decode(bits: u64) -> Self {
-        if bits & KIND_MASK == KIND_FREE_HEAD {
-            return Self::FreeHead {
-                order: ((bits >> ORDER_SHIFT) & 0x1F) as u32,
-                next: link_from_bits(bits >> NEXT_SHIFT),
-                previous: link_from_bits(bits >> PREVIOUS_SHIFT),
-            };
-        }
-        match FrameKind::from_bits(bits & KIND_MASK) {
-            None => Self::Interior,
-            Some(kind) => Self::Used(Frame {
-                kind,
-                owner: DomId((bits >> OWNER_SHIFT) as u16),
-                uncleared: bits & UNCLEARED != 0,
-                orphan: bits & ORPHAN != 0,
-                references: (bits >> REFERENCES_SHIFT) as u32,
-            }),
         }
     }
 }
@@ -407,38 +240,6 @@ impl Frames {
         (index..index + u32::try_from(count).ok()?)
             .for_each(|word| self.store(word, Word::Used(frame)));
         Some(Mfn(start))
-    }
-
-    /// The free block that holds the 2 MiB at `mfn`, as its head's index and its order.
-    fn free_block_around(&self, mfn: u64) -> Option<(u32, u32)> {
-        let index = self.index(Mfn(mfn))?;
-        (BLOCK_ORDER..=MAX_ORDER).find_map(|order| {
-            let aligned = (index + self.skew()) & !((1 << order) - 1);
-            let head = aligned.checked_sub(self.skew())?;
-            match self.load(head) {
-                Word::FreeHead { order: found, .. } if found == order => Some((head, order)),
-                _ => None,
-            }
-        })
-    }
-
-    fn is_free_block(&self, mfn: u64) -> bool {
-        self.free_block_around(mfn).is_some()
-    }
-
-    /// Takes the 2 MiB at `mfn` out of the free block that holds it.
-    fn carve(&self, pool: &mut Pool, mfn: u64) {
-        let (Some((head, order)), Some(index)) =
-            (self.free_block_around(mfn), self.index(Mfn(mfn)))
-        else {
-            return;
-        };
-        self.unlink(pool, head, order);
-        for part in (head..head + (1 << order)).step_by(1 << BLOCK_ORDER) {
-            if part != index {
-                self.insert(pool, part, BLOCK_ORDER);
-            }
-        }
     }
 
     /// Takes a run for a shared value.
@@ -653,90 +454,6 @@ impl Frames {
         self.merge(pool, index, 0);
         true
     }
-
-    /// Takes a block of this order out of the free lists, splitting a larger one if it must.
-    fn take(&self, pool: &mut Pool, order: u32) -> Option<u32> {
-        let found = (order..=MAX_ORDER).find(|&order| pool.head(order).is_some())?;
-        let index = pool.head(found)?;
-        self.unlink(pool, index, found);
-        for half in (order..found).rev() {
-            self.insert(pool, index + (1 << half), half);
-        }
-        Some(index)
-    }
-
-    /// Inserts a block, joined with its buddies as far as they are free.
-    fn merge(&self, pool: &mut Pool, index: u32, order: u32) {
-        let (mut index, mut order) = (index, order);
-        while order < MAX_ORDER {
-            let Some(buddy) = ((index + self.skew()) ^ (1 << order)).checked_sub(self.skew())
-            else {
-                break;
-            };
-            match self.load(buddy) {
-                Word::FreeHead { order: same, .. } if same == order => {
-                    self.unlink(pool, buddy, order);
-                    index = index.min(buddy);
-                    order += 1;
-                }
-                _ => break,
-            }
-        }
-        self.insert(pool, index, order);
-    }
-
-    fn insert(&self, pool: &mut Pool, index: u32, order: u32) {
-        let next = pool.head(order);
-        if let Some(next) = next {
-            self.relink(next, |_, after| (Some(index), after));
-        }
-        self.store(
-            index,
-            Word::FreeHead {
-                order,
-                previous: None,
-                next,
-            },
-        );
-        pool.set_head(order, Some(index));
-    }
-
-    fn unlink(&self, pool: &mut Pool, index: u32, order: u32) {
-        let Word::FreeHead { previous, next, .. } = self.load(index) else {
-            return;
-        };
-        match previous {
-            Some(previous) => self.relink(previous, |before, _| (before, next)),
-            None => pool.set_head(order, next),
-        }
-        if let Some(next) = next {
-            self.relink(next, |_, after| (previous, after));
-        }
-        self.store(index, Word::Interior);
-    }
-
-    fn relink(
-        &self,
-        index: u32,
-        change: impl Fn(Option<u32>, Option<u32>) -> (Option<u32>, Option<u32>),
-    ) {
-        if let Word::FreeHead {
-            order,
-            previous,
-            next,
-        } = self.load(index)
-        {
-            let (previous, next) = change(previous, next);
-            self.store(
-                index,
-                Word::FreeHead {
-                    order,
-                    previous,
-                    next,
-                },
-            );
-        }
-    }
 }
 
 impl Pool {
@@ -749,16 +466,6 @@ impl Pool {
             wanted: count,
             available,
         })
-    }
-
-    fn head(&self, order: u32) -> Option<u32> {
-        self.heads.get(order as usize).copied().flatten()
-    }
-
-    fn set_head(&mut self, order: u32, head: Option<u32>) {
-        if let Some(slot) = self.heads.get_mut(order as usize) {
-            *slot = head;
-        }
     }
 }
 

@@ -3,7 +3,8 @@
 //! A walk starts at the root, `ROOT_FRAMES` concatenated tables, and goes down to level 0, whose entries map 4 KiB.
 //! Leaves are as large as alignment allows, up to [`LEAF_LEVEL_MAX`]; one is split only when a part of it changes. An
 //! entry that maps something is emptied, and the emptying made complete everywhere, before anything else is put
-//! there (the strictest of the manuals calls it "break-before-make"). The tables belong to one domain and are changed under its lock.
+//! there (the strictest of the manuals calls it "break-before-make"). The tables belong to one domain and are changed
+//! under its lock.
 
 use core::marker::PhantomData;
 use core::sync::atomic::{AtomicU64, Ordering};

@@ -5,9 +5,16 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 /// What each package of ours may depend on among our packages. What is not listed may not be.
-const LAW: [(&str, &[&str]); 12] = [
-    ("arch-aarch64", &["boards", "hv-abi", "hv-common"]),
-    ("arch-x86_64", &["boards", "hv-abi", "hv-common"]),
+const LAW: [(&str, &[&str]); 13] = [
+    (
+        "arch-aarch64",
+        &["arch-common", "boards", "hv-abi", "hv-common"],
+    ),
+    ("arch-common", &["hv-abi", "hv-common"]),
+    (
+        "arch-x86_64",
+        &["arch-common", "boards", "hv-abi", "hv-common"],
+    ),
     ("boards", &[]),
     ("dom0-mini", &["hv-abi", "mgmt-proto", "xend"]),
     ("guests", &["hv-abi"]),
@@ -21,8 +28,9 @@ const LAW: [(&str, &[&str]); 12] = [
 ];
 
 /// The packages that make up the hypervisor images.
-const HYPERVISOR: [&str; 5] = [
+const HYPERVISOR: [&str; 6] = [
     "arch-aarch64",
+    "arch-common",
     "arch-x86_64",
     "boards",
     "hv-abi",

@@ -21,10 +21,11 @@ pub const RELEASE: u64 = 5;
 pub const SAMPLE: u64 = 6;
 
 /// `(interrupt)` -> port: a device's interrupt, as [`crate::start::Device::interrupt`] numbers it, comes as an event of
-/// Domain-0 from now on. `ENOENT`: no device of Domain-0 has it. On machines where Domain-0 has no interrupt controller.
+/// Domain-0 from now on. `ENOENT`: no device's interrupt has that number. On machines where Domain-0 has no interrupt
+/// controller.
 pub const BIND_IRQ: u64 = 7;
 /// `(out: *mut MessageInterrupt)` -> 0: an interrupt that a device signals by writing a message (PCI MSI-X), as an event
-/// of Domain-0. `ENOSPC` when there are no more, `ENOSYS` where the machine has none.
+/// of Domain-0. `ENOSPC`: there are no more, or none on this machine.
 pub const BIND_MSI: u64 = 8;
 
 /// See [`BIND_MSI`].

@@ -75,8 +75,8 @@ pub struct Cpu {
     pub sysenter_eip: u64,
     pub pat: u64,
     pub tsc_aux: u64,
-    /// Bit 0: interrupts are held back for one instruction (after STI or a load of SS); bit 1: an NMI is being handled;
-    /// bit 2: an NMI is pending; bit 3: the CPU is halted.
+    /// Bit 0: interrupts are held back for one instruction (after STI or a load of SS); bit 2: an NMI is pending. All others
+    /// are zero.
     pub activity: u64,
     /// An event whose delivery was interrupted: vector (bits 0 to 7), type (8 to 10), error code valid (11), valid (31),
     /// error code (32 to 63), as EXITINTINFO has it.

@@ -41,7 +41,7 @@ fn every_word_survives_its_encoding() {
         Word::FreeHead {
             order: 0,
             previous: None,
-            next: Some((LINK_MASK - 1) as u32),
+            next: Some((FRAMES_MAX - 1) as u32),
         },
         Word::Used(Frame {
             kind: FrameKind::Store,
