@@ -1,0 +1,70 @@
+//! Sectors go bad while the machine is off: the store mounts with everything in it, or says that it is damaged.
+
+use super::{Files, Mount, Random, SimulatedDisk, VolumeError, mount, put};
+use crate::store::disk::{Disk, SECTOR};
+
+/// A store with some files, all of it on the medium.
+fn store() -> (SimulatedDisk, Files) {
+    let disk = SimulatedDisk::new(16);
+    let (mut volume, _) = mount(&disk).unwrap();
+    let mut random = Random::new(3);
+    for number in 0..20 {
+        let path = std::format!("/etc/xen/{number}.cfg");
+        volume.apply(&[put(&path, &random.bytes(3000))]).unwrap();
+        volume.append_log(b"a line of the log\n").unwrap();
+    }
+    let files = volume.files().unwrap();
+    drop(volume);
+    disk.settle();
+    (disk, files)
+}
+
+#[test]
+fn every_single_damaged_sector_is_made_good_or_reported() {
+    let (disk, files) = store();
+    let mut random = Random::new(4);
+    let (mut good, mut reported) = (0, 0);
+    for sector in disk.written() {
+        let damaged = disk.copy();
+        let mut content = [0; SECTOR];
+        random.fill(&mut content);
+        damaged.overwrite(sector, content);
+        match mount(&damaged) {
+            Ok((volume, _)) => {
+                assert_eq!(volume.files().unwrap(), files, "sector {sector}");
+                good += 1;
+            }
+            Err(VolumeError::Damaged(_)) => reported += 1,
+            Err(error) => panic!("sector {sector}: {error}"),
+        }
+    }
+    assert!(
+        good > 0 && reported > 0,
+        "{good} made good, {reported} reported"
+    );
+}
+
+#[test]
+fn each_partition_table_is_mended_from_the_other() {
+    let (disk, files) = store();
+    let last = disk.sectors() - 1;
+    for (sector, name) in [
+        (1, "the first partition table"),
+        (2, "the first partition table"),
+        (last, "the second partition table"),
+        (last - 32, "the second partition table"),
+    ] {
+        let damaged = disk.copy();
+        damaged.overwrite(sector, [0xA5; SECTOR]);
+        let (volume, how) = mount(&damaged).unwrap();
+        assert_eq!(how, Mount::Mended(name));
+        assert_eq!(volume.files().unwrap(), files);
+        drop(volume);
+        damaged.settle();
+        assert_eq!(
+            damaged.content(sector),
+            disk.content(sector),
+            "sector {sector}"
+        );
+    }
+}
