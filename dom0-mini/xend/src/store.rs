@@ -4,6 +4,8 @@ pub(crate) mod blobs;
 pub(crate) mod content;
 mod database_file;
 pub mod disk;
+pub(crate) mod files;
+pub mod keeper;
 mod partition;
 #[cfg(test)]
 mod simulated;

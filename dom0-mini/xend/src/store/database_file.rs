@@ -3,7 +3,7 @@
 //! A file has a length, begins with its [superblock](super::superblock), and reads as zeros where it grew. redb orders its
 //! writes by `sync_data` alone, and that is a flush of the disk; so what a power cut leaves is what redb reckons with.
 
-use super::disk::{Disk, DiskError, SECTOR};
+use super::disk::{DiskError, SECTOR, SharedDisk};
 use super::partition::Partition;
 use super::superblock::{DATA, PLACES, Superblock};
 use alloc::boxed::Box;
@@ -14,9 +14,6 @@ use spin::Mutex;
 
 /// Written at once where the file grows.
 const ZEROS: [u8; 16 * 1024] = [0; 16 * 1024];
-
-/// The disk, for all who use it.
-pub(super) type SharedDisk = Arc<Mutex<Box<dyn Disk>>>;
 
 /// What is where the file should be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

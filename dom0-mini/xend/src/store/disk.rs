@@ -1,6 +1,9 @@
 //! A disk, as the store sees it: sectors that are read, written, and made to last by a flush.
 
+use alloc::boxed::Box;
+use alloc::sync::Arc;
 use core::fmt;
+use spin::Mutex;
 
 /// Bytes in a sector.
 pub const SECTOR: usize = 512;
@@ -52,3 +55,6 @@ pub trait Disk: fmt::Debug + Send + 'static {
     /// See [`DiskError`].
     fn flush(&mut self) -> Result<(), DiskError>;
 }
+
+/// A disk, for all who use it.
+pub type SharedDisk = Arc<Mutex<Box<dyn Disk>>>;

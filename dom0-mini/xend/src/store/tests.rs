@@ -3,23 +3,25 @@
 mod damage;
 mod power_cuts;
 
-use super::disk::Disk;
+use super::disk::{Disk, SharedDisk};
 use super::simulated::{Random, SimulatedDisk};
 use super::volume::{Change, Mount, Volume, VolumeError};
 use std::boxed::Box;
 use std::collections::BTreeMap;
 use std::string::{String, ToString};
+use std::sync::Arc;
 use std::vec::Vec;
 
 type Files = BTreeMap<String, Vec<u8>>;
 
-fn boxed(disk: &SimulatedDisk) -> Box<dyn Disk> {
-    Box::new(disk.clone())
+fn shared(disk: &SimulatedDisk) -> SharedDisk {
+    let disk: Box<dyn Disk> = Box::new(disk.clone());
+    Arc::new(spin::Mutex::new(disk))
 }
 
 fn mount(disk: &SimulatedDisk) -> Result<(Volume, Mount), VolumeError> {
     let mut random = Random::new(1);
-    Volume::mount(boxed(disk), |into| random.fill(into))
+    Volume::mount(&shared(disk), |into| random.fill(into))
 }
 
 fn put(path: &str, content: &[u8]) -> Change {
@@ -41,10 +43,10 @@ fn carry_out(files: &mut Files, changes: &[Change]) {
 #[test]
 fn an_empty_disk_becomes_a_store_and_is_found_again() {
     let disk = SimulatedDisk::new(32);
-    let (volume, how) = mount(&disk).unwrap();
+    let (mut volume, how) = mount(&disk).unwrap();
     assert_eq!(how, Mount::Made);
     volume
-        .apply(&[put("/etc/xen/web1.cfg", b"name = \"web1\"\n")])
+        .apply(&[put("/etc/xen/web1.cfg", b"name = \"web1\"\n")], b"")
         .unwrap();
     drop(volume);
     let (volume, how) = mount(&disk).unwrap();
@@ -59,12 +61,15 @@ fn an_empty_disk_becomes_a_store_and_is_found_again() {
 #[test]
 fn a_removed_file_is_gone() {
     let disk = SimulatedDisk::new(32);
-    let (volume, _) = mount(&disk).unwrap();
+    let (mut volume, _) = mount(&disk).unwrap();
     volume
-        .apply(&[put("/etc/xen/a.cfg", b"a"), put("/etc/xen/b.cfg", b"b")])
+        .apply(
+            &[put("/etc/xen/a.cfg", b"a"), put("/etc/xen/b.cfg", b"b")],
+            b"",
+        )
         .unwrap();
     let path = "/etc/xen/a.cfg".to_string();
-    volume.apply(&[Change::Remove { path }]).unwrap();
+    volume.apply(&[Change::Remove { path }], b"").unwrap();
     drop(volume);
     let (volume, _) = mount(&disk).unwrap();
     assert_eq!(
@@ -97,11 +102,11 @@ fn a_small_disk_is_refused() {
 #[test]
 fn a_full_store_says_so_and_keeps_what_it_has() {
     let disk = SimulatedDisk::new(16);
-    let (volume, _) = mount(&disk).unwrap();
+    let (mut volume, _) = mount(&disk).unwrap();
     let mut kept = 0;
     let error = loop {
         let path = std::format!("/etc/xen/{kept}.cfg");
-        match volume.apply(&[put(&path, &[kept as u8; 30_000])]) {
+        match volume.apply(&[put(&path, &[kept as u8; 30_000])], b"") {
             Ok(()) => kept += 1,
             Err(error) => break error,
         }
@@ -119,11 +124,11 @@ fn the_log_is_kept_and_bounded() {
     let (mut volume, _) = mount(&disk).unwrap();
     for line in 0..200_u32 {
         let text = std::format!("{line:08}{}\n", "x".repeat(4000));
-        volume.append_log(text.as_bytes()).unwrap();
+        volume.apply(&[], text.as_bytes()).unwrap();
     }
     drop(volume);
     let (mut volume, _) = mount(&disk).unwrap();
-    volume.append_log(b"after the restart\n").unwrap();
+    volume.apply(&[], b"after the restart\n").unwrap();
     let log = String::from_utf8(volume.log().unwrap()).unwrap();
     assert!(log.len() <= super::volume::LOG_MAX && log.len() > super::volume::LOG_MAX - 8192);
     assert!(log.ends_with("x\nafter the restart\n"));

@@ -4,18 +4,17 @@
 //! that either all of it is or nothing. The database is redb's; commits are in two phases, so that no checksum of a torn
 //! page has to be trusted. At mount every page is checked against its checksum before anything of it is used.
 
-use super::database_file::{DatabaseFile, Found, Full, SharedDisk};
-use super::disk::{Disk, DiskError};
+use super::database_file::{DatabaseFile, Found, Full};
+use super::disk::{Disk, DiskError, SharedDisk};
 use super::partition::{self, Contents, Damaged, Names};
-use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::{String, ToString};
-use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
-use redb::{Builder, Database, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction};
-use spin::Mutex;
+use redb::{
+    Builder, Database, ReadableDatabase, ReadableTable, Table, TableDefinition, WriteTransaction,
+};
 
 /// The longest file, in bytes: a commit stays small.
 pub const FILE_MAX: usize = 32 * 1024;
@@ -111,16 +110,17 @@ impl Volume {
     /// # Errors
     /// [`VolumeError`]; nothing was written then, but to an empty disk or a damaged partition table.
     pub fn mount(
-        mut disk: Box<dyn Disk>,
+        disk: &SharedDisk,
         random: impl FnMut(&mut [u8]),
     ) -> Result<(Self, Mount), VolumeError> {
-        check_size(&*disk)?;
-        match partition::examine(&mut *disk)? {
+        check_size(&**disk.lock())?;
+        let contents = partition::examine(&mut **disk.lock())?;
+        match contents {
             Contents::Empty => Self::make(disk, random).map(|volume| (volume, Mount::Made)),
             Contents::Foreign => Err(VolumeError::Foreign),
             Contents::Store { database, damaged } => {
                 if let Some(damaged) = damaged {
-                    partition::mend(&mut *disk, damaged)?;
+                    partition::mend(&mut **disk.lock(), damaged)?;
                 }
                 let mount = damaged.map_or(Mount::Found, |damaged| Mount::Mended(damaged.name()));
                 Self::open(disk, database).map(|volume| (volume, mount))
@@ -132,11 +132,8 @@ impl Volume {
     ///
     /// # Errors
     /// The disk's.
-    pub fn make(
-        mut disk: Box<dyn Disk>,
-        mut random: impl FnMut(&mut [u8]),
-    ) -> Result<Self, VolumeError> {
-        check_size(&*disk)?;
+    pub fn make(disk: &SharedDisk, mut random: impl FnMut(&mut [u8])) -> Result<Self, VolumeError> {
+        check_size(&**disk.lock())?;
         let mut name = || {
             let mut bytes = [0; 16];
             random(&mut bytes);
@@ -146,23 +143,24 @@ impl Volume {
             disk: name(),
             partitions: [name(), name()],
         };
-        partition::make(&mut *disk, &names)?;
-        match partition::examine(&mut *disk)? {
-            Contents::Store { database, .. } => {
-                Self::begin(&shared(disk), database).map_err(VolumeError::from)
-            }
+        let contents = {
+            let mut disk = disk.lock();
+            partition::make(&mut **disk, &names)?;
+            partition::examine(&mut **disk)?
+        };
+        match contents {
+            Contents::Store { database, .. } => Self::begin(disk, database),
             _ => Err(VolumeError::Disk("it does not keep what is written".into())),
         }
     }
 
-    fn open(disk: Box<dyn Disk>, partition: partition::Partition) -> Result<Self, VolumeError> {
-        let disk = shared(disk);
-        let superblock = match DatabaseFile::find(&disk, partition)? {
-            Found::Unfinished => return Self::begin(&disk, partition),
+    fn open(disk: &SharedDisk, partition: partition::Partition) -> Result<Self, VolumeError> {
+        let superblock = match DatabaseFile::find(disk, partition)? {
+            Found::Unfinished => return Self::begin(disk, partition),
             Found::Damaged => return Err(VolumeError::Damaged("its superblock".into())),
             Found::File(superblock) => superblock,
         };
-        let file = DatabaseFile::open(&disk, partition, superblock);
+        let file = DatabaseFile::open(disk, partition, superblock);
         let mut volume = Self::with(file).map_err(damage)?;
         volume.log_bytes = volume.log()?.len();
         Ok(volume)
@@ -192,25 +190,24 @@ impl Volume {
         })
     }
 
-    /// Makes changes, all of them or none, and returns when they outlive a power cut.
+    /// Makes changes and adds to the log, all of it or nothing, and returns when that outlives a power cut. What is too
+    /// old of the log goes.
     ///
     /// # Errors
     /// [`VolumeError::Full`]: nothing is changed. Otherwise the disk's: what was changed is not known.
-    pub fn apply(&self, changes: &[Change]) -> Result<(), VolumeError> {
+    pub fn apply(&mut self, changes: &[Change], log: &[u8]) -> Result<(), VolumeError> {
+        let mut kept = self.log_bytes;
         self.commit(|transaction| {
-            let mut files = transaction.open_table(FILES)?;
-            for change in changes {
-                match change {
-                    Change::Put { path, content } => {
-                        files.insert(path.as_str(), content.as_slice())?;
-                    }
-                    Change::Remove { path } => {
-                        files.remove(path.as_str())?;
-                    }
-                }
+            if !changes.is_empty() {
+                carry_out(&mut transaction.open_table(FILES)?, changes)?;
+            }
+            if !log.is_empty() {
+                append(&mut transaction.open_table(LOG)?, log, &mut kept)?;
             }
             Ok(())
-        })
+        })?;
+        self.log_bytes = kept;
+        Ok(())
     }
 
     /// All files.
@@ -228,31 +225,6 @@ impl Volume {
             Ok(files)
         };
         read().map_err(cause)
-    }
-
-    /// Adds to the log; what is too old goes. Returns when it outlives a power cut.
-    ///
-    /// # Errors
-    /// As [`Volume::apply`].
-    pub fn append_log(&mut self, text: &[u8]) -> Result<(), VolumeError> {
-        let mut kept = self.log_bytes;
-        self.commit(|transaction| {
-            let mut log = transaction.open_table(LOG)?;
-            let end = match log.last()? {
-                Some((start, piece)) => start.value() + piece.value().len() as u64,
-                None => 0,
-            };
-            log.insert(end, text)?;
-            kept += text.len();
-            while kept > LOG_MAX
-                && let Some((_, oldest)) = log.pop_first()?
-            {
-                kept -= oldest.value().len();
-            }
-            Ok(())
-        })?;
-        self.log_bytes = kept;
-        Ok(())
     }
 
     /// The log, as far as it is kept.
@@ -286,13 +258,45 @@ impl Volume {
     }
 }
 
+fn carry_out(
+    files: &mut Table<'_, &'static str, &'static [u8]>,
+    changes: &[Change],
+) -> Result<(), redb::Error> {
+    for change in changes {
+        match change {
+            Change::Put { path, content } => {
+                files.insert(path.as_str(), content.as_slice())?;
+            }
+            Change::Remove { path } => {
+                files.remove(path.as_str())?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Adds a piece and drops the oldest ones; `kept` counts the bytes that are there.
+fn append(
+    log: &mut Table<'_, u64, &'static [u8]>,
+    text: &[u8],
+    kept: &mut usize,
+) -> Result<(), redb::Error> {
+    let end = log.last()?.map_or(0, |(start, piece)| {
+        start.value().saturating_add(piece.value().len() as u64)
+    });
+    log.insert(end, text)?;
+    *kept += text.len();
+    while *kept > LOG_MAX
+        && let Some((_, oldest)) = log.pop_first()?
+    {
+        *kept -= oldest.value().len();
+    }
+    Ok(())
+}
+
 fn check_size(disk: &dyn Disk) -> Result<(), VolumeError> {
     let is_large_enough = disk.sectors() >= partition::SECTORS_MIN;
     is_large_enough.then_some(()).ok_or(VolumeError::TooSmall)
-}
-
-fn shared(disk: Box<dyn Disk>) -> SharedDisk {
-    Arc::new(Mutex::new(disk))
 }
 
 impl Damaged {

@@ -10,8 +10,10 @@ fn store() -> (SimulatedDisk, Files) {
     let mut random = Random::new(3);
     for number in 0..20 {
         let path = std::format!("/etc/xen/{number}.cfg");
-        volume.apply(&[put(&path, &random.bytes(3000))]).unwrap();
-        volume.append_log(b"a line of the log\n").unwrap();
+        volume
+            .apply(&[put(&path, &random.bytes(3000))], b"")
+            .unwrap();
+        volume.apply(&[], b"a line of the log\n").unwrap();
     }
     let files = volume.files().unwrap();
     drop(volume);

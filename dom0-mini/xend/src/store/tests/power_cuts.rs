@@ -1,6 +1,6 @@
 //! The power is cut at random moments; what was acknowledged is there afterwards, and half a change never is.
 
-use super::{Change, Files, Random, SimulatedDisk, boxed, carry_out, mount};
+use super::{Change, Files, Random, SimulatedDisk, carry_out, mount, shared};
 use crate::store::volume::Volume;
 use std::format;
 use std::string::String;
@@ -49,13 +49,13 @@ impl Machine {
         loop {
             let changes = self.changes();
             self.open = changes;
-            if volume.apply(&self.open).is_err() {
+            if volume.apply(&self.open, b"").is_err() {
                 return;
             }
             carry_out(&mut self.files, &self.open);
             self.open.clear();
             let line = format!("line {}\n", self.lines);
-            if volume.append_log(line.as_bytes()).is_err() {
+            if volume.apply(&[], line.as_bytes()).is_err() {
                 return;
             }
             self.lines += 1;
@@ -151,7 +151,7 @@ fn a_first_start_can_be_cut_at_every_single_write() {
     for cut in 0..whole.operations() {
         let disk = SimulatedDisk::new(16);
         disk.cut_after(cut);
-        assert!(Volume::mount(boxed(&disk), |into| random.fill(into)).is_err() || cut > 0);
+        assert!(Volume::mount(&shared(&disk), |into| random.fill(into)).is_err() || cut > 0);
         disk.power_up(&mut random);
         if let Err(error) = mount(&disk) {
             panic!("cut after {cut} operations: {error}");
