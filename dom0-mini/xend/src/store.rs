@@ -8,7 +8,7 @@ pub(crate) mod files;
 pub mod keeper;
 mod partition;
 #[cfg(test)]
-mod simulated;
+pub(crate) mod simulated;
 pub(crate) mod snapshots;
 mod superblock;
 #[cfg(test)]

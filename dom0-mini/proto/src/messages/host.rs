@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The host as `info` shows it.
 
-use alloc::{string::String, vec::Vec};
+use alloc::{boxed::Box, string::String, vec::Vec};
 use minicbor::{Decode, Encode};
 
 /// The host's facts. The seven memory parts add up: `total = free + hypervisor + dom0 + boot + store +
@@ -68,7 +68,7 @@ pub struct HostInfo {
     pub virtualization: Option<String>,
     /// Where the store keeps what it keeps; absent from an older xend.
     #[n(19)]
-    pub store: Option<StoreInfo>,
+    pub store: Option<Box<StoreInfo>>,
 }
 
 /// The host's store of configurations and of the log.

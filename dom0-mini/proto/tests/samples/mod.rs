@@ -421,11 +421,11 @@ pub(crate) fn replies() -> Vec<(&'static str, Reply)> {
 
 fn info_with_store() -> HostInfo {
     HostInfo {
-        store: Some(StoreInfo {
+        store: Some(Box::new(StoreInfo {
             place: StorePlace::RESCUE,
             size_kib: 65_536,
             reason: Some("the store on the disk is damaged: its superblock".into()),
-        }),
+        })),
         ..info()
     }
 }

@@ -101,7 +101,7 @@ impl DatabaseFile {
         change(&mut next);
         next.sequence += 1;
         let [first, second] = PLACES;
-        let place = if next.sequence % 2 == 0 {
+        let place = if next.sequence.is_multiple_of(2) {
             first
         } else {
             second

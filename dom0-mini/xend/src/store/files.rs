@@ -46,11 +46,6 @@ impl<T> StoreFiles<T> {
         &self.standing
     }
 
-    /// A file's content.
-    pub(crate) fn file(&self, path: &str) -> Option<&[u8]> {
-        self.files.get(path).map(Vec::as_slice)
-    }
-
     /// Takes an order in; `then` comes back from [`StoreFiles::finished`].
     ///
     /// # Errors
@@ -83,7 +78,8 @@ impl<T> StoreFiles<T> {
         for change in changes {
             if let Change::Put { path, content } = change {
                 if content.len() > FILE_MAX {
-                    let sentence = format!("{path} would have {} KiB", content.len().div_ceil(1024));
+                    let sentence =
+                        format!("{path} would have {} KiB", content.len().div_ceil(1024));
                     return Err(Failure::new(ErrorCode::TOO_LARGE, sentence)
                         .with_remedy("a file in the store has at most 32 KiB"));
                 }

@@ -72,10 +72,7 @@ pub struct Keeper {
 
 impl Keeper {
     /// Mounts the store of a disk; `random` gives the names of a new one.
-    pub fn mount(
-        disk: Option<Box<dyn Disk>>,
-        random: impl FnMut(&mut [u8]),
-    ) -> (Self, Mounted) {
+    pub fn mount(disk: Option<Box<dyn Disk>>, random: impl FnMut(&mut [u8])) -> (Self, Mounted) {
         let Some(disk) = disk else {
             let keeper = Self {
                 disk: None,

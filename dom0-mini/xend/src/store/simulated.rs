@@ -28,7 +28,7 @@ struct Medium {
 
 /// A handle on the disk; all handles are on the same one.
 #[derive(Clone)]
-pub(super) struct SimulatedDisk(Arc<Mutex<Medium>>);
+pub(crate) struct SimulatedDisk(Arc<Mutex<Medium>>);
 
 impl fmt::Debug for SimulatedDisk {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -37,7 +37,7 @@ impl fmt::Debug for SimulatedDisk {
 }
 
 impl SimulatedDisk {
-    pub(super) fn new(mib: u64) -> Self {
+    pub(crate) fn new(mib: u64) -> Self {
         Self(Arc::new(Mutex::new(Medium {
             sectors: mib * 1024 * 1024 / SECTOR as u64,
             durable: BTreeMap::new(),
@@ -49,23 +49,23 @@ impl SimulatedDisk {
     }
 
     /// From now on flushes are acknowledged and do nothing.
-    pub(super) fn ignore_flushes(&self) {
+    pub(crate) fn ignore_flushes(&self) {
         self.0.lock().unwrap().honours_flush = false;
     }
 
     /// The power fails after so many more writes and flushes.
-    pub(super) fn cut_after(&self, operations: u64) {
+    pub(crate) fn cut_after(&self, operations: u64) {
         let mut medium = self.0.lock().unwrap();
         medium.cut_after = Some(medium.operations + operations);
     }
 
     /// Writes and flushes so far.
-    pub(super) fn operations(&self) -> u64 {
+    pub(crate) fn operations(&self) -> u64 {
         self.0.lock().unwrap().operations
     }
 
     /// The power comes back: what was in the cache has met its fate.
-    pub(super) fn power_up(&self, random: &mut Random) {
+    pub(crate) fn power_up(&self, random: &mut Random) {
         let mut medium = self.0.lock().unwrap();
         medium.cut_after = None;
         for (sector, versions) in std::mem::take(&mut medium.cached) {
@@ -81,17 +81,17 @@ impl SimulatedDisk {
     }
 
     /// All that was written is on the medium.
-    pub(super) fn settle(&self) {
+    pub(crate) fn settle(&self) {
         self.0.lock().unwrap().write_back();
     }
 
     /// Sectors that were ever written.
-    pub(super) fn written(&self) -> Vec<u64> {
+    pub(crate) fn written(&self) -> Vec<u64> {
         self.0.lock().unwrap().durable.keys().copied().collect()
     }
 
     /// A disk with the same durable content.
-    pub(super) fn copy(&self) -> Self {
+    pub(crate) fn copy(&self) -> Self {
         let medium = self.0.lock().unwrap();
         Self(Arc::new(Mutex::new(Medium {
             durable: medium.durable.clone(),
@@ -102,12 +102,12 @@ impl SimulatedDisk {
     }
 
     /// Overwrites a sector behind the store's back.
-    pub(super) fn overwrite(&self, sector: u64, content: Sector) {
+    pub(crate) fn overwrite(&self, sector: u64, content: Sector) {
         self.0.lock().unwrap().durable.insert(sector, content);
     }
 
     /// A sector of the medium.
-    pub(super) fn content(&self, sector: u64) -> Sector {
+    pub(crate) fn content(&self, sector: u64) -> Sector {
         let medium = self.0.lock().unwrap();
         medium.durable.get(&sector).copied().unwrap_or([0; SECTOR])
     }
@@ -196,14 +196,14 @@ impl Disk for SimulatedDisk {
 }
 
 /// A generator of numbers from a seed (SplitMix64): a failing run is repeated by its seed.
-pub(super) struct Random(u64);
+pub(crate) struct Random(u64);
 
 impl Random {
-    pub(super) fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         Self(seed)
     }
 
-    pub(super) fn next(&mut self) -> u64 {
+    pub(crate) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut mixed = self.0;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -211,17 +211,17 @@ impl Random {
         mixed ^ (mixed >> 31)
     }
 
-    pub(super) fn below(&mut self, limit: u64) -> u64 {
+    pub(crate) fn below(&mut self, limit: u64) -> u64 {
         self.next() % limit
     }
 
-    pub(super) fn bytes(&mut self, length: usize) -> Vec<u8> {
+    pub(crate) fn bytes(&mut self, length: usize) -> Vec<u8> {
         let mut bytes = vec![0; length];
         self.fill(&mut bytes);
         bytes
     }
 
-    pub(super) fn fill(&mut self, into: &mut [u8]) {
+    pub(crate) fn fill(&mut self, into: &mut [u8]) {
         for byte in into {
             *byte = self.next() as u8;
         }
