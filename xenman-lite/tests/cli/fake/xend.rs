@@ -189,7 +189,7 @@ impl State {
                 Err(Failure::new(ErrorCode::BAD_CONFIG, "1:11: error: loglevel"))
             }
             RequestBody::ConfigSet(text) | RequestBody::ConfigCheck(text) => {
-                Ok(Reply::Remarks(remarks(&text)))
+                Ok(Reply::Remarks(remarks(text)))
             }
             RequestBody::HostInit(true) => Ok(Reply::Done),
             RequestBody::HostInit(false) => Err(Failure::new(
