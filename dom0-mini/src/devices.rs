@@ -1,6 +1,7 @@
 //! The devices that the start page gives us.
 
 use crate::hw::interrupts::Interrupts;
+use crate::hw::transports::Transports;
 use crate::hw::{link, real_time_clock};
 use crate::lines::Line;
 use alloc::boxed::Box;
@@ -33,7 +34,7 @@ pub(crate) struct LinkDevice {
 }
 
 /// The devices in use on the start page.
-fn devices(start: &Dom0Start) -> &[Device] {
+fn devices(start: &'static Dom0Start) -> &'static [Device] {
     start
         .devices
         .get(..start.device_count as usize)
@@ -41,12 +42,16 @@ fn devices(start: &Dom0Start) -> &[Device] {
 }
 
 /// The device that carries the link, ready, with its interrupt enabled.
-pub(crate) fn find_link(start: &Dom0Start, interrupts: &mut Interrupts) -> Option<LinkDevice> {
-    link::find(devices(start), interrupts)
+pub(crate) fn find_link(
+    start: &'static Dom0Start,
+    interrupts: &mut Interrupts,
+) -> Option<LinkDevice> {
+    let devices = devices(start);
+    link::find(devices, &mut Transports::probe(devices), interrupts)
 }
 
 /// Registers that have to be mapped as device memory.
-pub(crate) fn register_ranges(start: &Dom0Start) -> impl Iterator<Item = Range> {
+pub(crate) fn register_ranges(start: &'static Dom0Start) -> impl Iterator<Item = Range> {
     let in_memory = |device: &&Device| !device.kind.is_in_port_space();
     let controller = start.interrupt_controller.into_iter();
     controller.chain(
@@ -58,6 +63,6 @@ pub(crate) fn register_ranges(start: &Dom0Start) -> impl Iterator<Item = Range> 
 }
 
 /// Seconds since 1970, as the real-time clock says.
-pub(crate) fn wall_clock_s(start: &Dom0Start) -> Option<u64> {
+pub(crate) fn wall_clock_s(start: &'static Dom0Start) -> Option<u64> {
     real_time_clock::wall_clock_s(devices(start))
 }

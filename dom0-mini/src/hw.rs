@@ -28,4 +28,6 @@ pub(crate) mod shared_info;
 mod start_page;
 mod virtio;
 
-pub(crate) use machine::{ARCH, counter, interrupts, link, page_tables, real_time_clock, seed};
+pub(crate) use machine::{
+    ARCH, counter, interrupts, link, page_tables, real_time_clock, seed, transports,
+};

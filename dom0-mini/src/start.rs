@@ -97,7 +97,7 @@ fn start_xend(start: &'static Dom0Start, calls: Calls) -> Xend<Calls> {
 }
 
 /// The wall clock at system time 0: the real-time clock's, or the hypervisor's.
-fn wall_clock_base_s(start: &Dom0Start) -> u64 {
+fn wall_clock_base_s(start: &'static Dom0Start) -> u64 {
     devices::wall_clock_s(start).map_or(start.wall_clock_base_s, |now| {
         now.saturating_sub(clock::now_ns() / 1_000_000_000)
     })
@@ -122,7 +122,7 @@ fn free_memory(start: &Dom0Start) -> Range {
     }
 }
 
-fn enable_page_tables(start: &Dom0Start) {
+fn enable_page_tables(start: &'static Dom0Start) {
     let mut registers = [Range::default(); REGISTERS];
     for (slot, range) in registers.iter_mut().zip(devices::register_ranges(start)) {
         *slot = range;

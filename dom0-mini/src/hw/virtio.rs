@@ -3,9 +3,7 @@
 //! virtio-drivers' own drivers spin until the device has answered; here buffers stay with the device until it gives them
 //! back. Memory is identity-mapped, so a buffer's address is what the device uses.
 
-mod console;
-
-pub(super) use console::Console;
+pub(super) mod console;
 
 use alloc::alloc::{alloc_zeroed, dealloc};
 use core::alloc::Layout;
@@ -44,4 +42,13 @@ unsafe impl Hal for IdentityMapped {
     }
 
     unsafe fn unshare(_: PhysAddr, _: NonNull<[u8]>, _: BufferDirection) {}
+}
+
+bitflags::bitflags! {
+    /// The features we negotiate.
+    #[derive(Clone, Copy, Debug)]
+    struct Features: u64 {
+        /// The device follows the standard and not its draft; what is no legacy device insists on it.
+        const VERSION_1 = 1 << 32;
+    }
 }

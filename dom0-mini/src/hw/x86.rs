@@ -12,6 +12,7 @@ mod pci;
 pub(crate) mod real_time_clock;
 pub(crate) mod seed;
 mod serial;
+pub(crate) mod transports;
 
 pub(crate) use hv_abi::xen::shared_info::X86_64 as SHARED_INFO;
 

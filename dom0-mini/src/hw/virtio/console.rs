@@ -1,17 +1,54 @@
 //! The virtio console that carries the link (virtio 1.2, 5.3). Nobody waits for it.
 
-use super::IdentityMapped;
-use crate::devices::Pipe;
+use super::{Features, IdentityMapped};
+use crate::devices::{LinkDevice, Pipe};
+use crate::hw::interrupts::Interrupts;
+use crate::hw::transports::{Slot, Started, Transports};
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
+use mgmt_proto::link::LinkParameters;
 use virtio_drivers::queue::VirtQueue;
-use virtio_drivers::transport::Transport;
+use virtio_drivers::transport::{DeviceType, Transport};
 
 const RECEIVE: u16 = 0;
 const TRANSMIT: u16 = 1;
 const QUEUE_SIZE: usize = 16;
 const BUFFER_SIZE: usize = 4096;
+
+/// The first console that can be used, ready, with its interrupt enabled.
+pub(in crate::hw) fn find(
+    transports: &mut Transports,
+    interrupts: &mut Interrupts,
+    name: &'static str,
+) -> Option<LinkDevice> {
+    transports.take(DeviceType::Console).find_map(|slot| {
+        let place = alloc::format!("{slot}");
+        start(slot, interrupts, name)
+            .map_err(|why| log::warn!("the virtio console at {place} is not used: {why}"))
+            .ok()
+    })
+}
+
+fn start(
+    slot: Slot,
+    interrupts: &mut Interrupts,
+    name: &'static str,
+) -> Result<LinkDevice, &'static str> {
+    let Started {
+        transport,
+        vectors,
+        line,
+    } = slot.start(interrupts)?;
+    let console =
+        Console::new(transport, |queue| vectors.assign(queue)).map_err(|_| "it does not start")?;
+    Ok(LinkDevice {
+        pipe: Box::new(console),
+        line,
+        parameters: LinkParameters::FAST,
+        name,
+    })
+}
 
 /// A buffer that is with the device.
 struct Posted {
@@ -21,7 +58,7 @@ struct Posted {
 }
 
 /// Port 0 of a virtio console: a byte pipe.
-pub(in crate::hw) struct Console<T: Transport> {
+struct Console<T: Transport> {
     transport: T,
     receive: VirtQueue<IdentityMapped, QUEUE_SIZE>,
     transmit: VirtQueue<IdentityMapped, QUEUE_SIZE>,
@@ -35,15 +72,15 @@ impl<T: Transport> Console<T> {
     ///
     /// # Errors
     /// The device's, or `prepare`'s.
-    pub(in crate::hw) fn new(
+    fn new(
         mut transport: T,
-        mut prepare: impl FnMut(&mut T, u16) -> virtio_drivers::Result<()>,
+        prepare: impl Fn(u16) -> virtio_drivers::Result<()>,
     ) -> virtio_drivers::Result<Self> {
         // Nothing beyond the standard itself: one port, direct descriptors.
         let _: Features = transport.begin_init(Features::VERSION_1);
-        prepare(&mut transport, RECEIVE)?;
+        prepare(RECEIVE)?;
         let receive = VirtQueue::new(&mut transport, RECEIVE, false, false)?;
-        prepare(&mut transport, TRANSMIT)?;
+        prepare(TRANSMIT)?;
         let transmit = VirtQueue::new(&mut transport, TRANSMIT, false, false)?;
         transport.finish_init();
         let mut console = Self {
@@ -150,13 +187,4 @@ impl<T: Transport> Pipe for Console<T> {
 fn take(posted: &mut VecDeque<Posted>, token: u16) -> Option<Posted> {
     let position = posted.iter().position(|posted| posted.token == token)?;
     posted.remove(position)
-}
-
-bitflags::bitflags! {
-    /// The features we negotiate.
-    #[derive(Debug)]
-    struct Features: u64 {
-        /// The device follows the standard and not its draft; what is no legacy device insists on it.
-        const VERSION_1 = 1 << 32;
-    }
 }
