@@ -31,3 +31,4 @@ mod virtio;
 pub(crate) use machine::{
     ARCH, counter, interrupts, link, page_tables, real_time_clock, seed, transports,
 };
+pub(crate) use virtio::disk;

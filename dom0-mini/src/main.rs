@@ -18,6 +18,8 @@ mod console_log;
 #[cfg(target_os = "none")]
 mod devices;
 #[cfg(target_os = "none")]
+mod disk;
+#[cfg(target_os = "none")]
 mod events;
 #[cfg(target_os = "none")]
 mod hw;
@@ -31,6 +33,8 @@ mod lines;
     allow(dead_code, reason = "not every architecture has this clock")
 )]
 mod mc146818;
+#[cfg(target_os = "none")]
+mod pending;
 #[cfg(target_os = "none")]
 mod random;
 #[cfg(target_os = "none")]

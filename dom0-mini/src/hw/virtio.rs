@@ -4,6 +4,7 @@
 //! back. Memory is identity-mapped, so a buffer's address is what the device uses.
 
 pub(super) mod console;
+pub(crate) mod disk;
 
 use alloc::alloc::{alloc_zeroed, dealloc};
 use core::alloc::Layout;
@@ -48,6 +49,10 @@ bitflags::bitflags! {
     /// The features we negotiate.
     #[derive(Clone, Copy, Debug)]
     struct Features: u64 {
+        /// A block device that takes no writes (virtio 1.2, 5.2.3).
+        const READ_ONLY = 1 << 5;
+        /// A block device with a cache, and a command that empties it. Without, a write that is done lasts (5.2.6.2).
+        const FLUSH = 1 << 9;
         /// The device follows the standard and not its draft; what is no legacy device insists on it.
         const VERSION_1 = 1 << 32;
     }
