@@ -1,9 +1,9 @@
 //! Domain-0: a bare-metal image that runs xend.
 //!
-//! Thin by intent. [`hw`] holds what touches the machine: entry, page tables, hypercalls, interrupts, the device that
-//! carries the link. [`server`] carries events into the sans-IO library `xend` and its effects out again, in four tasks
-//! on an executor that never runs with interrupts enabled: it sleeps until one is pending and takes it between two polls
-//! (see [`hw::interrupts`]), so nothing here is ever preempted by itself.
+//! Thin by intent. [`hw`] holds what touches the machine: entry, page tables, hypercalls, interrupts, the devices that
+//! carry the link and the store. [`server`] carries events into the sans-IO library `xend` and its effects out again, in
+//! four tasks on an executor that never runs with interrupts enabled: it sleeps until one is pending and takes it between
+//! two polls (see [`hw::interrupts`]), so nothing here is ever preempted by itself. Only for [`disk`] a task waits.
 #![cfg_attr(target_os = "none", no_std, no_main)]
 
 #[cfg(target_os = "none")]

@@ -1,7 +1,7 @@
 //! What is pending: interrupts, taken by polling and told to whom they concern.
 //!
-//! The executor's loop takes them between two polls. A task that has to wait for a device, because who called it cannot,
-//! takes them meanwhile; that only marks tasks as ready, so no task runs while another one waits here.
+//! The executor's loop takes them between two polls, and a task that cannot let go of the CPU while it waits for a device
+//! takes them meanwhile: that only marks tasks as ready, so none runs while another one waits here.
 
 use crate::hw::interrupts::Interrupts;
 use crate::lines::{Line, Lines};
@@ -15,6 +15,7 @@ pub(crate) struct Pending {
 }
 
 impl Pending {
+    /// Everything there is of these.
     pub(crate) fn new(interrupts: Interrupts, lines: Lines) -> Self {
         Self {
             interrupts: CriticalSectionMutex::new(RefCell::new(interrupts)),
@@ -40,7 +41,7 @@ impl Pending {
     }
 
     fn dispatch(&self, line: Line) {
-        // What nobody waits for is not asked for either.
+        // An interrupt that is nobody's needs nothing more.
         let _ = self.lines.dispatch(line);
     }
 }

@@ -1,7 +1,7 @@
 //! virtio devices on the rings of virtio-drivers: what all of them share.
 //!
-//! virtio-drivers' own drivers spin until the device has answered; here buffers stay with the device until it gives them
-//! back. Memory is identity-mapped, so a buffer's address is what the device uses.
+//! virtio-drivers' own drivers spin until the device has answered; here buffers stay with the device until it gives
+//! them back. Memory is identity-mapped, so a buffer's address is what the device uses.
 
 pub(super) mod console;
 pub(crate) mod disk;

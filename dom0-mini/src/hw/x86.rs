@@ -1,4 +1,4 @@
-//! What is x86's: long mode, no interrupt controller (interrupts are events), virtio over PCI or a 16550.
+//! What is x86's: long mode, no interrupt controller (interrupts are events), virtio over PCI, a 16550.
 
 pub(crate) mod counter;
 mod entry;

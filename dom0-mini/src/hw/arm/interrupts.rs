@@ -73,8 +73,8 @@ impl Interrupts {
         }
     }
 
-    /// Sleeps until the line's interrupt comes, or that count. It may be over sooner: anything that is pending ends it, and
-    /// is taken and handed to `handle`.
+    /// Sleeps until the line's interrupt comes, or that count. It may be over sooner: anything that is pending ends it,
+    /// and is taken and handed to `handle`.
     pub(crate) fn wait_for(&mut self, _: Line, until_ticks: u64, mut handle: impl FnMut(Line)) {
         counter::set_timer_at_latest(until_ticks);
         wait();

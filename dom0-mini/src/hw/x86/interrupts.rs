@@ -72,8 +72,8 @@ impl Interrupts {
         raised
     }
 
-    /// Sleeps until the line's interrupt comes, or that count, and takes it. It may be over sooner. Others stay pending, and
-    /// from now on nobody else is told of this one: its port is polled for, which works while it is masked.
+    /// Sleeps until the line's interrupt comes, or that count, and takes it. It may be over sooner. Others stay pending,
+    /// and from now on nobody else is told of this one: its port is polled for, which works while it is masked.
     pub(crate) fn wait_for(&mut self, line: Line, until_ticks: u64, _: impl FnMut(Line)) {
         let (Line::Event(port), Some(page)) = (line, shared_info::page()) else {
             return wait();
