@@ -1,9 +1,9 @@
 //! Domain-0: a bare-metal image that runs xend.
 //!
-//! Thin by intent. [`hw`] holds what touches the machine: entry, page tables, hypercalls, interrupts, the device that
-//! carries the link. [`server`] carries events into the sans-IO library `xend` and its effects out again, in four tasks
-//! on an executor that never runs with interrupts enabled: it sleeps until one is pending and takes it between two polls
-//! (see [`hw::interrupts`]), so nothing here is ever preempted by itself.
+//! Thin by intent. [`hw`] holds what touches the machine: entry, page tables, hypercalls, interrupts, the devices that
+//! carry the link and the store. [`server`] carries events into the sans-IO library `xend` and its effects out again, in
+//! four tasks on an executor that never runs with interrupts enabled: it sleeps until one is pending and takes it between
+//! two polls (see [`hw::interrupts`]), so nothing here is ever preempted by itself. Only for [`disk`] a task waits.
 #![cfg_attr(target_os = "none", no_std, no_main)]
 
 #[cfg(target_os = "none")]
@@ -18,6 +18,8 @@ mod console_log;
 #[cfg(target_os = "none")]
 mod devices;
 #[cfg(target_os = "none")]
+mod disk;
+#[cfg(target_os = "none")]
 mod events;
 #[cfg(target_os = "none")]
 mod hw;
@@ -31,6 +33,8 @@ mod lines;
     allow(dead_code, reason = "not every architecture has this clock")
 )]
 mod mc146818;
+#[cfg(target_os = "none")]
+mod pending;
 #[cfg(target_os = "none")]
 mod random;
 #[cfg(target_os = "none")]

@@ -1,16 +1,19 @@
 //! From the start page to running tasks.
 
+use crate::disk::WaitingDisk;
 use crate::hw::{
     ARCH, counter, executor, heap, interrupts, link as link_device, memory, page_tables, seed,
 };
 use crate::hypervisor::Calls;
 use crate::lines::Lines;
+use crate::pending::Pending;
 use crate::random::Random;
 use crate::{bundle, clock, console_log, devices, events, server};
 use embassy_executor::raw::Executor;
 use hv_abi::start::{Dom0Start, MAGIC, Range, VERSION};
 use static_cell::StaticCell;
 use xend::hypervisor::Hypervisor;
+use xend::store::disk::{Disk, SECTOR};
 use xend::{Facts, Xend};
 
 /// Register ranges to map.
@@ -32,7 +35,7 @@ pub(crate) fn run(start: &'static Dom0Start) -> ! {
     let mut interrupts = interrupts::Interrupts::new(start);
     let timer = interrupts.timer(start);
     let upcall = interrupts.upcall(start);
-    let link = devices::find_link(start, &mut interrupts);
+    let devices::Found { link, disk } = devices::find(start, &mut interrupts);
     log::info!(
         "dom0-mini {} on {}: {} KiB of RAM, bundle of {} KiB, link {}{}",
         env!("CARGO_PKG_VERSION"),
@@ -46,11 +49,17 @@ pub(crate) fn run(start: &'static Dom0Start) -> ! {
         timer,
         upcall,
         link: link.as_ref().map(|link| link.line),
+        disk: disk.as_ref().map(|disk| disk.line),
     };
+    static PENDING: StaticCell<Pending> = StaticCell::new();
+    let pending: &'static Pending = PENDING.init(Pending::new(interrupts, lines));
     let mut calls = calls(start);
     match calls.host_info() {
         Ok(info) => clock::set(info.now_ns),
         Err(error) => log::error!("no system time from the hypervisor: {error:?}"),
+    }
+    if let Some(disk) = disk {
+        check_disk(&mut WaitingDisk::new(disk, pending));
     }
     let xend = start_xend(start, calls);
 
@@ -64,11 +73,14 @@ pub(crate) fn run(start: &'static Dom0Start) -> ! {
         lines,
         wall_clock_base_s(start),
     );
-    let dispatch = |line| {
-        lines.dispatch(line);
-    };
-    let take = move || while interrupts.take(dispatch) {};
-    executor::run(executor, take, interrupts::wait)
+    executor::run(executor, || pending.take(), interrupts::wait)
+}
+
+/// Says so if the disk does not answer.
+fn check_disk(disk: &mut dyn Disk) {
+    if let Err(error) = disk.read(0, &mut [0; SECTOR]) {
+        log::error!("the disk's first sector cannot be read: {error}");
+    }
 }
 
 fn calls(start: &'static Dom0Start) -> Calls {
@@ -97,7 +109,7 @@ fn start_xend(start: &'static Dom0Start, calls: Calls) -> Xend<Calls> {
 }
 
 /// The wall clock at system time 0: the real-time clock's, or the hypervisor's.
-fn wall_clock_base_s(start: &Dom0Start) -> u64 {
+fn wall_clock_base_s(start: &'static Dom0Start) -> u64 {
     devices::wall_clock_s(start).map_or(start.wall_clock_base_s, |now| {
         now.saturating_sub(clock::now_ns() / 1_000_000_000)
     })
@@ -122,7 +134,7 @@ fn free_memory(start: &Dom0Start) -> Range {
     }
 }
 
-fn enable_page_tables(start: &Dom0Start) {
+fn enable_page_tables(start: &'static Dom0Start) {
     let mut registers = [Range::default(); REGISTERS];
     for (slot, range) in registers.iter_mut().zip(devices::register_ranges(start)) {
         *slot = range;

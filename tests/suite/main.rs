@@ -4,6 +4,7 @@
 mod bochs;
 mod dashboard;
 mod debian;
+mod disk;
 mod faults;
 mod gic;
 mod hostile;
