@@ -9,11 +9,14 @@ use crate::lines::Lines;
 use crate::pending::Pending;
 use crate::random::Random;
 use crate::{bundle, clock, console_log, devices, events, server};
+use alloc::boxed::Box;
 use embassy_executor::raw::Executor;
 use hv_abi::start::{Dom0Start, MAGIC, Range, VERSION};
 use static_cell::StaticCell;
 use xend::hypervisor::Hypervisor;
-use xend::store::disk::{Disk, SECTOR};
+use xend::store::disk::Disk;
+use xend::store::keeper::{Keeper, Mounted};
+use xend::store::partition::Names;
 use xend::{Facts, Xend};
 
 /// Register ranges to map.
@@ -58,29 +61,23 @@ pub(crate) fn run(start: &'static Dom0Start) -> ! {
         Ok(info) => clock::set(info.now_ns),
         Err(error) => log::error!("no system time from the hypervisor: {error:?}"),
     }
-    if let Some(disk) = disk {
-        check_disk(&mut WaitingDisk::new(disk, pending));
-    }
-    let xend = start_xend(start, calls);
+    let disk = disk.map(|disk| Box::new(WaitingDisk::new(disk, pending)) as Box<dyn Disk>);
+    let names = Names::new(|into| calls.random(into));
+    let (keeper, mounted) = Keeper::mount(disk, &names);
+    let xend = start_xend(start, calls, mounted);
 
     static EXECUTOR: StaticCell<Executor> = StaticCell::new();
     let executor = EXECUTOR.init(Executor::new(core::ptr::null_mut()));
     server::spawn(
         executor.spawner(),
         xend,
+        keeper,
         link,
         virqs,
         lines,
         wall_clock_base_s(start),
     );
     executor::run(executor, || pending.take(), interrupts::wait)
-}
-
-/// Says so if the disk does not answer.
-fn check_disk(disk: &mut dyn Disk) {
-    if let Err(error) = disk.read(0, &mut [0; SECTOR]) {
-        log::error!("the disk's first sector cannot be read: {error}");
-    }
 }
 
 fn calls(start: &'static Dom0Start) -> Calls {
@@ -91,7 +88,7 @@ fn calls(start: &'static Dom0Start) -> Calls {
     Calls::new(memory::constant_bytes(start.bundle), random)
 }
 
-fn start_xend(start: &'static Dom0Start, calls: Calls) -> Xend<Calls> {
+fn start_xend(start: &'static Dom0Start, calls: Calls, mounted: Mounted) -> Xend<Calls> {
     let bundle = memory::constant_bytes(start.bundle);
     let settings = bundle::file(bundle, "xend-config.sxp").unwrap_or_default();
     let settings = core::str::from_utf8(settings).unwrap_or_else(|_| {
@@ -105,7 +102,7 @@ fn start_xend(start: &'static Dom0Start, calls: Calls) -> Xend<Calls> {
         ..Facts::default()
     };
     let now = server::now(wall_clock_base_s(start));
-    Xend::new(calls, settings, facts, now)
+    Xend::new(calls, settings, mounted, facts, now)
 }
 
 /// The wall clock at system time 0: the real-time clock's, or the hypervisor's.

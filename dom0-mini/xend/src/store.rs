@@ -6,7 +6,7 @@ mod database_file;
 pub mod disk;
 pub(crate) mod files;
 pub mod keeper;
-mod partition;
+pub mod partition;
 #[cfg(test)]
 pub(crate) mod simulated;
 pub(crate) mod snapshots;

@@ -9,6 +9,7 @@ use crate::session::Ticket;
 use crate::settings::{Settings, Severity};
 use crate::store::files::{self, Pending};
 use crate::store::keeper::{Order, Standing};
+use crate::store::partition::Names;
 use crate::store::volume::{Change, VolumeError};
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -181,7 +182,8 @@ impl<H: Hypervisor> Xend<H> {
             reply: Reply::Done,
             what: What::NewStore,
         };
-        self.order(Order::Make, then)
+        let names = Names::new(|into| self.hypervisor.random(into));
+        self.order(Order::Make(names), then)
     }
 
     /// Why a new store is not made without more ado.

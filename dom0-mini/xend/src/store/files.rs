@@ -62,12 +62,12 @@ impl<T> StoreFiles<T> {
             return Err(Failure::new(ErrorCode::BUSY, sentence).with_remedy("try again"));
         }
         match (order, &self.standing) {
-            (Order::Make, Standing::Memory) => Err(Failure::new(
+            (Order::Make(_), Standing::Memory) => Err(Failure::new(
                 ErrorCode::STORE,
                 "there is no disk to make a store on",
             )
             .with_remedy("give Domain-0 a virtio disk")),
-            (Order::Make, _) => Ok(()),
+            (Order::Make(_), _) => Ok(()),
             (Order::Keep { .. }, Standing::Rescue { reason, .. }) => Err(read_only(reason)),
             (Order::Keep { changes, .. }, _) => self.check_sizes(changes),
         }
@@ -103,7 +103,7 @@ impl<T> StoreFiles<T> {
         };
         let pending = self.waiting.pop_front();
         let order = match pending.as_ref().map(|pending| &pending.order) {
-            Some(Order::Make) => Order::Make,
+            Some(Order::Make(names)) => Order::Make(*names),
             Some(Order::Keep { changes, .. }) => Order::Keep {
                 changes: changes.clone(),
                 log,
@@ -133,7 +133,7 @@ impl<T> StoreFiles<T> {
         let pending = self.with_keeper.take().flatten()?;
         match &pending.order {
             Order::Keep { changes, .. } => self.carry_out(changes),
-            Order::Make => {
+            Order::Make(_) => {
                 self.files.clear();
                 if let Standing::Rescue { size_kib, .. } = self.standing {
                     self.standing = Standing::Disk { size_kib };

@@ -4,6 +4,7 @@
 //! [`Keeper::carry_out`] in between, which may take as long as the disk does.
 
 use super::disk::{Disk, SECTOR, SharedDisk};
+use super::partition::Names;
 use super::volume::{Change, Mount, Volume, VolumeError};
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
@@ -60,7 +61,7 @@ pub enum Order {
         log: Vec<u8>,
     },
     /// Make a new store on the disk, whatever is on it.
-    Make,
+    Make(Names),
 }
 
 /// The disk and the store on it.
@@ -71,8 +72,8 @@ pub struct Keeper {
 }
 
 impl Keeper {
-    /// Mounts the store of a disk; `random` gives the names of a new one.
-    pub fn mount(disk: Option<Box<dyn Disk>>, random: impl FnMut(&mut [u8])) -> (Self, Mounted) {
+    /// Mounts the store of a disk; an empty disk gets one of these names.
+    pub fn mount(disk: Option<Box<dyn Disk>>, names: &Names) -> (Self, Mounted) {
         let Some(disk) = disk else {
             let keeper = Self {
                 disk: None,
@@ -89,7 +90,7 @@ impl Keeper {
         };
         let size_kib = disk.sectors().saturating_mul(SECTOR as u64) / 1024;
         let disk: SharedDisk = Arc::new(Mutex::new(disk));
-        let (volume, mounted) = match open(&disk, random) {
+        let (volume, mounted) = match open(&disk, names) {
             Ok((volume, mount, files, log)) => {
                 let mounted = Mounted {
                     standing: Standing::Disk { size_kib },
@@ -112,17 +113,13 @@ impl Keeper {
     ///
     /// # Errors
     /// [`VolumeError::Full`]: nothing is changed; go on. After any other the store is not written to any more.
-    pub fn carry_out(
-        &mut self,
-        order: &Order,
-        random: impl FnMut(&mut [u8]),
-    ) -> Result<(), VolumeError> {
+    pub fn carry_out(&mut self, order: &Order) -> Result<(), VolumeError> {
         let result = match order {
             Order::Keep { changes, log } => match &mut self.volume {
                 Some(volume) => volume.apply(changes, log),
                 None => Err(VolumeError::Disk("there is no store on it".into())),
             },
-            Order::Make => self.make(random),
+            Order::Make(names) => self.make(names),
         };
         if matches!(&result, Err(error) if *error != VolumeError::Full) {
             self.volume = None;
@@ -130,22 +127,19 @@ impl Keeper {
         result
     }
 
-    fn make(&mut self, random: impl FnMut(&mut [u8])) -> Result<(), VolumeError> {
+    fn make(&mut self, names: &Names) -> Result<(), VolumeError> {
         let Some(disk) = &self.disk else {
             return Err(VolumeError::Disk("there is none".into()));
         };
         // The old store lets go of the disk first.
         self.volume = None;
-        self.volume = Some(Volume::make(disk, random)?);
+        self.volume = Some(Volume::make(disk, names)?);
         Ok(())
     }
 }
 
-fn open(
-    disk: &SharedDisk,
-    random: impl FnMut(&mut [u8]),
-) -> Result<(Volume, Mount, Files, Vec<u8>), VolumeError> {
-    let (volume, mount) = Volume::mount(disk, random)?;
+fn open(disk: &SharedDisk, names: &Names) -> Result<(Volume, Mount, Files, Vec<u8>), VolumeError> {
+    let (volume, mount) = Volume::mount(disk, names)?;
     let (files, log) = (volume.files()?, volume.log()?);
     Ok((volume, mount, files, log))
 }

@@ -67,9 +67,25 @@ pub(super) enum Damaged {
 }
 
 /// Names that no other disk has.
-pub(super) struct Names {
-    pub(super) disk: [u8; 16],
-    pub(super) partitions: [[u8; 16]; 2],
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Names {
+    disk: [u8; 16],
+    partitions: [[u8; 16]; 2],
+}
+
+impl Names {
+    /// Names by a generator of random bytes.
+    pub fn new(mut random: impl FnMut(&mut [u8])) -> Self {
+        let mut name = || {
+            let mut bytes = [0; 16];
+            random(&mut bytes);
+            bytes
+        };
+        Self {
+            disk: name(),
+            partitions: [name(), name()],
+        }
+    }
 }
 
 /// Looks at what is on a disk; changes nothing.

@@ -4,6 +4,7 @@ mod damage;
 mod power_cuts;
 
 use super::disk::{Disk, SharedDisk};
+use super::partition::Names;
 use super::simulated::{Random, SimulatedDisk};
 use super::volume::{Change, Mount, Volume, VolumeError};
 use std::boxed::Box;
@@ -21,7 +22,7 @@ fn shared(disk: &SimulatedDisk) -> SharedDisk {
 
 fn mount(disk: &SimulatedDisk) -> Result<(Volume, Mount), VolumeError> {
     let mut random = Random::new(1);
-    Volume::mount(&shared(disk), |into| random.fill(into))
+    Volume::mount(&shared(disk), &Names::new(|into| random.fill(into)))
 }
 
 fn put(path: &str, content: &[u8]) -> Change {

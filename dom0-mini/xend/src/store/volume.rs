@@ -105,18 +105,15 @@ impl fmt::Debug for Volume {
 }
 
 impl Volume {
-    /// Mounts the store of a disk, or makes one if the disk is empty. `random` gives the names of a new one.
+    /// Mounts the store of a disk, or makes one of these names if the disk is empty.
     ///
     /// # Errors
     /// [`VolumeError`]; nothing was written then, but to an empty disk or a damaged partition table.
-    pub fn mount(
-        disk: &SharedDisk,
-        random: impl FnMut(&mut [u8]),
-    ) -> Result<(Self, Mount), VolumeError> {
+    pub fn mount(disk: &SharedDisk, names: &Names) -> Result<(Self, Mount), VolumeError> {
         check_size(&**disk.lock())?;
         let contents = partition::examine(&mut **disk.lock())?;
         match contents {
-            Contents::Empty => Self::make(disk, random).map(|volume| (volume, Mount::Made)),
+            Contents::Empty => Self::make(disk, names).map(|volume| (volume, Mount::Made)),
             Contents::Foreign => Err(VolumeError::Foreign),
             Contents::Store { database, damaged } => {
                 if let Some(damaged) = damaged {
@@ -132,20 +129,11 @@ impl Volume {
     ///
     /// # Errors
     /// The disk's.
-    pub fn make(disk: &SharedDisk, mut random: impl FnMut(&mut [u8])) -> Result<Self, VolumeError> {
+    pub fn make(disk: &SharedDisk, names: &Names) -> Result<Self, VolumeError> {
         check_size(&**disk.lock())?;
-        let mut name = || {
-            let mut bytes = [0; 16];
-            random(&mut bytes);
-            bytes
-        };
-        let names = Names {
-            disk: name(),
-            partitions: [name(), name()],
-        };
         let contents = {
             let mut disk = disk.lock();
-            partition::make(&mut **disk, &names)?;
+            partition::make(&mut **disk, names)?;
             partition::examine(&mut **disk)?
         };
         match contents {

@@ -4,6 +4,7 @@ use super::world::{World, facts};
 use crate::fake::Fake;
 use crate::store::disk::Disk;
 use crate::store::keeper::{Keeper, Order};
+use crate::store::partition::Names;
 use crate::store::simulated::{Random, SimulatedDisk};
 use crate::{Event, Now, Xend};
 use mgmt_proto::messages::{ErrorCode, Failure, Follow, Reply, RequestBody, StoreInfo, StorePlace};
@@ -20,7 +21,8 @@ impl Machine {
     fn start(disk: Option<&SimulatedDisk>) -> Self {
         let disk = disk.map(|disk| Box::new(disk.clone()) as Box<dyn Disk>);
         let mut random = Random::new(9);
-        let (keeper, mounted) = Keeper::mount(disk, |into| random.fill(into));
+        let names = Names::new(|into| random.fill(into));
+        let (keeper, mounted) = Keeper::mount(disk, &names);
         let fake = Fake::new();
         let xend = Xend::new(fake.clone(), "", mounted, facts(), Now::default());
         Self {
@@ -40,8 +42,7 @@ impl Machine {
     }
 
     fn carry_out(&mut self, order: &Order) {
-        let mut random = Random::new(10);
-        let result = self.keeper.carry_out(order, |into| random.fill(into));
+        let result = self.keeper.carry_out(order);
         self.world.event(Event::Kept(result.as_ref().copied()));
     }
 

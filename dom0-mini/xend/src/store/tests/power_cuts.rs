@@ -1,6 +1,6 @@
 //! The power is cut at random moments; what was acknowledged is there afterwards, and half a change never is.
 
-use super::{Change, Files, Random, SimulatedDisk, carry_out, mount, shared};
+use super::{Change, Files, Random, SimulatedDisk, carry_out, mount};
 use crate::store::volume::Volume;
 use std::format;
 use std::string::String;
@@ -151,7 +151,7 @@ fn a_first_start_can_be_cut_at_every_single_write() {
     for cut in 0..whole.operations() {
         let disk = SimulatedDisk::new(16);
         disk.cut_after(cut);
-        assert!(Volume::mount(&shared(&disk), |into| random.fill(into)).is_err() || cut > 0);
+        assert!(mount(&disk).is_err() || cut > 0);
         disk.power_up(&mut random);
         if let Err(error) = mount(&disk) {
             panic!("cut after {cut} operations: {error}");
