@@ -6,7 +6,7 @@ use crate::hw::{
 };
 use crate::hypervisor::Calls;
 use crate::lines::Lines;
-use crate::pending::Pending;
+use crate::pending::{LineWait, Pending};
 use crate::random::Random;
 use crate::{bundle, clock, console_log, devices, events, server};
 use embassy_executor::raw::Executor;
@@ -59,7 +59,11 @@ pub(crate) fn run(start: &'static Dom0Start) -> ! {
         Err(error) => log::error!("no system time from the hypervisor: {error:?}"),
     }
     if let Some(disk) = disk {
-        check_disk(&mut WaitingDisk::new(disk, pending));
+        let line = disk.line;
+        check_disk(&mut WaitingDisk::new(
+            disk.device,
+            LineWait { pending, line },
+        ));
     }
     let xend = start_xend(start, calls);
 
