@@ -1,5 +1,6 @@
 //! From the start page to running tasks.
 
+use crate::devices::{DiskDevice, Found};
 use crate::disk::WaitingDisk;
 use crate::hw::{
     ARCH, counter, executor, heap, interrupts, link as link_device, memory, page_tables, seed,
@@ -9,6 +10,7 @@ use crate::lines::Lines;
 use crate::pending::{LineWait, Pending};
 use crate::random::Random;
 use crate::{bundle, clock, console_log, devices, events, server};
+use alloc::boxed::Box;
 use embassy_executor::raw::Executor;
 use hv_abi::start::{Dom0Start, MAGIC, Range, VERSION};
 use static_cell::StaticCell;
@@ -35,7 +37,7 @@ pub(crate) fn run(start: &'static Dom0Start) -> ! {
     let mut interrupts = interrupts::Interrupts::new(start);
     let timer = interrupts.timer(start);
     let upcall = interrupts.upcall(start);
-    let devices::Found { link, disk } = devices::find(start, &mut interrupts);
+    let Found { link, disk } = devices::find(start, &mut interrupts);
     log::info!(
         "dom0-mini {} on {}: {} KiB of RAM, bundle of {} KiB, link {}{}",
         env!("CARGO_PKG_VERSION"),
@@ -59,11 +61,7 @@ pub(crate) fn run(start: &'static Dom0Start) -> ! {
         Err(error) => log::error!("no system time from the hypervisor: {error:?}"),
     }
     if let Some(disk) = disk {
-        let line = disk.line;
-        check_disk(&mut WaitingDisk::new(
-            disk.device,
-            LineWait { pending, line },
-        ));
+        check_disk(&mut *open_disk(disk, pending));
     }
     let xend = start_xend(start, calls);
 
@@ -78,6 +76,10 @@ pub(crate) fn run(start: &'static Dom0Start) -> ! {
         wall_clock_base_s(start),
     );
     executor::run(executor, || pending.take(), interrupts::wait)
+}
+
+fn open_disk(DiskDevice { device, line }: DiskDevice, pending: &'static Pending) -> Box<dyn Disk> {
+    Box::new(WaitingDisk::new(device, LineWait { pending, line }))
 }
 
 /// Says so if the disk does not answer.
