@@ -1,5 +1,6 @@
 //! The devices that the start page gives us.
 
+use crate::disk::BlockDevice;
 use crate::hw::interrupts::Interrupts;
 use crate::hw::transports::Transports;
 use crate::hw::{disk, link, real_time_clock};
@@ -32,56 +33,6 @@ pub(crate) struct LinkDevice {
     /// What it is, for a report.
     pub(crate) name: &'static str,
 }
-
-/// What a block device is asked for. Sectors have 512 bytes.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Request<'a> {
-    /// That many bytes from a sector on.
-    Read(u64, usize),
-    /// These bytes to a sector and those behind it.
-    Write(u64, &'a [u8]),
-    /// What was written before is to last.
-    Flush,
-}
-
-/// What became of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Answer {
-    /// It is with the device.
-    NotYet,
-    /// It is done.
-    Done,
-    /// The device could not do it.
-    Failed,
-    /// The device is out of its mind: what memory it has is not known any more.
-    Nonsense,
-}
-
-/// What a block device says of itself.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct DiskFacts {
-    /// Sectors of 512 bytes.
-    pub(crate) sectors: u64,
-    /// It takes no writes.
-    pub(crate) is_read_only: bool,
-    /// What is written lasts only after a flush.
-    pub(crate) has_write_cache: bool,
-}
-
-/// A block device that has one request at a time and never waits.
-pub(crate) trait BlockDevice: Send {
-    /// What it says of itself.
-    fn facts(&self) -> DiskFacts;
-
-    /// Gives the device a request of at most [`REQUEST_MAX`] bytes. `false`: it takes none.
-    fn start(&mut self, request: Request<'_>) -> bool;
-
-    /// Looks whether it has answered, after acknowledging its interrupt. What was read is copied to `into`.
-    fn answer(&mut self, into: &mut [u8]) -> Answer;
-}
-
-/// Bytes that a request reads or writes at most.
-pub(crate) const REQUEST_MAX: usize = 64 * 1024;
 
 /// A block device, and how it interrupts.
 pub(crate) struct DiskDevice {

@@ -34,7 +34,7 @@ impl Lines {
         } else if Some(line) == self.link {
             server::link_interrupt();
         } else {
-            // Who waits for the disk looks at it himself.
+            // Who waits for the disk looks at the device.
             return Some(line) == self.disk;
         }
         true

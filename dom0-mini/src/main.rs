@@ -6,7 +6,7 @@
 //! two polls (see [`hw::interrupts`]), so nothing here is ever preempted by itself. Only for [`disk`] a task waits.
 #![cfg_attr(target_os = "none", no_std, no_main)]
 
-#[cfg(target_os = "none")]
+#[cfg(any(target_os = "none", test))]
 extern crate alloc;
 
 #[cfg(target_os = "none")]
@@ -17,7 +17,7 @@ mod clock;
 mod console_log;
 #[cfg(target_os = "none")]
 mod devices;
-#[cfg(target_os = "none")]
+#[cfg(any(target_os = "none", test))]
 mod disk;
 #[cfg(target_os = "none")]
 mod events;

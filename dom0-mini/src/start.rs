@@ -1,12 +1,13 @@
 //! From the start page to running tasks.
 
+use crate::devices::{DiskDevice, Found};
 use crate::disk::WaitingDisk;
 use crate::hw::{
     ARCH, counter, executor, heap, interrupts, link as link_device, memory, page_tables, seed,
 };
 use crate::hypervisor::Calls;
 use crate::lines::Lines;
-use crate::pending::Pending;
+use crate::pending::{LineWait, Pending};
 use crate::random::Random;
 use crate::{bundle, clock, console_log, devices, events, server};
 use alloc::boxed::Box;
@@ -38,7 +39,7 @@ pub(crate) fn run(start: &'static Dom0Start) -> ! {
     let mut interrupts = interrupts::Interrupts::new(start);
     let timer = interrupts.timer(start);
     let upcall = interrupts.upcall(start);
-    let devices::Found { link, disk } = devices::find(start, &mut interrupts);
+    let Found { link, disk } = devices::find(start, &mut interrupts);
     log::info!(
         "dom0-mini {} on {}: {} KiB of RAM, bundle of {} KiB, link {}{}",
         env!("CARGO_PKG_VERSION"),
@@ -61,7 +62,7 @@ pub(crate) fn run(start: &'static Dom0Start) -> ! {
         Ok(info) => clock::set(info.now_ns),
         Err(error) => log::error!("no system time from the hypervisor: {error:?}"),
     }
-    let disk = disk.map(|disk| Box::new(WaitingDisk::new(disk, pending)) as Box<dyn Disk>);
+    let disk = disk.map(|disk| open_disk(disk, pending));
     let names = Names::new(|into| calls.random(into));
     let (keeper, mounted) = Keeper::mount(disk, &names);
     let xend = start_xend(start, calls, mounted);
@@ -78,6 +79,10 @@ pub(crate) fn run(start: &'static Dom0Start) -> ! {
         wall_clock_base_s(start),
     );
     executor::run(executor, || pending.take(), interrupts::wait)
+}
+
+fn open_disk(DiskDevice { device, line }: DiskDevice, pending: &'static Pending) -> Box<dyn Disk> {
+    Box::new(WaitingDisk::new(device, LineWait { pending, line }))
 }
 
 fn calls(start: &'static Dom0Start) -> Calls {

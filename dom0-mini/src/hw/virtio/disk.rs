@@ -4,7 +4,8 @@
 //! with the device from [`start`](BlockDevice::start) until it has answered: data is copied on its way.
 
 use super::{Features, IdentityMapped};
-use crate::devices::{Answer, BlockDevice, DiskDevice, DiskFacts, REQUEST_MAX, Request};
+use crate::devices::DiskDevice;
+use crate::disk::{Answer, BlockDevice, DiskFacts, REQUEST_MAX, Request};
 use crate::hw::interrupts::Interrupts;
 use crate::hw::transports::{Slot, Started, Transports};
 use alloc::boxed::Box;
