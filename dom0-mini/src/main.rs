@@ -23,15 +23,13 @@ mod disk;
 mod events;
 #[cfg(target_os = "none")]
 mod hw;
+// Pure, and so tested on the host, where the rest of `hw` is not.
 #[cfg(target_os = "none")]
 mod hypervisor;
 #[cfg(target_os = "none")]
 mod lines;
-#[cfg(any(target_os = "none", test))]
-#[cfg_attr(
-    not(test),
-    allow(dead_code, reason = "not every architecture has this clock")
-)]
+#[cfg(test)]
+#[path = "hw/x86/mc146818.rs"]
 mod mc146818;
 #[cfg(target_os = "none")]
 mod pending;

@@ -18,20 +18,18 @@ static TWO: Board = Board::without_linux(Kind::BochsPc, |machine| machine.cpus =
 
 #[test]
 fn small_guests_live_on_vmx() {
-    SKYLAKE.run(|stage| {
-        describes_itself(stage, "Intel VMX")?;
-        beside_a_busy_one(stage)?;
-        live(stage)
-    });
+    SKYLAKE.run(live_on_vmx);
 }
 
 #[test]
 fn small_guests_live_on_less_of_vmx() {
-    CANNON_LAKE.run(|stage| {
-        describes_itself(stage, "Intel VMX")?;
-        beside_a_busy_one(stage)?;
-        live(stage)
-    });
+    CANNON_LAKE.run(live_on_vmx);
+}
+
+fn live_on_vmx(stage: &Stage<'_>) -> Result<(), Trouble> {
+    describes_itself(stage, "Intel VMX")?;
+    beside_a_busy_one(stage)?;
+    live(stage)
 }
 
 #[test]

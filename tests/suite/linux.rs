@@ -27,6 +27,16 @@ pub(crate) fn bundled_with(stage: &Stage<'_>, name: &str, memory_mib: u32, lines
     stage.configuration(name, Path::new(&kernel), &more)
 }
 
+/// The configuration of a domain with Debian from files, which are uploaded, and of the least memory.
+fn uploaded(stage: &Stage<'_>, name: &str) -> String {
+    let debian = stage.kind.debian(&Images::of_workspace());
+    let more = format!(
+        "memory = 128\nramdisk = \"{}\"\nextra = \"console=hvc0 quiet\"",
+        debian.join("initrd.gz").display()
+    );
+    stage.configuration(name, &debian.join(packed_kernel(stage)), &more)
+}
+
 /// The file that people have of the kernel.
 fn packed_kernel(stage: &Stage<'_>) -> &'static str {
     match stage.kind {
@@ -142,14 +152,7 @@ fn debian_switches_off_and_reboots_from_inside() {
 }
 
 pub(crate) fn from_inside(stage: &Stage<'_>) -> Result<(), Trouble> {
-    // From files: a domain that is uploaded, of the least memory.
-    let debian = stage.kind.debian(&Images::of_workspace());
-    let more = format!(
-        "memory = 128\nramdisk = \"{}\"\nextra = \"console=hvc0 quiet\"",
-        debian.join("initrd.gz").display()
-    );
-    let file = stage.configuration("inside", &debian.join(packed_kernel(stage)), &more);
-    let mut console = up(stage, "inside", &file)?;
+    let mut console = up(stage, "inside", &uploaded(stage, "inside"))?;
     console.send("reboot\n")?;
     console.line("GUEST-UP", LINUX_BOOT)?;
     console.send("poweroff\n")?;
@@ -162,13 +165,7 @@ fn a_debian_restored_from_a_file_is_rebooted_from_the_kernel_that_is_still_there
 }
 
 pub(crate) fn rebooted_after_restore(stage: &Stage<'_>) -> Result<(), Trouble> {
-    let debian = stage.kind.debian(&Images::of_workspace());
-    let more = format!(
-        "memory = 128\nramdisk = \"{}\"\nextra = \"console=hvc0 quiet\"",
-        debian.join("initrd.gz").display()
-    );
-    let file = stage.configuration("moved", &debian.join(packed_kernel(stage)), &more);
-    drop(up(stage, "moved", &file)?);
+    drop(up(stage, "moved", &uploaded(stage, "moved"))?);
     let saved = stage.file("moved.save");
     let saved = saved.to_string_lossy();
     let save = ["save", "moved", &saved];

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The command line: verbs, their arguments, and the options that may stand anywhere.
 
+mod usage;
+
 use crate::{output::harmless, problem::Problem};
 use argh::FromArgs;
 use mgmt_proto::config::suggest;
@@ -51,6 +53,9 @@ pub(crate) enum Verb {
     Host(HostGroup),
     Top(Top),
 }
+
+/// How a host is named.
+pub(crate) const HOST_REMEDY: &str = "say -H unix:PATH or -H serial:/dev/tty…, or set XENMAN_HOST";
 
 /// The verbs, for suggestions.
 const VERBS: [&str; 24] = [
@@ -119,7 +124,7 @@ pub(crate) struct Log {
 /// Create and start a domain from an xl-style configuration file.
 ///
 /// The kernel and ramdisk it names are files here, uploaded unless the host has them already, or boot:NAME for a member of the
-/// host's boot bundle. Compressed arm64 kernels (gzip, zstd, xz, lz4, EFI zboot) are unpacked here.
+/// host's boot bundle. Compressed kernels (bzImage, EFI zboot, gzip, zstd, xz, lz4) are unpacked here.
 #[derive(FromArgs, Debug)]
 #[argh(subcommand, name = "create")]
 pub(crate) struct Create {
@@ -445,35 +450,37 @@ pub(crate) fn parse(words: &[String], on_terminal: bool) -> Result<Asked, Proble
     let program = words
         .first()
         .map_or("xenman", |path| path.rsplit('/').next().unwrap_or(path));
-    let mut words = hoist(words.get(1..).unwrap_or_default());
+    let words = hoist(words.get(1..).unwrap_or_default())?;
     if words.iter().any(|word| word == "--version" || word == "-V") {
         return Ok(Asked::Text(format!(
             "xenman {}\n",
             env!("CARGO_PKG_VERSION")
         )));
     }
-    if on_terminal && verb(&words).is_none() {
-        words.push("top".to_owned());
+    let mut words: Vec<&str> = words.iter().map(String::as_str).collect();
+    if on_terminal && from_verb(&words).is_empty() {
+        words.push("top");
     }
-    check_verb(program, &words)?;
-    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    check_verb(program, from_verb(&words).first().copied())?;
     match Arguments::from_args(&[program], &words) {
         Ok(arguments) => Ok(Asked::Verb(arguments)),
         Err(exit) if exit.status.is_ok() => Ok(Asked::Text(exit.output)),
-        Err(exit) => Err(Problem::usage(exit.output.trim_end().to_owned())),
+        Err(exit) => Err(usage::problem(program, from_verb(&words), &exit.output)),
     }
 }
 
 /// Moves -H and --json to the front, from where people put them.
-fn hoist(words: &[String]) -> Vec<String> {
+fn hoist(words: &[String]) -> Result<Vec<String>, Problem> {
     let mut front = Vec::new();
     let mut rest = Vec::new();
     let mut words = words.iter();
     while let Some(word) = words.next() {
         match word.as_str() {
             "-H" | "--host" => {
-                front.push(word.clone());
-                front.extend(words.next().cloned());
+                let host = words.next().ok_or_else(|| {
+                    Problem::usage(format!("{word} needs a host")).with_remedy(HOST_REMEDY)
+                })?;
+                front.extend([word.clone(), host.clone()]);
             }
             "--json" => front.push(word.clone()),
             "--" => {
@@ -490,7 +497,7 @@ fn hoist(words: &[String]) -> Vec<String> {
         }
     }
     front.extend(rest);
-    front
+    Ok(front)
 }
 
 /// `-Hunix:…`.
@@ -498,27 +505,18 @@ fn attached_host(word: &str) -> Option<&str> {
     word.strip_prefix("-H").filter(|host| !host.is_empty())
 }
 
-/// The first word that is not one of the options in front.
-fn verb(words: &[String]) -> Option<&str> {
-    let mut words = words.iter();
-    loop {
-        match words.next()?.as_str() {
-            "-H" | "--host" => drop(words.next()),
-            "--json" => {}
-            other => return Some(other),
-        }
+/// What begins with the first word that is not one of the options in front.
+fn from_verb<'a>(words: &'a [&'a str]) -> &'a [&'a str] {
+    match words {
+        ["-H" | "--host", _, rest @ ..] | ["--json", rest @ ..] => from_verb(rest),
+        words => words,
     }
 }
 
 /// Refuses what is not a verb before argh does, with a guess at what was meant.
-fn check_verb(program: &str, words: &[String]) -> Result<(), Problem> {
-    match verb(words) {
-        None => {
-            let usage = Arguments::from_args(&[program], &["--help"]).err();
-            Err(Problem::usage_text(
-                usage.map(|exit| exit.output).unwrap_or_default(),
-            ))
-        }
+fn check_verb(program: &str, verb: Option<&str>) -> Result<(), Problem> {
+    match verb {
+        None => Err(Problem::usage_text(usage::help(program, &[]))),
         Some("--help" | "-h" | "help") => Ok(()),
         Some(option) if option.starts_with('-') => Ok(()),
         Some(verb) if VERBS.contains(&verb) => Ok(()),

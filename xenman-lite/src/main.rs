@@ -128,8 +128,7 @@ fn host(option: Option<String>) -> Result<Host, Problem> {
             .filter(|host| !host.is_empty())
     };
     let Some(host) = option.or_else(from_environment) else {
-        return Err(Problem::usage("which host?")
-            .with_remedy("say -H unix:PATH or -H serial:/dev/tty…, or set XENMAN_HOST"));
+        return Err(Problem::usage("which host?").with_remedy(args::HOST_REMEDY));
     };
     Ok(host.parse()?)
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0
  *
  * Counts instructions of an emulated ARM machine with one CPU, split by who executes them: a plugin for QEMU's TCG
- * (plugin API version 1, docs/devel/tcg-plugins.rst), declared here so that no header of QEMU is needed.
+ * (count.h).
  *
  * Who executes is known from where control changes hands. The hypervisor is entered at the lower-EL half of its vector
  * table and left by ERET; addresses alone would not do, because guests run at the same ones before they turn their MMU
@@ -22,30 +22,11 @@
  * first time the hypervisor is left (`dom0`), a guest's first instruction (`guest`), the marks `orr x27,x27,x27` (`up`),
  * `orr x26,x26,x26` (`begin`), `orr x25,x25,x25` (`end`), and the end (`exit`).
  */
-#include <inttypes.h>
-#include <stdbool.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
+#include "count.h"
 
-#define EXPORT __attribute__((visibility("default")))
-
-typedef uint64_t plugin_id;
-struct tb;
-struct insn;
-
-EXPORT int qemu_plugin_version = 1;
-
-void qemu_plugin_register_vcpu_tb_trans_cb(plugin_id, void (*)(plugin_id, struct tb *));
 void qemu_plugin_register_vcpu_tb_exec_cb(struct tb *, void (*)(unsigned, void *), int, void *);
-void qemu_plugin_register_vcpu_insn_exec_cb(struct insn *, void (*)(unsigned, void *), int, void *);
 void qemu_plugin_register_vcpu_idle_cb(plugin_id, void (*)(plugin_id, unsigned));
-void qemu_plugin_register_atexit_cb(plugin_id, void (*)(plugin_id, void *), void *);
-size_t qemu_plugin_tb_n_insns(const struct tb *);
-struct insn *qemu_plugin_tb_get_insn(const struct tb *, size_t);
 uint64_t qemu_plugin_tb_vaddr(const struct tb *);
-const void *qemu_plugin_insn_data(const struct insn *);
 
 enum {
     ERET = 0xd69f03e0,
@@ -54,56 +35,21 @@ enum {
     MARK_END = 0xaa190339,
 };
 
-struct range {
-    uint64_t from, to;
-};
-
-/* A translated block. Blocks are never freed: QEMU may keep a pointer to one. */
 struct block {
-    uint64_t address;
+    struct profiled profiled;
     uint64_t length;
-    uint64_t by_hypervisor;
     bool is_entry, is_guest_start, in_dom0, in_hypva, ends_with_eret;
-    struct block *next;
 };
 
-static struct block *blocks;
 static uint64_t vectors, guest_start;
 static struct range dom0_range, hypva_range;
-static FILE *out;
-static const char *profile_path;
-
-static uint64_t hyp, hyp_dom0, dom0, guest, exits;
-static bool in_hypervisor, left_before, from_dom0, tell_idle;
-
-static bool within(struct range range, uint64_t address)
-{
-    return address >= range.from && address < range.to;
-}
-
-static void write_profile(void)
-{
-    FILE *file = fopen(profile_path, "w");
-    if (file == NULL)
-        return;
-    for (const struct block *block = blocks; block != NULL; block = block->next)
-        if (block->by_hypervisor != 0)
-            fprintf(file, "%" PRIx64 " %" PRIu64 "\n", block->address, block->by_hypervisor);
-    fclose(file);
-}
+static bool in_hypervisor, left_before;
 
 static void counts(const char *name)
 {
     fprintf(out, "%s hyp=%" PRIu64 " hyp_dom0=%" PRIu64 " dom0=%" PRIu64 " guest=%" PRIu64 " exits=%" PRIu64 "\n", name,
             hyp, hyp_dom0, dom0, guest, exits);
     fflush(out);
-}
-
-static void line(const char *name)
-{
-    counts(name);
-    if (profile_path != NULL)
-        write_profile();
 }
 
 static void enter_hypervisor(void)
@@ -153,7 +99,7 @@ static void executed(unsigned cpu, void *data)
         line("guest");
     count(block);
     if (in_hypervisor) {
-        block->by_hypervisor += block->length;
+        block->profiled.executed += block->length;
         if (vectors != 0 && block->ends_with_eret)
             leave_hypervisor();
     }
@@ -190,11 +136,9 @@ static void translated(plugin_id id, struct tb *tb)
 {
     size_t length = qemu_plugin_tb_n_insns(tb);
     uint64_t address = qemu_plugin_tb_vaddr(tb);
-    struct block *block = calloc(1, sizeof *block);
+    struct block *block = new_block(sizeof *block, address);
     uint32_t word = 0;
     (void)id;
-    if (block == NULL)
-        abort();
     for (size_t i = 0; i < length; i++) {
         struct insn *insn = qemu_plugin_tb_get_insn(tb, i);
         memcpy(&word, qemu_plugin_insn_data(insn), sizeof word);
@@ -202,15 +146,12 @@ static void translated(plugin_id id, struct tb *tb)
         if (mark != NULL)
             qemu_plugin_register_vcpu_insn_exec_cb(insn, marked, 0, (void *)mark);
     }
-    block->address = address;
     block->length = length;
     block->is_entry = vectors != 0 && address >= vectors + 0x400 && address < vectors + 0x600 && address % 0x80 == 0;
     block->is_guest_start = guest_start != 0 && address == guest_start;
     block->in_dom0 = within(dom0_range, address);
     block->in_hypva = within(hypva_range, address);
     block->ends_with_eret = word == ERET;
-    block->next = blocks;
-    blocks = block;
     qemu_plugin_register_vcpu_tb_exec_cb(tb, executed, 0, block);
 }
 
@@ -221,41 +162,17 @@ static void ended(plugin_id id, void *data)
     line("exit");
 }
 
-static bool argument(const char *text)
+static bool machine_argument(const char *text)
 {
-    struct range range;
-    uint64_t address;
-    if (sscanf(text, "vectors=%" SCNx64, &address) == 1)
-        vectors = address;
-    else if (sscanf(text, "guest=%" SCNx64, &address) == 1)
-        guest_start = address;
-    else if (sscanf(text, "dom0=%" SCNx64 "-%" SCNx64, &range.from, &range.to) == 2)
-        dom0_range = range;
-    else if (sscanf(text, "hypva=%" SCNx64 "-%" SCNx64, &range.from, &range.to) == 2)
-        hypva_range = range;
-    else if (strncmp(text, "profile=", 8) == 0)
-        profile_path = strdup(text + 8);
-    else if (strcmp(text, "idle=on") == 0)
-        tell_idle = true;
-    else if (strncmp(text, "out=", 4) == 0)
-        out = fopen(text + 4, "w");
-    else
-        return false;
-    return true;
+    return sscanf(text, "vectors=%" SCNx64, &vectors) == 1 || sscanf(text, "guest=%" SCNx64, &guest_start) == 1 ||
+           range_argument(text, "dom0", &dom0_range) || range_argument(text, "hypva", &hypva_range);
 }
 
 EXPORT int qemu_plugin_install(plugin_id id, const void *info, int argc, char **argv)
 {
     (void)info;
-    for (int i = 0; i < argc; i++)
-        if (!argument(argv[i])) {
-            fprintf(stderr, "count: unknown argument %s\n", argv[i]);
-            return -1;
-        }
-    if (out == NULL) {
-        fprintf(stderr, "count: out=FILE is missing, or cannot be written\n");
+    if (!arguments(argc, argv))
         return -1;
-    }
     /* The machine starts in its highest exception level, and so in the hypervisor, if it has one. */
     in_hypervisor = vectors != 0;
     qemu_plugin_register_vcpu_tb_trans_cb(id, translated);

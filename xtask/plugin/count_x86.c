@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0
  *
  * Counts instructions of an emulated x86 machine with one CPU, split by who executes them: a plugin for QEMU's TCG
- * (plugin API version 1, docs/devel/tcg-plugins.rst), declared here so that no header of QEMU is needed.
+ * (count.h).
  *
  * Who executes is known from where control changes hands. A hypervisor is left at VMRUN and entered where it goes on
  * behind it; that place is known by its memory, because guests have the same addresses. Instructions are counted one by
@@ -26,32 +26,13 @@
  * the first time that Domain-0 (`dom0`) and a guest (`guest`) are entered, the marks (7-byte NOPs with the displacement
  * 0x4d415201, `up`, 0x4d415202, `begin`, or 0x4d415203, `end`), and the end (`exit`).
  */
-#include <inttypes.h>
-#include <stdbool.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
-#define EXPORT __attribute__((visibility("default")))
-
-typedef uint64_t plugin_id;
-struct tb;
-struct insn;
-
-EXPORT int qemu_plugin_version = 1;
+#include "count.h"
 
 enum { ADD_U64 = 0 };
 enum { LARGE_PAGE = 2 << 20 };
 
-void qemu_plugin_register_vcpu_tb_trans_cb(plugin_id, void (*)(plugin_id, struct tb *));
 void qemu_plugin_register_vcpu_tb_exec_inline(struct tb *, int, void *, uint64_t);
-void qemu_plugin_register_vcpu_insn_exec_cb(struct insn *, void (*)(unsigned, void *), int, void *);
 void qemu_plugin_register_vcpu_insn_exec_inline(struct insn *, int, void *, uint64_t);
-void qemu_plugin_register_atexit_cb(plugin_id, void (*)(plugin_id, void *), void *);
-size_t qemu_plugin_tb_n_insns(const struct tb *);
-struct insn *qemu_plugin_tb_get_insn(const struct tb *, size_t);
-const void *qemu_plugin_insn_data(const struct insn *);
 size_t qemu_plugin_insn_size(const struct insn *);
 uint64_t qemu_plugin_insn_vaddr(const struct insn *);
 void *qemu_plugin_insn_haddr(const struct insn *);
@@ -62,28 +43,13 @@ static const uint8_t MARK[] = {0x0f, 0x1f, 0x80, 0, 0x52, 0x41, 0x4d};
 static const char *const MARKS[] = {NULL, "up", "begin", "end"};
 enum { MARK_NUMBER = 3 };
 
-struct range {
-    uint64_t from, to;
-};
-
-/* A translated block of the hypervisor. Blocks are never freed: QEMU may keep a pointer to one. */
-struct block {
-    uint64_t address;
-    uint64_t executed;
-    struct block *next;
-};
-
 /* Where a hypervisor goes on after an exit, in memory of ours. */
 enum { RETURNS = 16 };
 static const uint8_t *returns[RETURNS];
 static size_t return_count;
 
-static struct block *blocks;
 static uint64_t entry, dom0_size;
 static struct range image, apart_range, hypva, dom0_range;
-static FILE *out;
-static const char *profile_path;
-static bool tell_idle;
 
 /* Where the machine's memory is in ours. */
 static const uint8_t *memory;
@@ -93,24 +59,7 @@ static uint64_t executed, executed_in_hypva, executed_in_dom0, apart;
 /* The same at the last change. */
 static uint64_t executed_before, executed_in_hypva_before, executed_in_dom0_before;
 
-static uint64_t hyp, hyp_dom0, dom0, guest, exits;
-static bool in_guest, from_dom0, dom0_seen, guest_seen;
-
-static bool within(struct range range, uint64_t address)
-{
-    return address >= range.from && address < range.to;
-}
-
-static void write_profile(void)
-{
-    FILE *file = fopen(profile_path, "w");
-    if (file == NULL)
-        return;
-    for (const struct block *block = blocks; block != NULL; block = block->next)
-        if (block->executed != 0)
-            fprintf(file, "%" PRIx64 " %" PRIu64 "\n", block->address, block->executed);
-    fclose(file);
-}
+static bool in_guest, dom0_seen, guest_seen;
 
 static void counts(const char *name)
 {
@@ -119,13 +68,6 @@ static void counts(const char *name)
             " exits=%" PRIu64 "\n",
             name, hyp, hyp_dom0, dom0, guest, apart, exits);
     fflush(out);
-}
-
-static void line(const char *name)
-{
-    counts(name);
-    if (profile_path != NULL)
-        write_profile();
 }
 
 /* What was executed in the guest since it was entered. */
@@ -313,17 +255,12 @@ static uint64_t hypervisors(const struct insn *first)
     return within(is_by_hypva ? hypva : image, address) ? address : 0;
 }
 
-static void profile(struct tb *tb, size_t length)
+static void instrument_block(struct tb *tb, size_t length)
 {
     uint64_t address = hypervisors(qemu_plugin_tb_get_insn(tb, 0));
     if (profile_path == NULL || address == 0)
         return;
-    struct block *block = calloc(1, sizeof *block);
-    if (block == NULL)
-        abort();
-    block->address = address;
-    block->next = blocks;
-    blocks = block;
+    struct profiled *block = new_block(sizeof *block, address);
     qemu_plugin_register_vcpu_tb_exec_inline(tb, ADD_U64, &block->executed, length);
 }
 
@@ -333,7 +270,7 @@ static void translated(plugin_id id, struct tb *tb)
     (void)id;
     for (size_t i = 0; i < length; i++)
         instrument(qemu_plugin_tb_get_insn(tb, i));
-    profile(tb, length);
+    instrument_block(tb, length);
 }
 
 static void ended(plugin_id id, void *data)
@@ -344,42 +281,18 @@ static void ended(plugin_id id, void *data)
     line("exit");
 }
 
-static bool range_argument(const char *text, const char *name, struct range *range)
+static bool machine_argument(const char *text)
 {
-    size_t length = strlen(name);
-    return strncmp(text, name, length) == 0 &&
-           sscanf(text + length, "=%" SCNx64 "-%" SCNx64, &range->from, &range->to) == 2;
-}
-
-static bool argument(const char *text)
-{
-    if (range_argument(text, "image", &image) || range_argument(text, "apart", &apart_range) ||
-        range_argument(text, "hypva", &hypva) || sscanf(text, "entry=%" SCNx64, &entry) == 1 ||
-        sscanf(text, "dom0=%" SCNu64, &dom0_size) == 1)
-        return true;
-    if (strncmp(text, "profile=", 8) == 0)
-        profile_path = strdup(text + 8);
-    else if (strcmp(text, "idle=on") == 0)
-        tell_idle = true;
-    else if (strncmp(text, "out=", 4) == 0)
-        out = fopen(text + 4, "w");
-    else
-        return false;
-    return true;
+    return range_argument(text, "image", &image) || range_argument(text, "apart", &apart_range) ||
+           range_argument(text, "hypva", &hypva) || sscanf(text, "entry=%" SCNx64, &entry) == 1 ||
+           sscanf(text, "dom0=%" SCNu64, &dom0_size) == 1;
 }
 
 EXPORT int qemu_plugin_install(plugin_id id, const void *info, int argc, char **argv)
 {
     (void)info;
-    for (int i = 0; i < argc; i++)
-        if (!argument(argv[i])) {
-            fprintf(stderr, "count: unknown argument %s\n", argv[i]);
-            return -1;
-        }
-    if (out == NULL) {
-        fprintf(stderr, "count: out=FILE is missing, or cannot be written\n");
+    if (!arguments(argc, argv))
         return -1;
-    }
     in_guest = entry == 0 && hypva.to == 0;
     qemu_plugin_register_vcpu_tb_trans_cb(id, translated);
     qemu_plugin_register_atexit_cb(id, ended, NULL);

@@ -26,7 +26,7 @@ use crate::{Outcome, build, guest, packages};
 #[derive(FromArgs)]
 #[argh(subcommand, name = "bench")]
 pub(crate) struct Bench {
-    /// the board: qemu-virt, qemu-q35 or bochs-pc
+    /// the board: qemu-virt (default), qemu-q35 or bochs-pc
     #[argh(option, default = "\"qemu-virt\".to_owned()", arg_name = "NAME")]
     board: String,
 

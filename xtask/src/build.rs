@@ -83,7 +83,7 @@ fn stripped(elf: &Path, to: &Path) -> Outcome {
     replace(&stripped, to)
 }
 
-/// Guests that are for one architecture only.
+/// Guests that are for one architecture only, as `guest!` has it in their source.
 const ARM_GUESTS: [&str; 8] = [
     "bench_uart",
     "gic",
@@ -198,6 +198,31 @@ fn link_second_name(program: &Path, name: &str) -> Outcome {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The guests whose source says that they are for an architecture.
+    fn guests_for(architecture: &str) -> Vec<String> {
+        let claim = format!("guests::guest!(\"{architecture}\", ");
+        let sources = fs::read_dir(workspace_root().join("tests/guests/src/bin")).unwrap();
+        let sources = sources.map(|entry| entry.unwrap().path());
+        let claims = |path: &PathBuf| {
+            let main = if path.is_dir() {
+                path.join("main.rs")
+            } else {
+                path.clone()
+            };
+            fs::read_to_string(main).unwrap().contains(&claim)
+        };
+        let name = |path: PathBuf| path.file_stem().unwrap().to_str().unwrap().to_owned();
+        let mut names: Vec<_> = sources.filter(claims).map(name).collect();
+        names.sort_unstable();
+        names
+    }
+
+    #[test]
+    fn guests_for_one_architecture_are_those_that_say_so() {
+        assert_eq!(guests_for("aarch64"), ARM_GUESTS);
+        assert_eq!(guests_for("x86_64"), X86_GUESTS);
+    }
 
     #[test]
     fn executables_are_taken_from_cargos_messages() {

@@ -14,7 +14,7 @@ use crate::failure::Failure;
 #[derive(FromArgs)]
 #[argh(subcommand, name = "bundle")]
 pub(crate) struct Bundle {
-    /// the board: qemu-virt, qemu-q35 or bochs-pc
+    /// the board: qemu-virt (default), qemu-q35 or bochs-pc
     #[argh(option, default = "\"qemu-virt\".to_owned()", arg_name = "NAME")]
     board: String,
 

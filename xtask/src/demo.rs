@@ -33,7 +33,7 @@ const RAMDISK: &str = "initrd.gz";
 #[derive(FromArgs)]
 #[argh(subcommand, name = "demo")]
 pub(crate) struct Demo {
-    /// the board: qemu-virt, qemu-q35 or bochs-pc
+    /// the board: qemu-virt (default), qemu-q35 or bochs-pc
     #[argh(option, default = "\"qemu-virt\".to_owned()", arg_name = "NAME")]
     board: String,
 

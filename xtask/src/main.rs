@@ -24,6 +24,7 @@ mod soak;
 mod source;
 mod test;
 mod toolchain;
+mod usage;
 
 use argh::FromArgs;
 
@@ -53,7 +54,16 @@ enum Verb {
 }
 
 fn main() {
-    let arguments: Arguments = argh::from_env();
+    let words = std::env::args_os().skip(1);
+    let words: Vec<String> = words.map(|word| word.to_string_lossy().into()).collect();
+    let arguments = match usage::parse(&words) {
+        Ok(arguments) => arguments,
+        Err(exit) if exit.status.is_ok() => return print!("{}", exit.output),
+        Err(exit) => {
+            eprint!("{}", exit.output);
+            std::process::exit(2)
+        }
+    };
     let result = match arguments.verb {
         Verb::Bench(verb) => verb.run(),
         Verb::Build(verb) => verb.run(),

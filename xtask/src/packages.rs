@@ -16,31 +16,19 @@ use crate::command;
 use crate::failure::Failure;
 
 /// The emulator of the ARM boards.
-pub(crate) const QEMU_ARM: Tool = Tool {
-    program: "qemu-system-aarch64",
-    package: "qemu-system-arm",
-};
+pub(crate) const QEMU_ARM: Tool = Tool::new("qemu-system-aarch64", "qemu-system-arm");
 /// The emulator of the x86 boards.
-pub(crate) const QEMU_X86: Tool = Tool {
-    program: "qemu-system-x86_64",
-    package: "qemu-system-x86",
-};
+pub(crate) const QEMU_X86: Tool = Tool::new("qemu-system-x86_64", "qemu-system-x86");
 /// The device tree compiler: tests check our device trees with it.
-pub(crate) const DTC: Tool = Tool {
-    program: "dtc",
-    package: "device-tree-compiler",
-};
+pub(crate) const DTC: Tool = Tool::new("dtc", "device-tree-compiler");
 /// The linker's driver, for programs of this machine.
-pub(crate) const CC: Tool = Tool {
-    program: "cc",
-    package: "gcc",
-};
+pub(crate) const CC: Tool = Tool::new("cc", "gcc");
+
+/// Unpacks kernels that are packed so.
+pub(crate) const XZ: Tool = Tool::new("xz", "xz-utils");
 
 /// The compiler and decompiler of ACPI tables: tests check our tables with it.
-pub(crate) const IASL: Tool = Tool {
-    program: "iasl",
-    package: "acpica-tools",
-};
+pub(crate) const IASL: Tool = Tool::new("iasl", "acpica-tools");
 
 /// What a board is emulated with.
 pub(crate) fn emulator(board: Board) -> Vec<&'static Tool> {

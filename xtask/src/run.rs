@@ -29,7 +29,7 @@ const NEW_DISK_MIB: u64 = 64;
 #[derive(FromArgs)]
 #[argh(subcommand, name = "run")]
 pub(crate) struct Run {
-    /// the board: qemu-virt, qemu-q35 or bochs-pc
+    /// the board: qemu-virt (default), qemu-q35 or bochs-pc
     #[argh(option, default = "\"qemu-virt\".to_owned()", arg_name = "NAME")]
     board: String,
 
@@ -45,9 +45,9 @@ pub(crate) struct Run {
     #[argh(option, arg_name = "MODEL")]
     cpu: Option<String>,
 
-    /// version of the interrupt controller: 2 or 3 (default 3)
-    #[argh(option, default = "3", arg_name = "VERSION")]
-    gic: u8,
+    /// version of qemu-virt's interrupt controller: 2 or 3 (default 3)
+    #[argh(option, arg_name = "VERSION")]
+    gic: Option<u8>,
 
     /// a disk with this raw content, made with 64 MiB if there is no such file (not on bochs-pc)
     #[argh(option, arg_name = "FILE")]
@@ -87,7 +87,7 @@ impl Run {
         machine.memory_mib = self.memory.unwrap_or(machine.memory_mib);
         machine.cpu = cpu.unwrap_or(machine.cpu);
         machine.cpus = self.cpus;
-        machine.gic = self.gic;
+        machine.gic = self.gic.unwrap_or(machine.gic);
         machine.options.clone_from(&self.append);
         machine.disk = self.disk.as_ref().map(Disk::file);
 
@@ -109,7 +109,7 @@ impl Run {
         is_terminal && !self.headless && !self.console
     }
 
-    /// Refuses what is not there yet, before anything is built.
+    /// Refuses what is not there, before anything is built.
     fn check(&self) -> Outcome<(Board, Option<&'static str>)> {
         let board = Board::named(&self.board).map_err(Failure::new)?;
         let cpu = self.cpu.as_deref().map(|name| board.cpu(name));
@@ -119,10 +119,17 @@ impl Run {
                 "bochs-pc has no virtio disk; use --board qemu-virt or qemu-q35".to_owned(),
             ));
         }
-        match self.gic {
-            2 | 3 => Ok((board, cpu)),
-            other => Err(Failure::new(format!(
+        for bundle in &self.bundle {
+            File::open(bundle).map_err(Failure::file(bundle))?;
+        }
+        match (board, self.gic) {
+            (_, None) | (Board::QemuVirt, Some(2 | 3)) => Ok((board, cpu)),
+            (Board::QemuVirt, Some(other)) => Err(Failure::new(format!(
                 "there is no GICv{other} on qemu-virt; use --gic 2 or --gic 3"
+            ))),
+            (other, Some(_)) => Err(Failure::new(format!(
+                "{} has no GIC; --gic is for qemu-virt",
+                other.name()
             ))),
         }
     }
@@ -241,10 +248,12 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_there_yet_is_refused_with_a_sentence() {
+    fn what_is_not_there_is_refused_with_a_sentence() {
         assert_eq!(refusal(&["--memory", "2048", "--headless"]), "");
         assert_eq!(refusal(&["--gic", "2"]), "");
         assert!(refusal(&["--gic", "4"]).contains("there is no GICv4"));
+        assert!(refusal(&["--board", "qemu-q35", "--gic", "2"]).contains("has no GIC"));
+        assert!(refusal(&["--bundle", "/nonexistent"]).starts_with("/nonexistent: "));
         assert!(refusal(&["--board", "rpi4"]).contains("not supported yet"));
         assert_eq!(refusal(&["--board", "bochs-pc", "--cpu", "ryzen"]), "");
         assert!(refusal(&["--cpu", "ryzen"]).contains("there is cortex-a53"));

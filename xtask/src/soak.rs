@@ -20,7 +20,7 @@ use crate::{Outcome, build, guest, packages};
     note = "Parts: create-destroy, start-fail, save-restore-smp, save-restore, timer, timer-smp. Without one: all."
 )]
 pub(crate) struct Soak {
-    /// the board: qemu-virt or qemu-q35
+    /// the board: qemu-virt (default) or qemu-q35
     #[argh(option, default = "\"qemu-virt\".to_owned()", arg_name = "NAME")]
     board: String,
 
@@ -84,7 +84,7 @@ const PARTS: [Part; 6] = [
 impl Soak {
     pub(crate) fn run(self) -> Outcome {
         let parts = self.chosen()?;
-        let board = Board::named(&self.board).map_err(Failure::new)?;
+        let board = self.board()?;
         packages::need(&packages::emulator(board))?;
         let images = build::build()?;
         guest::fetch(board)?;
@@ -100,6 +100,15 @@ impl Soak {
             println!("{}: {minutes:.1} minutes", part.name);
         }
         Ok(())
+    }
+
+    fn board(&self) -> Outcome<Board> {
+        match Board::named(&self.board).map_err(Failure::new)? {
+            Board::BochsPc => Err(Failure::new(
+                "bochs-pc is too slow for the long loops; use --board qemu-virt or --board qemu-q35",
+            )),
+            board => Ok(board),
+        }
     }
 
     fn chosen(&self) -> Outcome<Vec<&'static Part>> {
@@ -139,5 +148,13 @@ mod tests {
         assert_eq!([some[0].name, some[1].name], ["timer", "start-fail"]);
         let failure = soak(&["tmer"]).chosen().err().unwrap();
         assert!(failure.to_string().contains("timer-smp"), "{failure}");
+    }
+
+    #[test]
+    fn a_board_that_is_too_slow_is_refused() {
+        assert!(soak(&[]).board().is_ok());
+        let mut slow = soak(&[]);
+        slow.board = "bochs-pc".to_owned();
+        assert!(slow.board().unwrap_err().to_string().contains("too slow"));
     }
 }

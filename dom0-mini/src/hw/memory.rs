@@ -15,8 +15,6 @@ unsafe extern "C" {
     static __text_end: u8;
     static __rodata_end: u8;
     static __image_end: u8;
-    static __stack_guard: u8;
-    static __stack_bottom: u8;
 }
 
 /// First byte of our image.
@@ -38,19 +36,6 @@ pub(crate) fn image_parts() -> [Range; 3] {
     })
 }
 
-/// What lies below the stack, and is not for use.
-#[cfg_attr(
-    target_arch = "aarch64",
-    expect(dead_code, reason = "exceptions need the stack there")
-)]
-pub(crate) fn stack_guard() -> Range {
-    let base = (&raw const __stack_guard) as u64;
-    Range {
-        base,
-        size: (&raw const __stack_bottom) as u64 - base,
-    }
-}
-
 /// Memory that nobody writes while we run: boot bundle, host tables.
 pub(crate) fn constant_bytes(range: Range) -> &'static [u8] {
     if range.size == 0 {
@@ -59,21 +44,6 @@ pub(crate) fn constant_bytes(range: Range) -> &'static [u8] {
     // SAFETY: the start page's bundle and host-table ranges are mapped read-only for us and stay as the boot loader
     // left them (hv_abi::start); only those ranges are passed here.
     unsafe { core::slice::from_raw_parts(range.base as *const u8, range.size as usize) }
-}
-
-/// Reads a 32-bit register of a device of ours.
-#[cfg_attr(
-    target_arch = "x86_64",
-    expect(dead_code, reason = "its devices have drivers")
-)]
-pub(crate) fn read_register(registers: Range, offset: u64) -> u32 {
-    assert!(
-        offset.is_multiple_of(4) && offset < registers.size,
-        "no such register"
-    );
-    // SAFETY: the start page names these registers as a device of ours, mapped as device memory, and the offset is
-    // within them.
-    unsafe { core::ptr::read_volatile((registers.base + offset) as *const u32) }
 }
 
 /// Frames that we claimed from the hypervisor: contiguous, cleared, ours alone until dropped.

@@ -6,6 +6,7 @@ mod exceptions;
 pub(crate) mod hypercall;
 pub(crate) mod interrupts;
 pub(crate) mod link;
+mod mc146818;
 mod msix;
 pub(crate) mod page_tables;
 mod pci;

@@ -49,6 +49,7 @@ pub(crate) struct Machine {
     pub(crate) counter_hz: u64,
     /// Version of the interrupt controller.
     pub(crate) gic: u32,
+    /// What of its CPU guests run by.
     pub(crate) extension: u32,
     pub(crate) cpus: u32,
     /// Wall-clock time at system time 0: seconds and nanoseconds.

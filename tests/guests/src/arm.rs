@@ -8,7 +8,7 @@ pub(crate) mod hostile;
 pub(crate) mod hypercall;
 pub mod interrupts;
 pub mod marks;
-pub mod mmu;
+pub(crate) mod mmu;
 pub mod place;
 pub(crate) mod power;
 pub mod serial;

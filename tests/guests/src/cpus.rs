@@ -4,9 +4,7 @@
 
 use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-pub use crate::arch::cpus::{affinity_info, count, switch_off, switch_on, this};
-#[cfg(target_arch = "x86_64")]
-pub use crate::arch::cpus::{initialise, is_up};
+pub use crate::arch::cpus::*;
 
 /// CPUs of a domain at most.
 pub const MOST: usize = 16;
@@ -27,17 +25,12 @@ pub mod answer {
 }
 
 #[repr(C, align(16))]
-struct Stacks([[AtomicU64; STACK / 8]; MOST]);
+pub(crate) struct Stacks(pub(crate) [[AtomicU64; STACK / 8]; MOST]);
 
 /// Only the CPU of that number uses its stack, and only while it is on.
 #[unsafe(no_mangle)]
-static cpu_stacks: Stacks = Stacks([const { [const { AtomicU64::new(0) }; STACK / 8] }; MOST]);
-
-/// Where a CPU's stack ends.
-#[cfg(target_arch = "x86_64")]
-pub(crate) fn stack_end(cpu: u32) -> u64 {
-    cpu_stacks.0[cpu as usize].as_ptr_range().end as u64
-}
+pub(crate) static cpu_stacks: Stacks =
+    Stacks([const { [const { AtomicU64::new(0) }; STACK / 8] }; MOST]);
 
 /// What each CPU is to do: a `fn(u32)`.
 static BODIES: [AtomicUsize; MOST] = [const { AtomicUsize::new(0) }; MOST];

@@ -16,14 +16,9 @@ struct Page([AtomicU64; 512]);
 /// Our RAM there gives way to the shared page.
 static SHARED: Page = Page([const { AtomicU64::new(0) }; 512]);
 
-fn word(offset: usize) -> &'static AtomicU64 {
+/// A word of the shared page.
+pub(crate) fn word(offset: usize) -> &'static AtomicU64 {
     &SHARED.0[offset / 8]
-}
-
-/// What is in a word of the shared page.
-#[cfg(target_arch = "x86_64")]
-pub(crate) fn shared_word(offset: usize) -> u64 {
-    word(offset).load(Ordering::SeqCst)
 }
 
 /// Has the shared page mapped.

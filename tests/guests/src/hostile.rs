@@ -14,9 +14,9 @@ use crate::{interrupts, timer};
 /// Attempts that each hostile guest makes.
 pub const ATTEMPTS: u32 = 100_000;
 
-/// Counted by the vectors.
+/// Counted by the vectors of an architecture.
 #[unsafe(no_mangle)]
-static hostile_faults: AtomicU32 = AtomicU32::new(0);
+pub(crate) static hostile_faults: AtomicU32 = AtomicU32::new(0);
 static GIVEN_UP: AtomicU32 = AtomicU32::new(0);
 
 /// Faults so far.
@@ -29,12 +29,6 @@ pub fn faults() -> u32 {
 #[must_use]
 pub fn given_up() -> u32 {
     GIVEN_UP.load(Ordering::SeqCst)
-}
-
-/// A fault was passed over.
-#[cfg(target_arch = "x86_64")]
-pub(crate) fn note_fault() {
-    hostile_faults.fetch_add(1, Ordering::SeqCst);
 }
 
 /// A call was given up.

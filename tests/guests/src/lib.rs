@@ -31,6 +31,8 @@ pub mod hostile;
 #[cfg(target_os = "none")]
 pub mod hypercall;
 #[cfg(target_os = "none")]
+pub mod mmu;
+#[cfg(target_os = "none")]
 pub mod options;
 #[cfg(target_os = "none")]
 pub mod power;
@@ -42,7 +44,7 @@ pub mod taken;
 pub mod timer;
 
 #[cfg(target_os = "none")]
-pub use arch::{interrupts, marks, mmu, place, vectors};
+pub use arch::{interrupts, marks, place, vectors};
 #[cfg(all(target_os = "none", target_arch = "aarch64"))]
 pub use arm::{gic, serial};
 #[cfg(all(target_os = "none", target_arch = "x86_64"))]

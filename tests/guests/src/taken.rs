@@ -7,8 +7,6 @@ use crate::cpus;
 static TIMER: AtomicU32 = AtomicU32::new(0);
 static IPIS: [AtomicU32; cpus::MOST] = [const { AtomicU32::new(0) }; cpus::MOST];
 static EVENTS: AtomicU32 = AtomicU32::new(0);
-#[cfg(target_arch = "x86_64")]
-static OWN_EVENTS: [AtomicU32; cpus::MOST] = [const { AtomicU32::new(0) }; cpus::MOST];
 static ARRIVED: AtomicU64 = AtomicU64::new(0);
 
 /// How many timer interrupts there were.
@@ -29,13 +27,6 @@ pub fn events() -> u32 {
     EVENTS.load(Ordering::SeqCst)
 }
 
-/// How many events a CPU has taken by a vector of its own.
-#[cfg(target_arch = "x86_64")]
-#[must_use]
-pub fn own_events(cpu: u32) -> u32 {
-    OWN_EVENTS[cpu as usize].load(Ordering::SeqCst)
-}
-
 /// The counter when the last interrupt arrived.
 #[must_use]
 pub fn arrived() -> u64 {
@@ -52,11 +43,6 @@ pub(crate) fn note_ipi(cpu: u32) {
 
 pub(crate) fn note_events(count: u32) {
     EVENTS.fetch_add(count, Ordering::SeqCst);
-}
-
-#[cfg(target_arch = "x86_64")]
-pub(crate) fn note_own_events(cpu: u32, count: u32) {
-    OWN_EVENTS[cpu as usize].fetch_add(count, Ordering::SeqCst);
 }
 
 pub(crate) fn note_arrival(now: u64) {

@@ -9,7 +9,7 @@ pub(crate) mod hostile;
 pub(crate) mod hypercall;
 pub mod interrupts;
 pub mod marks;
-pub mod mmu;
+pub(crate) mod mmu;
 pub mod msr;
 pub mod place;
 pub mod port;

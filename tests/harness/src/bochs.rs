@@ -34,26 +34,28 @@ pub struct Tool {
     pub package: &'static str,
 }
 
-const fn tool(program: &'static str, package: &'static str) -> Tool {
-    Tool { program, package }
-}
-
 const BIOS: &str = "/usr/share/bochs/BIOS-bochs-latest";
 const VIDEO_BIOS: &str = "/usr/share/bochs/VGABIOS-lgpl-latest";
 const GRUB: &str = "/usr/lib/grub/i386-pc";
 
 /// Everything that a machine in Bochs takes.
 pub const TOOLS: [Tool; 7] = [
-    tool("bochs-bin", "bochs"),
-    tool(BIOS, "bochsbios"),
-    tool(VIDEO_BIOS, "vgabios"),
-    tool("/usr/lib/grub/i386-pc/multiboot2.mod", "grub-pc-bin"),
-    tool("grub-mkrescue", "grub-common"),
-    tool("xorriso", "xorriso"),
-    tool("mformat", "mtools"),
+    Tool::new("bochs-bin", "bochs"),
+    Tool::new(BIOS, "bochsbios"),
+    Tool::new(VIDEO_BIOS, "vgabios"),
+    Tool::new("/usr/lib/grub/i386-pc/multiboot2.mod", "grub-pc-bin"),
+    Tool::new("grub-mkrescue", "grub-common"),
+    Tool::new("xorriso", "xorriso"),
+    Tool::new("mformat", "mtools"),
 ];
 
 impl Tool {
+    /// A program, and the package that has it.
+    #[must_use]
+    pub const fn new(program: &'static str, package: &'static str) -> Self {
+        Self { program, package }
+    }
+
     /// Whether it is there.
     #[must_use]
     pub fn is_there(&self) -> bool {
@@ -144,7 +146,7 @@ impl Bochs {
     }
 }
 
-/// The last panics and errors in Bochs' log, a line `00000000000p[NAME  ] TEXT` each, but for those that mean nothing.
+/// The last panics in Bochs' log, a line `00000000000p[NAME  ] TEXT` each. Its errors are of a BIOS that looks for hardware.
 fn complaints(log: &str) -> String {
     let is_complaint = |line: &&str| {
         let kind = line.trim_start_matches(|c: char| c.is_ascii_digit());

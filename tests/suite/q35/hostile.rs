@@ -3,37 +3,16 @@
 use harness::operator::{Trouble, wait};
 
 use super::{MAX, TWO};
-use crate::hostile::{counted_by_kind, held, held_once, held_with, write_after_unmap};
+use crate::hostile::{
+    counted_by_kind, held, held_on_any_machine, held_once, held_with, write_after_unmap,
+};
 use crate::stage::{SOON, Stage, contains};
 
 fn claim(guest: &str, refused: Option<&str>) {
     MAX.run(|stage| held(stage, guest, refused));
 }
 
-#[test]
-fn any_hypercall_with_any_arguments() {
-    claim("hostile_calls", Some("call with a bad pointer"));
-}
-
-#[test]
-fn event_channels_in_any_order() {
-    claim("hostile_events", None);
-}
-
-#[test]
-fn grants_of_anybody() {
-    claim("hostile_grants", None);
-}
-
-#[test]
-fn anything_in_the_rings() {
-    claim("hostile_rings", None);
-}
-
-#[test]
-fn a_flood_of_interrupts() {
-    claim("hostile_timer", None);
-}
+held_on_any_machine!(claim);
 
 #[test]
 fn writes_after_unmap() {

@@ -60,7 +60,7 @@ impl FromStr for Host {
                  serial:/dev/tty…, for a remote machine through `ssh -L`)"
             )),
             _ => bad(format!(
-                "`{text}` is not a host (write unix:PATH, serial:/dev/tty…[@baud] or a name from xenman.conf)"
+                "`{text}` is not a host (write unix:PATH or serial:/dev/tty…[@baud])"
             )),
         }
     }
@@ -219,7 +219,7 @@ mod tests {
             ("tcp:192.0.2.1:8002", "network"),
             ("unix:", "nothing"),
             ("serial:/dev/ttyS0@fast", "speed"),
-            ("rack7", "xenman.conf"),
+            ("rack7", "write unix:PATH or serial:"),
             ("ssh:rack7", "unix:PATH"),
         ] {
             let error = text.parse::<Host>().unwrap_err();

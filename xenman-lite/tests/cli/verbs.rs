@@ -25,7 +25,10 @@ fn wrong_usage_is_status_2_and_unreachable_3() {
     alone("-H nowhere list").failed(2, "is not a host");
     alone("-H tcp:h:1 list").failed(2, "network");
     alone("lst").failed(2, "did you mean 'list'?");
-    alone("pause").failed(2, "domain");
+    alone("pause").failed(2, "pause: <domain> is missing\n  help: write xenman pause ");
+    alone("pause a b").failed(2, "'b' is an argument too many");
+    alone("create").failed(2, "'xenman create --help' explains it");
+    alone("list -H").failed(2, "-H needs a host");
     alone("-H unix:/nonexistent list").failed(3, "cannot reach xend");
     alone("serve -H unix:/nonexistent --listen here").failed(2, "--listen unix:PATH");
     let nothing = alone("");

@@ -25,6 +25,8 @@ const ARM_DOM0: (u64, u64) = (0x4040_0000, 0x4400_0000);
 /// A guest's first instruction there: the start of its RAM, where an Image's own start is.
 const ARM_GUEST_START: u64 = 0x4000_0000;
 const DOM0_SIZE: u64 = 24 << 20;
+/// The plugin's lines, in a machine's folder.
+const LINES: &str = "counts";
 const POLL: Duration = Duration::from_millis(50);
 /// After this a machine with nothing to do has nothing left of what it did.
 const SETTLED: Duration = Duration::from_millis(500);
@@ -87,9 +89,9 @@ impl Counted {
         limit: Duration,
     ) -> Outcome<Self> {
         let folder = tempfile::tempdir().map_err(Failure::file(&std::env::temp_dir()))?;
-        let lines = folder.path().join("counts");
+        let lines = folder.path().join(LINES);
         let profile = folder.path().join("profile");
-        let mut plugin = counting(machine.board, hypervisor, images, &lines)?;
+        let mut plugin = counting(machine.board, hypervisor, images, folder.path())?;
         plugin.push(format!(",profile={}", profile.display()));
         machine.deterministic = true;
         machine.extra.extend(["-plugin".into(), plugin]);
@@ -164,15 +166,15 @@ fn with_symbols(board: Board, images: &Images) -> PathBuf {
     board.hypervisor(images).with_extension("elf")
 }
 
-/// The plugin, told where the hypervisor is and where lines go.
+/// The plugin, told where the hypervisor is and where in the machine's folder lines go.
 fn counting(
     board: Board,
     hypervisor: &Hypervisor,
     images: &Images,
-    lines: &Path,
+    folder: &Path,
 ) -> Outcome<OsString> {
-    let mut plugin = plugin(board, images)?.into_os_string();
-    plugin.push(format!(",out={}", lines.display()));
+    let mut plugin = plugin(board, folder)?.into_os_string();
+    plugin.push(format!(",out={}", folder.join(LINES).display()));
     if board == Board::QemuVirt {
         plugin.push(format!(",guest={ARM_GUEST_START:x}"));
     }
@@ -213,8 +215,8 @@ impl Live {
     /// Boots it, to be ended after `limit`.
     pub(super) fn boot(mut machine: Machine, images: &Images, limit: Duration) -> Outcome<Self> {
         let folder = tempfile::tempdir().map_err(Failure::file(&std::env::temp_dir()))?;
-        let lines = folder.path().join("counts");
-        let mut plugin = counting(machine.board, &Hypervisor::Ours, images, &lines)?;
+        let lines = folder.path().join(LINES);
+        let mut plugin = counting(machine.board, &Hypervisor::Ours, images, folder.path())?;
         plugin.push(",idle=on");
         machine.extra.extend(["-plugin".into(), plugin]);
         Ok(Self {
@@ -262,20 +264,25 @@ fn counts(line: &str, name: &str) -> Option<Counts> {
     })
 }
 
-/// The plugin, built if it is older than its source.
-fn plugin(board: Board, images: &Images) -> Outcome<PathBuf> {
-    let (name, text) = match board {
-        Board::QemuVirt => ("count", include_str!("../../plugin/count.c")),
-        Board::QemuQ35 | Board::BochsPc => ("count_x86", include_str!("../../plugin/count_x86.c")),
+/// Builds the plugin in a machine's folder, so that none of an older source can be taken for it.
+fn plugin(board: Board, folder: &Path) -> Outcome<PathBuf> {
+    let text = match board {
+        Board::QemuVirt => include_str!("../../plugin/count.c"),
+        Board::QemuQ35 | Board::BochsPc => include_str!("../../plugin/count_x86.c"),
     };
-    let source = images.folder().join(format!("{name}.c"));
-    let library = images.folder().join(format!("lib{name}.so"));
-    if library.exists() && fs::read_to_string(&source).is_ok_and(|there| there == text) {
-        return Ok(library);
+    let source = folder.join("count.c");
+    for (path, text) in [
+        (&source, text),
+        (
+            &folder.join("count.h"),
+            include_str!("../../plugin/count.h"),
+        ),
+    ] {
+        fs::write(path, text).map_err(Failure::file(path))?;
     }
+    let library = folder.join("count.so");
     let mut cc = Command::new("cc");
     cc.args(["-O2", "-shared", "-fPIC", "-fvisibility=hidden", "-o"]);
-    fs::write(&source, text).map_err(Failure::file(&source))?;
     command::run(cc.arg(&library).arg(&source))?;
     Ok(library)
 }

@@ -15,7 +15,6 @@ use x86_64::structures::paging::{
 };
 use x86_64::{PhysAddr, VirtAddr};
 
-use crate::hw::memory;
 use hv_abi::start::Range;
 
 const READ_ONLY: Flags = Flags::PRESENT.union(Flags::NO_EXECUTE);
@@ -31,6 +30,19 @@ const TABLE: Flags = Flags::PRESENT.union(Flags::WRITABLE);
 /// Lower half of the canonical addresses.
 const END: u64 = 1 << 47;
 
+unsafe extern "C" {
+    static __stack_guard: u8;
+    static __stack_bottom: u8;
+}
+
+/// What lies below the stack. Exceptions have another one.
+fn stack_guard() -> Range {
+    between(
+        (&raw const __stack_guard) as u64,
+        (&raw const __stack_bottom) as u64,
+    )
+}
+
 /// Maps device registers, all RAM banks of the machine (claimed and granted frames can be anywhere in them) and our
 /// image, in place of what the entry code mapped.
 pub(crate) fn enable(devices: &[Range], ram_banks: &[Range], image: [Range; 3]) {
@@ -42,7 +54,7 @@ pub(crate) fn enable(devices: &[Range], ram_banks: &[Range], image: [Range; 3]) 
         map.range(*range, DEVICE);
     }
     for (part, rights) in image.into_iter().zip([TEXT, READ_ONLY, READ_WRITE]) {
-        map.without(part, memory::stack_guard(), rights);
+        map.without(part, stack_guard(), rights);
     }
     let [first, .., last] = image;
     let image = between(first.base, end(last));

@@ -1,6 +1,6 @@
 //! The wall clock: an MC146818 behind ports 0x70 and 0x71 (its data sheet; the century is where PCs keep it).
 
-use crate::mc146818::Registers;
+use super::mc146818::Registers;
 use hv_abi::start::{Device, DeviceKind};
 use x86_64::instructions::port::Port;
 

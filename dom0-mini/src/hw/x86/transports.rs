@@ -23,6 +23,9 @@ const VECTOR: u16 = 0;
 const QUEUE_SELECT: usize = 0x16;
 /// Of `virtio_pci_common_cfg`: `queue_msix_vector`.
 const QUEUE_MSIX_VECTOR: usize = 0x1A;
+/// Of `virtio_pci_cap` (virtio 1.2, 4.1.4): `bar` and `offset`.
+const CAPABILITY_BAR: u8 = 4;
+const CAPABILITY_OFFSET: u8 = 8;
 /// Bytes of `virtio_pci_common_cfg` as far as it is used.
 const COMMON_CONFIGURATION: u64 = 0x38;
 
@@ -125,7 +128,8 @@ fn common_configuration(
         capability.id == PCI_CAP_ID_VNDR && kind == VIRTIO_PCI_CAP_COMMON_CFG
     })?;
     let word = |offset| configuration.read_word(function, capability.offset + offset);
-    bars.part(word(4) as u8, word(8), COMMON_CONFIGURATION)
+    let bar = word(CAPABILITY_BAR) as u8;
+    bars.part(bar, word(CAPABILITY_OFFSET), COMMON_CONFIGURATION)
 }
 
 impl Vectors {

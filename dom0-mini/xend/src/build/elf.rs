@@ -181,11 +181,14 @@ fn refuse_what_is_known(start: &[u8]) -> Result<(), NotAKernel> {
 
 /// The file header, and the program headers, which follow it in every kernel.
 fn headers(start: &[u8]) -> Result<(FileHeader<LittleEndian>, Vec<ProgramHeader>), NotAKernel> {
-    // Only the start of the file is here: what the section headers say is out of sight and of no interest.
-    let file = ElfBytes::<LittleEndian>::minimal_parse(start);
-    let file = match file {
+    // Only the start of the file is here: section headers that lie beyond it are out of sight, and of no interest.
+    let without;
+    let file = match ElfBytes::<LittleEndian>::minimal_parse(start) {
         Ok(file) => file,
-        Err(_) => return headers_without_sections(start),
+        Err(_) => {
+            without = without_sections(start).ok_or(NotAKernel::Header)?;
+            ElfBytes::minimal_parse(&without).map_err(|_| NotAKernel::Header)?
+        }
     };
     let count = file.ehdr.e_phnum;
     let programs = file.segments().filter(|_| count <= SEGMENTS_MAX);
@@ -193,10 +196,8 @@ fn headers(start: &[u8]) -> Result<(FileHeader<LittleEndian>, Vec<ProgramHeader>
     Ok((file.ehdr, programs.iter().collect()))
 }
 
-/// The same for a file whose section headers lie beyond its start: they are taken out of the header first.
-fn headers_without_sections(
-    start: &[u8],
-) -> Result<(FileHeader<LittleEndian>, Vec<ProgramHeader>), NotAKernel> {
+/// The start of a file whose header speaks of no section headers.
+fn without_sections(start: &[u8]) -> Option<Vec<u8>> {
     const CLASS: usize = 4;
     let is_64 = start.get(CLASS) == Some(&2);
     let (offset, count) = if is_64 {
@@ -206,13 +207,9 @@ fn headers_without_sections(
     };
     let mut copy = start.to_vec();
     for range in [offset, count] {
-        copy.get_mut(range).ok_or(NotAKernel::Header)?.fill(0);
+        copy.get_mut(range)?.fill(0);
     }
-    let file = ElfBytes::<LittleEndian>::minimal_parse(&copy).map_err(|_| NotAKernel::Header)?;
-    let count = file.ehdr.e_phnum;
-    let programs = file.segments().filter(|_| count <= SEGMENTS_MAX);
-    let programs = programs.ok_or(NotAKernel::Header)?;
-    Ok((file.ehdr, programs.iter().collect()))
+    Some(copy)
 }
 
 /// The entry address, if it is among these notes.

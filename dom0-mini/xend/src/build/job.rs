@@ -465,13 +465,6 @@ fn copy_part<H: Hypervisor>(
     Ok(true)
 }
 
-impl Part {
-    /// Whether it is the whole file, at a frame's start: the end of its last frame is nobody else's.
-    fn is_alone(&self, length: u64) -> bool {
-        self.length == length && self.address.is_multiple_of(FRAME_SIZE as u64)
-    }
-}
-
 /// Copies one chunk to its place; `false`: there is none.
 fn copy_chunk<H: Hypervisor>(
     hypervisor: &mut H,

@@ -12,12 +12,13 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
+use hv_abi::FRAME_SIZE;
 use hv_abi::control::vcpu::StartContext;
 use hv_abi::layout::x86::START_INFO_BASE;
 use mgmt_proto::blob::CHUNK;
 use mgmt_proto::messages::{ErrorCode, Failure};
 
-/// See the module.
+/// Where everything of a domain goes.
 #[derive(Clone, Debug)]
 pub(crate) struct Layout {
     pub(crate) architecture: Architecture,
@@ -38,6 +39,13 @@ pub(crate) struct Part {
     pub(crate) offset: u64,
     pub(crate) length: u64,
     pub(crate) address: u64,
+}
+
+impl Part {
+    /// Whether it is the whole file, of this length, at a frame's start: the end of its last frame is nobody else's.
+    pub(crate) fn is_alone(&self, length: u64) -> bool {
+        self.length == length && self.address.is_multiple_of(FRAME_SIZE as u64)
+    }
 }
 
 fn bad_image(sentence: impl Into<String>) -> Failure {

@@ -13,6 +13,9 @@ use hv_abi::layout::x86::{
 const FRAME: u64 = FRAME_SIZE as u64;
 /// Bytes of a command line at most, its end included.
 pub(crate) const COMMAND_LINE_MAX: usize = FRAME_SIZE;
+/// What start information begins with: its magic number ("xEn3" with bit 7 of the E set), and its version.
+const MAGIC: u32 = 0x336E_C578;
+const VERSION: u32 = 1;
 /// Bytes of the start information itself, of a module and of an entry of the map.
 const START_INFO: u64 = 56;
 const MODULE: u64 = 32;
@@ -57,7 +60,7 @@ pub(crate) fn start_info(banks: &[Run], ramdisk: Option<(u64, u64)>) -> Vec<u8> 
     let list = START_INFO_BASE + START_INFO;
     let map_at = list + modules * MODULE;
     let mut page = Vec::new();
-    for word in [0x336E_C578_u32, 1, 0, modules as u32] {
+    for word in [MAGIC, VERSION, 0, modules as u32] {
         page.extend(word.to_le_bytes());
     }
     for word in [list, COMMAND_LINE_BASE, ACPI_BASE, map_at] {

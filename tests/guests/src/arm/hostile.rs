@@ -25,13 +25,7 @@ tolerant_vectors:
     mrs     x0, elr_el1
     add     x0, x0, #4
     msr     elr_el1, x0
-    adrp    x0, hostile_faults
-    add     x0, x0, :lo12:hostile_faults
-    ldr     w1, [x0]
-    add     w1, w1, #1
-    str     w1, [x0]
-    ldp     x0, x1, [sp], #16
-    eret
+    b       13f
     .balign 128             // an interrupt: the call that it interrupts is given up
     stp     x0, x1, [sp, #-16]!
     stp     x2, x3, [sp, #-16]!
@@ -55,7 +49,7 @@ tolerant_vectors:
     b       .
     .balign 128             // system errors are as good as faults
     stp     x0, x1, [sp, #-16]!
-    adrp    x0, hostile_faults
+13: adrp    x0, hostile_faults
     add     x0, x0, :lo12:hostile_faults
     ldr     w1, [x0]
     add     w1, w1, #1

@@ -1,4 +1,4 @@
-//! Marks for who counts instructions (xtask/plugin/count.c): instructions without effect that nothing else uses.
+//! Marks for who counts instructions (xtask/plugin): instructions without effect that nothing else uses.
 // UNSAFETY: two instructions that combine a register with itself.
 #![expect(unsafe_code, reason = "instructions that no compiler makes")]
 

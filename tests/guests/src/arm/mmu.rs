@@ -9,6 +9,8 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 use hv_abi::layout::arm::{GRANT_BASE, MAGIC_BASE};
 
+use crate::mmu::WINDOW;
+
 const ENTRIES: usize = 512;
 const BLOCK: u64 = 0b01;
 const TABLE: u64 = 0b11;
@@ -85,9 +87,6 @@ pub(crate) fn switch_on() {
     }
 }
 
-/// Where [`point_window_at`] puts memory: 2 MiB of virtual addresses.
-pub const WINDOW: u64 = 0x2000_0000;
-
 /// Makes the window show 2 MiB of RAM, and every CPU forget what it showed before.
 pub fn point_window_at(target: u64) {
     let slot = &FIRST_GIBIBYTE.0[(WINDOW / MIB_2) as usize];
@@ -109,18 +108,4 @@ fn forget_window() {
             options(nostack),
         );
     }
-}
-
-/// The first word of the window.
-#[must_use]
-pub fn window() -> &'static AtomicU64 {
-    // SAFETY: the window shows RAM whenever this is called, and all use atomics there.
-    unsafe { &*(WINDOW as *const AtomicU64) }
-}
-
-/// A word of RAM that nothing else uses.
-#[must_use]
-pub fn word_at(address: u64) -> &'static AtomicU64 {
-    // SAFETY: callers name RAM beyond the image, which is mapped and free.
-    unsafe { &*(address as *const AtomicU64) }
 }

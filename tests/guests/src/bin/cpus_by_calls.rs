@@ -38,7 +38,7 @@ mod claims {
             event::send(port);
             answers(round);
         }
-        assert_eq!(taken::own_events(0), 0, "events gone astray");
+        assert_eq!(interrupts::own_events(0), 0, "events gone astray");
         stop_and_go_on(port);
         stop_itself(port);
         assert_eq!(operate(vcpu::DOWN), Ok(0), "VCPUOP_down at last");
@@ -113,19 +113,19 @@ mod claims {
     }
 
     fn stays_silent(port: u32) {
-        let before = taken::own_events(OTHER);
+        let before = interrupts::own_events(OTHER);
         event::send(port);
         let end = timer::now() + timer::frequency() / QUIET;
         while timer::now() < end {
             core::hint::spin_loop();
         }
-        assert_eq!(taken::own_events(OTHER), before, "an event while down");
+        assert_eq!(interrupts::own_events(OTHER), before, "an event while down");
     }
 
     /// The other CPU takes this many events in all, and answers each.
     fn answers(count: u32) {
         wait_for("the other CPU's answer", || taken::events() >= count);
-        assert_eq!(taken::own_events(OTHER), count, "events of the other");
+        assert_eq!(interrupts::own_events(OTHER), count, "events of the other");
         assert_eq!(taken::events(), count, "events of the first");
     }
 
@@ -133,7 +133,7 @@ mod claims {
         STAGE.store(RUNS, Ordering::SeqCst);
         let mut answered = 0;
         loop {
-            while taken::own_events(cpu) == answered {
+            while interrupts::own_events(cpu) == answered {
                 interrupts::wait();
             }
             answered += 1;

@@ -13,8 +13,8 @@ guests::guest!("mistaken", || {
 
     tolerate();
     black_box(hypercall(63, [0; 5]));
-    let stop = CallNumber::CONTROL_HOST.0;
-    black_box(hypercall(stop, [0; 5]));
+    let control = CallNumber::CONTROL_HOST.0;
+    black_box(hypercall(control, [0; 5]));
     for _ in 0..3 {
         let number = CallNumber::EVENT_CHANNEL_OP.0;
         black_box(hypercall(number, [4, NOT_MAPPED, 0, 0, 0]));

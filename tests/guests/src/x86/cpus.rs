@@ -9,7 +9,7 @@ use hv_abi::xen::vcpu::{self, HvmContext64, HvmContextHead};
 use hv_abi::{CallNumber, Errno};
 
 use super::{interrupts, mmu, msr, vectors};
-use crate::cpus::{self, MOST, answer};
+use crate::cpus::{self, MOST, answer, cpu_stacks};
 use crate::hypercall;
 
 /// The page that CPUs start at.
@@ -95,7 +95,7 @@ const _: () = assert!(size_of::<Context>() == vcpu::HVM_CONTEXT_SIZE);
 pub fn initialise(cpu: u32, mode: u32, body: fn(u32)) -> Result<u64, Errno> {
     cpus::leave(cpu, body);
     let mut gpr = [0; 8];
-    gpr[RSP] = cpus::stack_end(cpu);
+    gpr[RSP] = cpu_stacks.0[cpu as usize].as_ptr_range().end as u64;
     let context = Context {
         head: HvmContextHead { mode, pad: 0 },
         registers: HvmContext64 {

@@ -3,12 +3,19 @@
 #![expect(unsafe_code, reason = "instructions with operands chosen by chance")]
 
 use core::arch::asm;
+use core::sync::atomic::Ordering;
 
 use super::{hypercall, vectors};
+use crate::hostile::hostile_faults;
 
 /// From here on faults are counted and passed over, and interrupts that nobody asked for as well.
 pub fn tolerate() {
     vectors::tolerate();
+}
+
+/// A fault was passed over.
+pub(crate) fn note_fault() {
+    hostile_faults.fetch_add(1, Ordering::SeqCst);
 }
 
 /// A hypercall with all of its arguments.

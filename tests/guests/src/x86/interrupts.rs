@@ -3,12 +3,14 @@
 #![expect(unsafe_code, reason = "the interrupt flag")]
 
 use core::arch::asm;
+use core::sync::atomic::{AtomicU32, Ordering};
 
 use hv_abi::xen::hvm::{self, callback, param};
 use hv_abi::{CallNumber, DomId};
 
 use super::apics;
 use super::msr::{self, X2APIC};
+use crate::cpus::MOST;
 use crate::hypercall::call_with;
 
 /// Vector of the timer.
@@ -22,6 +24,8 @@ pub(crate) const IPIS: u8 = 0x50;
 /// Vector of the IPI that has translations forgotten.
 pub(crate) const FORGET: u8 = 0x60;
 const SPURIOUS: u64 = 0xFF;
+
+static OWN_EVENTS_TAKEN: [AtomicU32; MOST] = [const { AtomicU32::new(0) }; MOST];
 
 const EOI: u32 = X2APIC + 0xB;
 const SVR: u32 = X2APIC + 0xF;
@@ -90,6 +94,16 @@ pub fn send_to(cpu: u32, number: u32) {
 /// Sends an IPI to all CPUs but this one.
 pub fn send_to_others(number: u32) {
     send_vector_to_others(IPIS + (number & 0xF) as u8);
+}
+
+/// How many events a CPU has taken by a vector of its own.
+#[must_use]
+pub fn own_events(cpu: u32) -> u32 {
+    OWN_EVENTS_TAKEN[cpu as usize].load(Ordering::SeqCst)
+}
+
+pub(crate) fn note_own_events(cpu: u32, count: u32) {
+    OWN_EVENTS_TAKEN[cpu as usize].fetch_add(count, Ordering::SeqCst);
 }
 
 /// Lets interrupts through.

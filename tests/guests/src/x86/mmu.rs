@@ -8,6 +8,7 @@ use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use super::cpus;
 use super::interrupts::{self, FORGET};
 use crate::cpus::{MOST, answer};
+use crate::mmu::WINDOW;
 
 const ENTRIES: usize = 512;
 /// Of the tables: the first page directory.
@@ -22,9 +23,6 @@ struct Tables([[AtomicU64; ENTRIES]; 6]);
 /// PML4, page-directory-pointer table, four page directories. Filled by the entry's code.
 #[unsafe(no_mangle)]
 static guest_tables: Tables = Tables([const { [const { AtomicU64::new(0) }; ENTRIES] }; 6]);
-
-/// Where [`point_window_at`] puts memory: 2 MiB of virtual addresses.
-pub const WINDOW: u64 = 0x2000_0000;
 
 /// Where they are.
 pub(crate) fn tables() -> u64 {
@@ -67,18 +65,4 @@ pub(crate) fn forget() {
 pub fn forget_window() {
     // SAFETY: only drops a translation; the window is in nobody's use meanwhile.
     unsafe { asm!("invlpg [{}]", in(reg) WINDOW, options(nostack)) };
-}
-
-/// The first word of the window.
-#[must_use]
-pub fn window() -> &'static AtomicU64 {
-    // SAFETY: the window shows RAM whenever this is called, and all use atomics there.
-    unsafe { &*(WINDOW as *const AtomicU64) }
-}
-
-/// A word of RAM that nothing else uses.
-#[must_use]
-pub fn word_at(address: u64) -> &'static AtomicU64 {
-    // SAFETY: callers name RAM beyond the image, which is mapped and free.
-    unsafe { &*(address as *const AtomicU64) }
 }

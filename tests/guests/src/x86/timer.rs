@@ -47,7 +47,7 @@ pub fn system_time_ns(count: u64) -> u64 {
     const TSC: usize = SHARED_INFO.time + 8;
     const NS: usize = SHARED_INFO.time + 16;
     const SCALE: usize = SHARED_INFO.time + 24;
-    let [tsc, ns, scale] = [TSC, NS, SCALE].map(event::shared_word);
+    let [tsc, ns, scale] = [TSC, NS, SCALE].map(|at| event::word(at).load(Ordering::SeqCst));
     let ticks = u128::from(count.wrapping_sub(tsc));
     let (multiplier, shift) = (u128::from(scale as u32), (scale >> 32) as i8);
     let ticks = match shift {

@@ -218,7 +218,7 @@ extern "C" fn guest_trap(frame: &mut Frame) {
         EVENTS => taken::note_events(event::take()),
         OWN_EVENTS => {
             let cpu = cpus::this();
-            taken::note_own_events(cpu, event::take_of(cpu));
+            interrupts::note_own_events(cpu, event::take_of(cpu));
         }
         FORGET => mmu::forget(),
         vector if ipis.contains(&vector) => taken::note_ipi(cpus::this()),
@@ -245,7 +245,7 @@ fn give_up(frame: &mut Frame) {
 fn exception(frame: &mut Frame) {
     let fixup = fixups().iter().find(|fixup| fixup[0] == frame.rip);
     if let Some([_, behind]) = fixup {
-        hostile::note_fault();
+        super::hostile::note_fault();
         frame.rip = *behind;
         return;
     }
@@ -254,7 +254,7 @@ fn exception(frame: &mut Frame) {
     }
     let way_back = WAY_BACK.load(Ordering::SeqCst);
     if way_back != 0 && !place::own().contains(&frame.rip) {
-        hostile::note_fault();
+        super::hostile::note_fault();
         frame.rip = way_back;
         return;
     }

@@ -12,7 +12,7 @@ use harness::cpio::Writer;
 use crate::apt::{self, Apt};
 use crate::bench::machines::Bed;
 use crate::failure::Failure;
-use crate::{Outcome, bzimage, command, initramfs};
+use crate::{Outcome, bzimage, command, initramfs, packages};
 
 const INIT: &str = include_str!("../../../guest/xen-init");
 /// The package that always depends on Xen's newest image and tools.
@@ -156,6 +156,7 @@ impl Xen {
     }
 
     fn unpack_kernel(&self, vmlinuz: &Path) -> Outcome {
+        packages::need(&[&packages::XZ])?;
         let bytes = read(vmlinuz)?;
         let payload = bzimage::payload(&bytes);
         let payload =

@@ -5,9 +5,13 @@
 //! loop itself is taken off.
 #![cfg_attr(target_os = "none", no_std, no_main)]
 
+#[cfg(all(target_os = "none", target_arch = "aarch64"))]
+#[path = "arm.rs"]
+mod machine;
+#[cfg(all(target_os = "none", target_arch = "x86_64"))]
+#[path = "x86.rs"]
+mod machine;
 #[cfg(target_os = "none")]
 mod rows;
-#[cfg(all(target_os = "none", target_arch = "x86_64"))]
-mod x86;
 
 guests::guest!("bench", || rows::print_all());

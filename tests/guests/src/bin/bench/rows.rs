@@ -5,6 +5,8 @@ use guests::{event, hypercall, interrupts, log, marks, taken, timer};
 use hv_abi::CallNumber;
 use hv_abi::xen::{sched, version};
 
+use super::machine::machine_rows;
+
 /// A timer interrupt that finds us running comes in 1/this of a second,
 const SOON: u64 = 125_000;
 /// and one that finds us asleep in 1/this.
@@ -25,12 +27,7 @@ pub(crate) fn print_all() {
     baseline.row("yield", 1000, || {
         call(CallNumber::SCHED_OP, sched::YIELD);
     });
-    #[cfg(target_arch = "aarch64")]
-    baseline.row("gicd_typer_read", 2000, || {
-        core::hint::black_box(guests::gic::read(guests::gic::GICD_TYPER));
-    });
-    #[cfg(target_arch = "x86_64")]
-    super::x86::rows(&baseline);
+    machine_rows(&baseline);
     timer_row("vtimer_interrupt", SOON, || ());
     timer_row("vtimer_wfi_wake", LATER, interrupts::wait);
     event_rows(&baseline);

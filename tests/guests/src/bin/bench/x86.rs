@@ -17,7 +17,7 @@ const X2APIC_EOI: u32 = msr::X2APIC + 0xB;
 const ROUNDS: u64 = 2000;
 
 /// Measures and prints them.
-pub(crate) fn rows(baseline: &Loop) {
+pub(crate) fn machine_rows(baseline: &Loop) {
     baseline.row("loop_of_1001", ROUNDS, loop_of_1001);
     for (name, leaf) in [("cpuid", 0), ("cpuid_features", 7)] {
         baseline.row(name, ROUNDS, || {
