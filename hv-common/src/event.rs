@@ -294,7 +294,21 @@ fn send_remote<A: Arch>(
 /// Sends a virtual interrupt to a vCPU (the first, for one that is not per vCPU), if it is bound. Takes the domain's
 /// lock.
 pub fn send_virq<A: Arch>(hypervisor: &Hypervisor<A>, domain: &Domain<A>, virq: u32, vcpu: u32) {
+    send_virq_if(hypervisor, domain, virq, vcpu, || true);
+}
+
+/// The same if `condition` holds, which is looked at under the domain's lock.
+pub fn send_virq_if<A: Arch>(
+    hypervisor: &Hypervisor<A>,
+    domain: &Domain<A>,
+    virq: u32,
+    vcpu: u32,
+    condition: impl FnOnce() -> bool,
+) {
     let mut state = domain.lock();
+    if !condition() {
+        return;
+    }
     let port = match state.events.virq_slot(virq, vcpu) {
         None | Some(0) => return,
         Some(port) => u32::from(*port),

@@ -409,9 +409,13 @@ pub fn interrupt_domain<A: Arch>(hypervisor: &Hypervisor<A>, domain: &Domain<A>)
     }
 }
 
-/// Lets the ready vCPUs of a domain run that nothing holds any more.
+/// Lets the ready vCPUs of a domain run that nothing holds any more. Timers whose time came meanwhile expire now.
 pub fn release_domain<A: Arch>(hypervisor: &Hypervisor<A>, domain: &Domain<A>) {
     for slot in &domain.vcpus {
+        let at = slot.singleshot_ns.load(Ordering::Relaxed);
+        if at != NEVER {
+            set_timer(hypervisor, domain, slot, TimerKind::Singleshot, Some(at));
+        }
         // One that is on a CPU is put back by that CPU when it leaves.
         if slot.activity() == Activity::Ready && slot.running_on().is_none() {
             enqueue(hypervisor, domain, slot);
@@ -525,15 +529,25 @@ fn run_timers<A: Arch>(hypervisor: &Hypervisor<A>, cpu: &Cpu) {
         match kind {
             TimerKind::Wake => wake(hypervisor, &domain, slot),
             TimerKind::Release => cap::release(hypervisor, &domain, slot),
-            TimerKind::Singleshot => {
-                slot.singleshot_ns.store(NEVER, Ordering::Relaxed);
-                if domain.kind == DomainKind::HVM {
-                    device::alarm(hypervisor, &domain);
-                } else {
-                    event::send_virq(hypervisor, &domain, virq::TIMER, key.vcpu);
-                }
-            }
+            TimerKind::Singleshot => expire_singleshot(hypervisor, &domain, slot),
         }
+    }
+}
+
+/// A singleshot timer's time has come. A domain that is on hold keeps its timers until it goes on
+/// ([`release_domain`]): what is saved of it piece by piece is of one moment then.
+fn expire_singleshot<A: Arch>(hypervisor: &Hypervisor<A>, domain: &Domain<A>, slot: &VcpuSlot<A>) {
+    let expires = || {
+        let goes_on = domain.held() == 0;
+        if goes_on {
+            slot.singleshot_ns.store(NEVER, Ordering::Relaxed);
+        }
+        goes_on
+    };
+    if domain.kind != DomainKind::HVM {
+        event::send_virq_if(hypervisor, domain, virq::TIMER, slot.index, expires);
+    } else if expires() {
+        device::alarm(hypervisor, domain);
     }
 }
 

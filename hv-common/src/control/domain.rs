@@ -93,6 +93,8 @@ fn pause<A: Arch>(hypervisor: &Hypervisor<A>, args: &[u64; 5]) -> Outcome {
         Err(errno) => return Outcome::Done(Err(errno)),
     };
     add_hold(hypervisor, &domain, hold::PAUSED);
+    // A timer that expires just now does so under the lock: before this or, as the domain is on hold, not at all.
+    drop(domain.lock());
     if domain.is_on_cpu() {
         Outcome::Again(*args)
     } else {

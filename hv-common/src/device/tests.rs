@@ -212,6 +212,12 @@ fn the_alarm_comes_while_the_guest_waits() {
     world.store(RTC + 0x10, 1);
     world.store(RTC + 4, now + 2);
     let is_due = || world.load(RTC + 0x14) != 0;
+    // It waits until the interrupt, takes it and waits again.
+    let guest = world.domain.clone();
+    let take = move || assert!(guest.platform.script(0).take_interrupt());
+    world.domain.platform.script(0).exit(Exit::Idle);
+    world.domain.platform.script(0).exit_after(take, Exit::Idle);
+    remove_hold(hypervisor, &world.domain, hold::PAUSED);
     for _ in 0..8 {
         if !is_due() {
             turn(hypervisor);

@@ -418,6 +418,34 @@ fn a_singleshot_timer_is_an_event() {
 }
 
 #[test]
+fn a_paused_domain_keeps_its_timer_until_it_goes_on() {
+    let machine = machine();
+    let domain = running(&machine, 1);
+    let port = event::bind_virq(machine.hypervisor, &domain, virq::TIMER, 0).expect("a port");
+    let slot = domain.vcpu(0).expect("it has one");
+    let host = machine.hypervisor.host;
+    let is_pending = || event::is_port_pending::<Fake>(host, &domain.lock(), port);
+    let at = machine.hypervisor.now_ns() + 3_000_000;
+    set_singleshot(machine.hypervisor, &domain, slot, Some(at));
+    add_hold(machine.hypervisor, &domain, hold::PAUSED);
+    for _ in 0..4 {
+        turn(machine.hypervisor);
+    }
+    host.advance(4_000_000);
+    turn(machine.hypervisor);
+    assert_eq!(slot.singleshot_ns.load(Ordering::Relaxed), at);
+    assert!(!is_pending());
+    remove_hold(machine.hypervisor, &domain, hold::PAUSED);
+    domain.platform.script(0).exit(Exit::Idle);
+    takes_interrupt(&domain);
+    for _ in 0..4 {
+        turn(machine.hypervisor);
+    }
+    assert_eq!(slot.singleshot_ns.load(Ordering::Relaxed), NEVER);
+    assert!(is_pending());
+}
+
+#[test]
 fn a_forgotten_domain_is_finished_by_the_idle_machine() {
     let machine = machine();
     let before = machine.usage();
