@@ -16,3 +16,4 @@ mod q35;
 mod sched;
 mod smp;
 mod stage;
+mod store;

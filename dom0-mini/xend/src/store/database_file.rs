@@ -20,8 +20,8 @@ const ZEROS: [u8; 16 * 1024] = [0; 16 * 1024];
 pub(super) enum Found {
     /// No file was ever made to its end.
     Unfinished,
-    /// A file.
-    File(Superblock),
+    /// A file; whether both copies of its superblock say so.
+    File(Superblock, bool),
     /// There was one, and its length is not known any more.
     Damaged,
 }
@@ -59,7 +59,7 @@ impl DatabaseFile {
             .flatten()
             .max_by_key(|copy| copy.sequence);
         Ok(match newest {
-            Some(newest) if newest.is_complete => Found::File(newest),
+            Some(newest) if newest.is_complete => Found::File(newest, copies == [Some(newest); 2]),
             Some(_) => Found::Unfinished,
             None if is_blank => Found::Unfinished,
             None => Found::Damaged,
@@ -74,9 +74,7 @@ impl DatabaseFile {
             is_complete: false,
         };
         let file = Self::open(disk, partition, empty);
-        for place in PLACES {
-            file.write_superblock(place, &empty)?;
-        }
+        file.renew()?;
         Ok(file)
     }
 
@@ -94,27 +92,24 @@ impl DatabaseFile {
         self.change(|superblock| superblock.is_complete = true)
     }
 
-    /// Writes a changed superblock over the older copy.
+    /// Writes both copies of the superblock.
+    pub(super) fn renew(&self) -> Result<(), DiskError> {
+        self.change(|_| {})
+    }
+
+    /// Changes both copies of the superblock, one after the other: at any moment one of them is whole.
     fn change(&self, change: impl FnOnce(&mut Superblock)) -> Result<(), DiskError> {
         let mut state = self.state.lock();
         let mut next = *state;
         change(&mut next);
         next.sequence += 1;
-        let [first, second] = PLACES;
-        let place = if next.sequence.is_multiple_of(2) {
-            first
-        } else {
-            second
-        };
-        self.write_superblock(place, &next)?;
+        let mut disk = self.disk.lock();
+        for place in PLACES {
+            disk.write(self.partition.first + place, &next.encode())?;
+            disk.flush()?;
+        }
         *state = next;
         Ok(())
-    }
-
-    fn write_superblock(&self, place: u64, superblock: &Superblock) -> Result<(), DiskError> {
-        let mut disk = self.disk.lock();
-        disk.write(self.partition.first + place, &superblock.encode())?;
-        disk.flush()
     }
 
     fn length(&self) -> u64 {

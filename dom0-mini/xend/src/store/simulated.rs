@@ -105,12 +105,7 @@ impl SimulatedDisk {
     pub(crate) fn overwrite(&self, sector: u64, content: Sector) {
         self.0.lock().unwrap().durable.insert(sector, content);
     }
-
-    /// A sector of the medium.
-    pub(crate) fn content(&self, sector: u64) -> Sector {
-        let medium = self.0.lock().unwrap();
-        medium.durable.get(&sector).copied().unwrap_or([0; SECTOR])
-    }
+}
 }
 
 /// The beginning of one and the end of the other.

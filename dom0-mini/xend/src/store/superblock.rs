@@ -1,8 +1,8 @@
 //! The first sectors of the store's partition: how long the database behind them is.
 //!
 //! A database of redb is a file whose length changes; a partition has one length. So the length is kept here, in two
-//! copies in sectors far apart, written in turn: whichever of the two a power cut tears, the other one is whole. The one
-//! with the higher sequence number holds. Numbers are little-endian.
+//! copies in sectors far apart, written one after the other: whichever of the two a power cut tears, the other one is
+//! whole. The one with the higher sequence number holds. Numbers are little-endian.
 
 use super::disk::SECTOR;
 use crc::{CRC_32_ISCSI, Crc};

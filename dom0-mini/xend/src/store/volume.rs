@@ -87,7 +87,7 @@ pub enum Mount {
     Made,
     /// It was there.
     Found,
-    /// It was there, and this table of partitions was written anew from the other one.
+    /// It was there, and this of it was written anew from a copy.
     Mended(&'static str),
 }
 
@@ -119,8 +119,9 @@ impl Volume {
                 if let Some(damaged) = damaged {
                     partition::mend(&mut **disk.lock(), damaged)?;
                 }
-                let mount = damaged.map_or(Mount::Found, |damaged| Mount::Mended(damaged.name()));
-                Self::open(disk, database).map(|volume| (volume, mount))
+                let (volume, mount) = Self::open(disk, database)?;
+                let mount = damaged.map_or(mount, |damaged| Mount::Mended(damaged.name()));
+                Ok((volume, mount))
             }
         }
     }
@@ -142,16 +143,26 @@ impl Volume {
         }
     }
 
-    fn open(disk: &SharedDisk, partition: partition::Partition) -> Result<Self, VolumeError> {
-        let superblock = match DatabaseFile::find(disk, partition)? {
-            Found::Unfinished => return Self::begin(disk, partition),
+    fn open(
+        disk: &SharedDisk,
+        partition: partition::Partition,
+    ) -> Result<(Self, Mount), VolumeError> {
+        let (superblock, is_whole) = match DatabaseFile::find(disk, partition)? {
+            Found::Unfinished => {
+                let volume = Self::begin(disk, partition)?;
+                return Ok((volume, Mount::Made));
+            }
             Found::Damaged => return Err(VolumeError::Damaged("its superblock".into())),
-            Found::File(superblock) => superblock,
+            Found::File(superblock, is_whole) => (superblock, is_whole),
         };
         let file = DatabaseFile::open(disk, partition, superblock);
-        let mut volume = Self::with(file).map_err(damage)?;
+        let mut volume = Self::with(file.clone()).map_err(damage)?;
         volume.log_bytes = volume.log()?.len();
-        Ok(volume)
+        if is_whole {
+            return Ok((volume, Mount::Found));
+        }
+        file.renew()?;
+        Ok((volume, Mount::Mended("a copy of its superblock")))
     }
 
     /// Makes an empty database.
