@@ -106,7 +106,6 @@ impl SimulatedDisk {
         self.0.lock().unwrap().durable.insert(sector, content);
     }
 }
-}
 
 /// The beginning of one and the end of the other.
 fn torn(old: &Sector, new: &Sector, random: &mut Random) -> Sector {
