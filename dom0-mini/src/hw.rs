@@ -1,7 +1,8 @@
 //! What touches the machine. The only folder of this crate with unsafe code.
 //!
 //! [`arm`] or [`x86`] holds what differs: how the image begins, page tables, what an exception is, how a hypercall is
-//! made, how an interrupt comes, which devices can carry the link. Both offer the same names.
+//! made, how an interrupt comes, how a virtio device is reached, which devices can carry the link. Both offer the same
+//! names.
 // UNSAFETY: entry code, hypercalls, page tables, device memory and DMA buffers cannot be expressed otherwise.
 #![expect(
     unsafe_code,
@@ -28,4 +29,7 @@ pub(crate) mod shared_info;
 mod start_page;
 mod virtio;
 
-pub(crate) use machine::{ARCH, counter, interrupts, link, page_tables, real_time_clock, seed};
+pub(crate) use machine::{
+    ARCH, counter, interrupts, link, page_tables, real_time_clock, seed, transports,
+};
+pub(crate) use virtio::disk;

@@ -20,6 +20,8 @@ pub(crate) struct Lines {
     pub(crate) upcall: Line,
     /// The link's device.
     pub(crate) link: Option<Line>,
+    /// The disk.
+    pub(crate) disk: Option<Line>,
 }
 
 impl Lines {
@@ -32,7 +34,8 @@ impl Lines {
         } else if Some(line) == self.link {
             server::link_interrupt();
         } else {
-            return false;
+            // Who waits for the disk looks at the device.
+            return Some(line) == self.disk;
         }
         true
     }

@@ -1,12 +1,12 @@
 //! Domain-0: a bare-metal image that runs xend.
 //!
-//! Thin by intent. [`hw`] holds what touches the machine: entry, page tables, hypercalls, interrupts, the device that
-//! carries the link. [`server`] carries events into the sans-IO library `xend` and its effects out again, in four tasks
-//! on an executor that never runs with interrupts enabled: it sleeps until one is pending and takes it between two polls
-//! (see [`hw::interrupts`]), so nothing here is ever preempted by itself.
+//! Thin by intent. [`hw`] holds what touches the machine: entry, page tables, hypercalls, interrupts, the devices that
+//! carry the link and the store. [`server`] carries events into the sans-IO library `xend` and its effects out again, in
+//! four tasks on an executor that never runs with interrupts enabled: it sleeps until one is pending and takes it between
+//! two polls (see [`hw::interrupts`]), so nothing here is ever preempted by itself. Only for [`disk`] a task waits.
 #![cfg_attr(target_os = "none", no_std, no_main)]
 
-#[cfg(target_os = "none")]
+#[cfg(any(target_os = "none", test))]
 extern crate alloc;
 
 #[cfg(target_os = "none")]
@@ -17,6 +17,8 @@ mod clock;
 mod console_log;
 #[cfg(target_os = "none")]
 mod devices;
+#[cfg(any(target_os = "none", test))]
+mod disk;
 #[cfg(target_os = "none")]
 mod events;
 #[cfg(target_os = "none")]
@@ -29,6 +31,8 @@ mod lines;
 #[cfg(test)]
 #[path = "hw/x86/mc146818.rs"]
 mod mc146818;
+#[cfg(target_os = "none")]
+mod pending;
 #[cfg(target_os = "none")]
 mod random;
 #[cfg(target_os = "none")]

@@ -19,6 +19,7 @@ use embassy_sync::signal::Signal;
 use embassy_time::{Instant, Timer};
 use mgmt_proto::link::{Link, LinkEvent, LinkParameters, SendError};
 use static_cell::StaticCell;
+use xend::store::keeper::Keeper;
 use xend::{Effect, Event, Now, Xend};
 
 type Wake = Signal<CriticalSectionRawMutex, ()>;
@@ -29,6 +30,8 @@ static LINK: Wake = Signal::new();
 static EVENTS: Wake = Signal::new();
 /// xend has work to do.
 static WORK: Wake = Signal::new();
+/// xend orders something of the store's keeper.
+static STORE: Wake = Signal::new();
 /// A deadline changed.
 static DEADLINE: Wake = Signal::new();
 
@@ -60,6 +63,7 @@ pub(crate) fn upcall() {
 pub(crate) fn spawn(
     spawner: Spawner,
     xend: Xend<Calls>,
+    keeper: Keeper,
     device: Option<LinkDevice>,
     virqs: Virqs,
     lines: Lines,
@@ -80,6 +84,7 @@ pub(crate) fn spawn(
     start_task(spawner, link_task(state));
     start_task(spawner, events_task(state));
     start_task(spawner, work_task(state));
+    start_task(spawner, store_task(state, keeper));
     start_task(spawner, timer_task(state));
     LINK.signal(());
     EVENTS.signal(());
@@ -130,6 +135,9 @@ impl State {
         DEADLINE.signal(());
         if xend.has_work() {
             WORK.signal(());
+        }
+        if xend.has_order() {
+            STORE.signal(());
         }
     }
 
@@ -246,6 +254,21 @@ async fn work_task(state: Shared) {
         WORK.wait().await;
         while state.borrow_mut().work_step() {
             yield_now().await;
+        }
+    }
+}
+
+/// The only task that waits for the disk; all others wait with it.
+#[embassy_executor::task]
+async fn store_task(state: Shared, mut keeper: Keeper) {
+    loop {
+        STORE.wait().await;
+        let order = state.borrow_mut().xend.take_order();
+        if let Some(order) = order {
+            let result = keeper.carry_out(&order);
+            state
+                .borrow_mut()
+                .handle(Event::Kept(result.as_ref().copied()));
         }
     }
 }

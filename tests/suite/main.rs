@@ -4,6 +4,7 @@
 mod bochs;
 mod dashboard;
 mod debian;
+mod disk;
 mod faults;
 mod gic;
 mod hostile;
@@ -15,3 +16,4 @@ mod q35;
 mod sched;
 mod smp;
 mod stage;
+mod store;

@@ -50,6 +50,7 @@ pub(crate) enum Verb {
     Domname(Domname),
     Serve(Serve),
     Config(Config),
+    Host(HostGroup),
     Top(Top),
 }
 
@@ -57,7 +58,7 @@ pub(crate) enum Verb {
 pub(crate) const HOST_REMEDY: &str = "say -H unix:PATH or -H serial:/dev/tty…, or set XENMAN_HOST";
 
 /// The verbs, for suggestions.
-const VERBS: [&str; 23] = [
+const VERBS: [&str; 24] = [
     "top",
     "info",
     "list",
@@ -81,6 +82,7 @@ const VERBS: [&str; 23] = [
     "domname",
     "serve",
     "config",
+    "host",
 ];
 
 /// Show the host: its memory, processors, versions and start. Or a domain: what it used, and what was refused to it.
@@ -351,7 +353,30 @@ pub(crate) struct Serve {
     pub(crate) listen: String,
 }
 
-/// Configuration files of domains.
+/// The host itself: its store.
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "host")]
+pub(crate) struct HostGroup {
+    #[argh(subcommand)]
+    pub(crate) verb: HostVerb,
+}
+
+#[derive(FromArgs, Debug)]
+#[argh(subcommand)]
+pub(crate) enum HostVerb {
+    Init(HostInit),
+}
+
+/// Make a new store on the host's disk. An empty disk gets one by itself, when the host starts.
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "init")]
+pub(crate) struct HostInit {
+    /// whatever is on the disk; it is lost then
+    #[argh(switch)]
+    pub(crate) force: bool,
+}
+
+/// Configurations: of domains (check), and of xend, xend-config.sxp (show, set, check).
 #[derive(FromArgs, Debug)]
 #[argh(subcommand, name = "config")]
 pub(crate) struct Config {
@@ -362,10 +387,26 @@ pub(crate) struct Config {
 #[derive(FromArgs, Debug)]
 #[argh(subcommand)]
 pub(crate) enum ConfigVerb {
+    Show(ConfigShow),
+    Set(ConfigSet),
     Check(ConfigCheck),
 }
 
-/// Check a configuration file without a host.
+/// Show xend's configuration as it is in force.
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "show")]
+pub(crate) struct ConfigShow {}
+
+/// Give xend another configuration. One with an error is refused, and the last one holds.
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "set")]
+pub(crate) struct ConfigSet {
+    /// a file like xend-config.sxp
+    #[argh(positional, arg_name = "file")]
+    pub(crate) file: String,
+}
+
+/// Check a configuration file: that of a domain here, xend's (*.sxp) by asking the host.
 #[derive(FromArgs, Debug)]
 #[argh(subcommand, name = "check")]
 pub(crate) struct ConfigCheck {

@@ -132,15 +132,20 @@ fn upload_files(client: &Client, prepared: &Prepared) -> Result<Vec<NamedBlob>, 
     Ok(files)
 }
 
+/// A configuration file of at most `max` bytes.
+pub(crate) fn read_text(path: &str, max: u64) -> Result<String, Problem> {
+    String::from_utf8(read(path, max)?).map_err(|_| {
+        Problem::new(format!("{path} is not a text in UTF-8"))
+            .with_remedy("is this a configuration file?")
+    })
+}
+
 fn read_config(
     path: &str,
     overrides: &[String],
 ) -> Result<(ConfigFile, DomainConfig, Vec<Warning>), Problem> {
-    let bytes = read(path, MAX_TEXT as u64)
-        .map_err(|problem| problem.with_remedy("name the configuration file of a domain"))?;
-    let text = String::from_utf8(bytes).map_err(|_| {
-        Problem::new(format!("{path} is not a text in UTF-8"))
-            .with_remedy("is this a configuration file?")
+    let text = read_text(path, MAX_TEXT as u64).map_err(|problem| {
+        problem.with_remedy_if_none("name the configuration file of a domain")
     })?;
     let file =
         ConfigFile::parse_with(path, &text, overrides).map_err(|error| config_problem(&[error]))?;

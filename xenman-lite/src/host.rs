@@ -1,15 +1,17 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Verbs about the host: info, dmesg, log, snapshots.
+//! Verbs about the host: info, dmesg, log, snapshots, its store.
 
 use crate::{
-    args::SnapshotVerb,
+    args::{HostVerb, SnapshotVerb},
     link::Client,
     output::{Output, note, printable, seconds, size},
     problem::Problem,
 };
 use mgmt_proto::{
     config::uuid_text,
-    messages::{Follow, HostInfo, MAX_WAIT_MS, Reply, RequestBody, SnapshotSummary},
+    messages::{
+        Follow, HostInfo, MAX_WAIT_MS, Reply, RequestBody, SnapshotSummary, StoreInfo, StorePlace,
+    },
 };
 use serde_json::{Value, json};
 use std::io::{IsTerminal, stdout};
@@ -51,6 +53,11 @@ fn info_json(info: &HostInfo) -> Value {
         "heap_used": info.heap_used,
         "heap_size": info.heap_size,
         "wall_clock_ns": info.wall_clock_ns,
+        "store": info.store.as_ref().map(|store| json!({
+            "place": store.place.name(),
+            "size_kib": store.size_kib,
+            "reason": store.reason,
+        })),
         "boot_phases": phases.collect::<Vec<_>>(),
     })
 }
@@ -80,6 +87,10 @@ fn info_text(info: &HostInfo) -> String {
         ("  boot bundle", size(info.boot_kib)),
         ("  store", size(info.store_kib)),
         ("  domains", size(info.domains_kib)),
+        (
+            "store",
+            info.store.as_deref().map_or_else(|| "-".into(), store_text),
+        ),
         ("hypervisor", info.hypervisor.clone()),
         ("xend", info.xend.clone()),
     ];
@@ -99,6 +110,25 @@ fn info_text(info: &HostInfo) -> String {
         .iter()
         .map(|(label, text)| format!("{label:<14} {}\n", crate::output::harmless(text)))
         .collect()
+}
+
+fn store_text(store: &StoreInfo) -> String {
+    let disk = size(store.size_kib);
+    match store.place {
+        StorePlace::DISK => format!("on a disk of {disk}"),
+        StorePlace::RESCUE => format!(
+            "in memory; the disk of {disk} is not written to: {}",
+            store.reason.as_deref().unwrap_or("xend does not say why")
+        ),
+        _ => "in memory, there is no disk".into(),
+    }
+}
+
+/// `host`.
+pub(crate) fn group(client: &Client, output: Output, verb: &HostVerb) -> Result<(), Problem> {
+    let HostVerb::Init(init) = verb;
+    client.call(RequestBody::HostInit(init.force))?;
+    output.done()
 }
 
 /// `dmesg` and `log`: reads to the end, and with `follow` on from there until interrupted.

@@ -16,6 +16,7 @@ mod problem;
 mod restore;
 mod save;
 mod scheduling;
+mod settings;
 mod signals;
 mod top;
 mod upload;
@@ -69,10 +70,9 @@ fn run(asked: Asked) -> Result<(), Problem> {
     };
     // What needs no host, or checks something before it needs one.
     match arguments.verb {
-        Verb::Config(config) => {
-            let ConfigVerb::Check(check) = config.verb;
-            create::check(&check, output)
-        }
+        Verb::Config(args::Config {
+            verb: ConfigVerb::Check(check),
+        }) if !settings::is_settings(&check.file) => create::check(&check, output),
         Verb::Serve(serve) => broker(&host(arguments.host)?, &serve),
         Verb::Create(create) => {
             let prepared = create::prepare(&create)?;
@@ -112,11 +112,11 @@ fn with_client(client: &Arc<Client>, output: Output, verb: Verb) -> Result<(), P
         Verb::Console(console) => console::console(client, output, &console),
         Verb::Save(save) => save::save(client, output, &save),
         Verb::Snapshot(snapshot) => host::snapshot(client, output, snapshot.verb),
+        Verb::Config(config) => settings::config(client, output, config.verb),
+        Verb::Host(group) => host::group(client, output, &group.verb),
         Verb::Domid(domid) => domains::domid(client, output, &domid.name),
         Verb::Domname(domname) => domains::domname(client, output, domname.domid),
-        Verb::Config(_) | Verb::Serve(_) | Verb::Create(_) | Verb::Restore(_) | Verb::Top(_) => {
-            Ok(())
-        }
+        Verb::Serve(_) | Verb::Create(_) | Verb::Restore(_) | Verb::Top(_) => Ok(()),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, IsTerminal, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,6 +13,7 @@ use argh::FromArgs;
 use harness::board::Board;
 use harness::host::{BOOT_LIMIT, Host};
 use harness::images::Images;
+use harness::machine::Disk;
 use signal_hook::consts::{SIGINT, SIGTERM};
 
 use crate::failure::Failure;
@@ -21,6 +22,8 @@ use crate::{Outcome, build, bundle, packages};
 const POLL: Duration = Duration::from_millis(100);
 /// "Stays up": the watchdog of a machine that somebody uses does not bite within a year.
 const FOREVER: Duration = Duration::from_secs(365 * 24 * 3600);
+/// Size of a disk that is not there yet.
+const NEW_DISK_MIB: u64 = 64;
 
 /// Build everything, boot a board in the emulator and stay up until Ctrl-C.
 #[derive(FromArgs)]
@@ -46,6 +49,10 @@ pub(crate) struct Run {
     #[argh(option, arg_name = "VERSION")]
     gic: Option<u8>,
 
+    /// a disk with this raw content, made with 64 MiB if there is no such file (not on bochs-pc)
+    #[argh(option, arg_name = "FILE")]
+    disk: Option<PathBuf>,
+
     /// take the members of this boot bundle too; may be repeated
     #[argh(option, arg_name = "FILE")]
     bundle: Vec<PathBuf>,
@@ -69,6 +76,9 @@ impl Run {
         packages::need(&packages::emulator(board))?;
         let images = build::build()?;
         let stop = on_signals()?;
+        if let Some(disk) = &self.disk {
+            make_disk(disk)?;
+        }
 
         let folder = tempfile::tempdir().map_err(Failure::file(&std::env::temp_dir()))?;
         let archive = folder.path().join("bundle.cpio");
@@ -79,6 +89,7 @@ impl Run {
         machine.cpus = self.cpus;
         machine.gic = self.gic.unwrap_or(machine.gic);
         machine.options.clone_from(&self.append);
+        machine.disk = self.disk.as_ref().map(Disk::file);
 
         let mut session = Session {
             host: Host::start(&machine, FOREVER)?,
@@ -103,6 +114,11 @@ impl Run {
         let board = Board::named(&self.board).map_err(Failure::new)?;
         let cpu = self.cpu.as_deref().map(|name| board.cpu(name));
         let cpu = cpu.transpose().map_err(Failure::new)?;
+        if self.disk.is_some() && board == Board::BochsPc {
+            return Err(Failure::new(
+                "bochs-pc has no virtio disk; use --board qemu-virt or qemu-q35".to_owned(),
+            ));
+        }
         for bundle in &self.bundle {
             File::open(bundle).map_err(Failure::file(bundle))?;
         }
@@ -166,6 +182,20 @@ impl Run {
     }
 }
 
+/// Makes an empty disk, unless there is one.
+fn make_disk(path: &Path) -> Outcome {
+    if path.exists() {
+        return Ok(());
+    }
+    let made = File::create_new(path).and_then(|file| file.set_len(NEW_DISK_MIB << 20));
+    made.map_err(Failure::file(path))?;
+    eprintln!(
+        "{} is new: an empty disk of {NEW_DISK_MIB} MiB",
+        path.display()
+    );
+    Ok(())
+}
+
 /// The dashboard, until the operator leaves it. It has the terminal, and Ctrl-C is a key there.
 fn dashboard(session: &Session, stop: &AtomicBool) -> Outcome {
     let mut xenman = Command::new(Images::of_workspace().xenman());
@@ -227,5 +257,19 @@ mod tests {
         assert!(refusal(&["--board", "rpi4"]).contains("not supported yet"));
         assert_eq!(refusal(&["--board", "bochs-pc", "--cpu", "ryzen"]), "");
         assert!(refusal(&["--cpu", "ryzen"]).contains("there is cortex-a53"));
+        assert_eq!(refusal(&["--disk", "d.raw"]), "");
+        let on_bochs = ["--board", "bochs-pc", "--disk", "d.raw"];
+        assert!(refusal(&on_bochs).contains("has no virtio disk"));
+    }
+
+    #[test]
+    fn a_disk_is_made_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("d.raw");
+        make_disk(&path).unwrap();
+        assert_eq!(path.metadata().unwrap().len(), 64 << 20);
+        std::fs::write(&path, "mine").unwrap();
+        make_disk(&path).unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"mine");
     }
 }

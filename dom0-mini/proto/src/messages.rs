@@ -34,9 +34,9 @@ pub use domain::{
     NamedCount,
 };
 pub use failure::{ErrorCode, Failure};
-pub use host::{BootPhase, HostInfo};
+pub use host::{BootPhase, HostInfo, StoreInfo, StorePlace};
 pub use reply::{
-    BlobHeld, BlobState, BlobSummary, ConsoleChunk, Created, Events, ManifestPiece, Reply,
+    BlobHeld, BlobState, BlobSummary, ConsoleChunk, Created, Events, ManifestPiece, Remark, Reply,
     RestoreStarted, SaveStarted, Saved, SavedChunk, SnapshotSummary, TextChunk, Written,
 };
 pub use request::{

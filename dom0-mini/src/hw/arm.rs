@@ -8,6 +8,7 @@ pub(crate) mod link;
 pub(crate) mod page_tables;
 pub(crate) mod real_time_clock;
 pub(crate) mod seed;
+pub(crate) mod transports;
 mod vectors;
 
 pub(crate) use hv_abi::xen::shared_info::ARM64 as SHARED_INFO;

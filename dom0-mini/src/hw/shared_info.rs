@@ -88,6 +88,22 @@ impl SharedInfo {
         waiting
     }
 
+    /// Clears a port that is polled for, and masks it: [`take_pending`](Self::take_pending) leaves it alone.
+    #[cfg_attr(
+        target_arch = "aarch64",
+        expect(dead_code, reason = "no device's interrupt is an event there")
+    )]
+    pub(in crate::hw) fn take_for_poller(&self, port: u32) {
+        let (index, bit) = (port as usize / 64, 1 << (port % 64));
+        if index < WORDS {
+            let offset = index * 8;
+            self.word(SHARED_INFO.mask + offset)
+                .fetch_or(bit, Ordering::SeqCst);
+            self.word(SHARED_INFO.pending + offset)
+                .fetch_and(!bit, Ordering::SeqCst);
+        }
+    }
+
     /// Clears and reports every pending, unmasked port.
     pub(crate) fn take_pending(&self, handle: &mut dyn FnMut(u32)) {
         loop {

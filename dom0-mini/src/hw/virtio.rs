@@ -1,24 +1,15 @@
-//! The virtio console that carries the link (virtio 1.2, 5.3), on the rings of virtio-drivers.
+//! virtio devices on the rings of virtio-drivers: what all of them share.
 //!
-//! virtio-drivers' own console spins until the device has taken what was sent; here buffers stay with the device until
-//! it gives them back, and nobody waits. Memory is identity-mapped, so a buffer's address is what the device uses.
+//! virtio-drivers' own drivers spin until the device has answered; here buffers stay with the device until it gives
+//! them back. Memory is identity-mapped, so a buffer's address is what the device uses.
+
+pub(super) mod console;
+pub(crate) mod disk;
 
 use alloc::alloc::{alloc_zeroed, dealloc};
-use alloc::boxed::Box;
-use alloc::collections::VecDeque;
-use alloc::vec::Vec;
 use core::alloc::Layout;
 use core::ptr::NonNull;
-
-use crate::devices::Pipe;
-use virtio_drivers::queue::VirtQueue;
-use virtio_drivers::transport::Transport;
 use virtio_drivers::{BufferDirection, Hal, PAGE_SIZE, PhysAddr};
-
-const RECEIVE: u16 = 0;
-const TRANSMIT: u16 = 1;
-const QUEUE_SIZE: usize = 16;
-const BUFFER_SIZE: usize = 4096;
 
 /// Memory and addresses for the device: the heap, identity-mapped.
 pub(super) struct IdentityMapped;
@@ -54,149 +45,14 @@ unsafe impl Hal for IdentityMapped {
     unsafe fn unshare(_: PhysAddr, _: NonNull<[u8]>, _: BufferDirection) {}
 }
 
-/// A buffer that is with the device.
-struct Posted {
-    token: u16,
-    bytes: Box<[u8; BUFFER_SIZE]>,
-    length: usize,
-}
-
-/// Port 0 of a virtio console: a byte pipe.
-pub(super) struct Console<T: Transport> {
-    transport: T,
-    receive: VirtQueue<IdentityMapped, QUEUE_SIZE>,
-    transmit: VirtQueue<IdentityMapped, QUEUE_SIZE>,
-    receiving: VecDeque<Posted>,
-    sending: VecDeque<Posted>,
-    spare: Vec<Box<[u8; BUFFER_SIZE]>>,
-}
-
-impl<T: Transport> Console<T> {
-    /// Starts the device. `prepare` is called for each queue once the device is reset and before the queue is in use.
-    ///
-    /// # Errors
-    /// The device's, or `prepare`'s.
-    pub(super) fn new(
-        mut transport: T,
-        mut prepare: impl FnMut(&mut T, u16) -> virtio_drivers::Result<()>,
-    ) -> virtio_drivers::Result<Self> {
-        // Nothing beyond the standard itself: one port, direct descriptors.
-        let _: Features = transport.begin_init(Features::VERSION_1);
-        prepare(&mut transport, RECEIVE)?;
-        let receive = VirtQueue::new(&mut transport, RECEIVE, false, false)?;
-        prepare(&mut transport, TRANSMIT)?;
-        let transmit = VirtQueue::new(&mut transport, TRANSMIT, false, false)?;
-        transport.finish_init();
-        let mut console = Self {
-            transport,
-            receive,
-            transmit,
-            receiving: VecDeque::new(),
-            sending: VecDeque::new(),
-            spare: Vec::new(),
-        };
-        for _ in 0..QUEUE_SIZE / 2 {
-            console.post_receive(Box::new([0; BUFFER_SIZE]))?;
-        }
-        console.transport.notify(RECEIVE);
-        Ok(console)
-    }
-
-    fn post_receive(&mut self, mut bytes: Box<[u8; BUFFER_SIZE]>) -> virtio_drivers::Result<()> {
-        // SAFETY: the buffer is kept in `receiving`, untouched, until `receive` pops its token.
-        let token = unsafe { self.receive.add(&[], &mut [&mut bytes[..]]) }?;
-        self.receiving.push_back(Posted {
-            token,
-            bytes,
-            length: BUFFER_SIZE,
-        });
-        Ok(())
-    }
-
-    fn reclaim(&mut self) {
-        while let Some(token) = self.transmit.peek_used() {
-            let Some(posted) = take(&mut self.sending, token) else {
-                return;
-            };
-            // SAFETY: these are token and buffer of the same `add`.
-            let popped = unsafe {
-                self.transmit
-                    .pop_used(token, &[&posted.bytes[..posted.length]], &mut [])
-            };
-            if popped.is_ok() {
-                self.spare.push(posted.bytes);
-            }
-        }
-    }
-}
-
-impl<T: Transport> Pipe for Console<T> {
-    fn acknowledge(&mut self) {
-        self.transport.ack_interrupt();
-    }
-
-    fn receive(&mut self, deliver: &mut dyn FnMut(&[u8])) -> bool {
-        let Some(token) = self.receive.peek_used() else {
-            return false;
-        };
-        let Some(mut posted) = take(&mut self.receiving, token) else {
-            return false;
-        };
-        // SAFETY: these are token and buffer of the same `add`.
-        let length = unsafe {
-            self.receive
-                .pop_used(token, &[], &mut [&mut posted.bytes[..]])
-        };
-        if let Ok(length) = length {
-            deliver(posted.bytes.get(..length as usize).unwrap_or_default());
-        }
-        if self.post_receive(posted.bytes).is_ok() && self.receive.should_notify() {
-            self.transport.notify(RECEIVE);
-        }
-        true
-    }
-
-    fn send(&mut self, fill: &mut dyn FnMut(&mut [u8]) -> usize) -> bool {
-        self.reclaim();
-        if self.sending.len() >= QUEUE_SIZE / 2 {
-            return false;
-        }
-        let mut bytes = self
-            .spare
-            .pop()
-            .unwrap_or_else(|| Box::new([0; BUFFER_SIZE]));
-        let length = fill(&mut bytes[..]).min(BUFFER_SIZE);
-        if length == 0 {
-            self.spare.push(bytes);
-            return false;
-        }
-        // SAFETY: the buffer is kept in `sending`, untouched, until `reclaim` pops its token.
-        let token = unsafe { self.transmit.add(&[&bytes[..length]], &mut []) };
-        let Ok(token) = token else {
-            self.spare.push(bytes);
-            return false;
-        };
-        self.sending.push_back(Posted {
-            token,
-            bytes,
-            length,
-        });
-        if self.transmit.should_notify() {
-            self.transport.notify(TRANSMIT);
-        }
-        true
-    }
-}
-
-fn take(posted: &mut VecDeque<Posted>, token: u16) -> Option<Posted> {
-    let position = posted.iter().position(|posted| posted.token == token)?;
-    posted.remove(position)
-}
-
 bitflags::bitflags! {
     /// The features we negotiate.
-    #[derive(Debug)]
+    #[derive(Clone, Copy, Debug)]
     struct Features: u64 {
+        /// A block device that takes no writes (virtio 1.2, 5.2.3).
+        const READ_ONLY = 1 << 5;
+        /// A block device with a cache, and a command that empties it. Without, a write that is done lasts (5.2.6.2).
+        const FLUSH = 1 << 9;
         /// The device follows the standard and not its draft; what is no legacy device insists on it.
         const VERSION_1 = 1 << 32;
     }

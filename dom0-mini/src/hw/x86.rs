@@ -1,4 +1,4 @@
-//! What is x86's: long mode, no interrupt controller (interrupts are events), virtio over PCI or a 16550.
+//! What is x86's: long mode, no interrupt controller (interrupts are events), virtio over PCI, a 16550.
 
 pub(crate) mod counter;
 mod entry;
@@ -13,6 +13,7 @@ mod pci;
 pub(crate) mod real_time_clock;
 pub(crate) mod seed;
 mod serial;
+pub(crate) mod transports;
 
 pub(crate) use hv_abi::xen::shared_info::X86_64 as SHARED_INFO;
 

@@ -37,7 +37,7 @@ pub mod scrollback;
 mod server;
 mod session;
 pub mod settings;
-mod store;
+pub mod store;
 pub mod sxp;
 #[cfg(test)]
 mod tests;

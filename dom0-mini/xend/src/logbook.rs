@@ -86,6 +86,11 @@ impl Logbook {
         }
     }
 
+    /// Puts the log of earlier days in front.
+    pub fn continue_from(&mut self, earlier: &[u8]) {
+        self.lines.push(earlier);
+    }
+
     /// Changes what is taken from now on.
     pub const fn set_threshold(&mut self, threshold: Level) {
         self.threshold = threshold;
@@ -115,6 +120,11 @@ impl Logbook {
         line.push('\n');
         self.lines.push(line.as_bytes());
         true
+    }
+
+    /// The cursor of the oldest byte that is still here.
+    pub fn start(&self) -> u64 {
+        self.lines.start()
     }
 
     /// The cursor behind the newest entry.

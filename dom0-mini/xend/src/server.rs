@@ -4,6 +4,7 @@ mod adopt;
 mod auto;
 mod life;
 mod requests;
+mod store;
 mod waits;
 
 use crate::client::Client;
@@ -17,10 +18,13 @@ use crate::platform::Architecture;
 use crate::session::{Admission, Sessions, Ticket};
 use crate::settings::{Settings, Severity};
 use crate::store::blobs::Blobs;
+use crate::store::files::StoreFiles;
+use crate::store::keeper::Mounted;
 use crate::store::snapshots::Snapshots;
 use crate::xenstore::Xenstore;
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::format;
+use alloc::string::String;
 use alloc::vec::Vec;
 use mgmt_proto::messages::{
     self, ClientMessage, ErrorCode, Failure, Hello, PROTOCOL_VERSION, Request, ServerMessage,
@@ -50,6 +54,11 @@ pub struct Xend<H: Hypervisor> {
     pub(crate) snapshots: Snapshots<H::Frames>,
     events: EventLog,
     log: Logbook,
+    /// Up to where the log is kept by the store.
+    log_saved: u64,
+    /// When the first line behind that was written.
+    log_new_ns: u64,
+    files: StoreFiles<store::Then>,
     now: Now,
     /// There may be new text in the hypervisor's log.
     dmesg_grew: bool,
@@ -59,13 +68,22 @@ pub struct Xend<H: Hypervisor> {
 }
 
 impl<H: Hypervisor> Xend<H> {
-    /// xend with `settings`, the text of `xend-config.sxp`; domains that exist already are taken over.
-    pub fn new(hypervisor: H, settings: &str, facts: Facts, now: Now) -> Self {
-        let (settings, remarks) = Settings::read(settings);
+    /// xend with what its store holds; domains that exist already are taken over. `settings` is the text of
+    /// `xend-config.sxp` that came with the machine's start; one in the store is taken instead.
+    pub fn new(hypervisor: H, settings: &str, mounted: Mounted, facts: Facts, now: Now) -> Self {
+        let stored = mounted.files.get(store::CONFIG);
+        let stored = stored.map(|text| String::from_utf8_lossy(text).into_owned());
+        let (settings, remarks) = Settings::read(stored.as_deref().unwrap_or(settings));
+        let mut log = Logbook::new(settings.loglevel);
+        log.continue_from(&mounted.log);
+        let remark = mounted.remark.clone();
         let mut xend = Self {
             hypervisor,
             facts,
-            log: Logbook::new(settings.loglevel),
+            log_saved: log.end(),
+            log_new_ns: now.mono_ns,
+            log,
+            files: StoreFiles::new(mounted),
             settings,
             sessions: Sessions::default(),
             clients: BTreeMap::new(),
@@ -83,6 +101,7 @@ impl<H: Hypervisor> Xend<H> {
             stop: None,
         };
         xend.log_line(&format!("{NAME} on {}", xend.facts.board));
+        xend.report_store(&remark);
         for remark in remarks {
             let level = match remark.severity {
                 Severity::Warning => Level::Warning,
@@ -134,6 +153,7 @@ impl<H: Hypervisor> Xend<H> {
             Event::Port(port) => self.port(port),
             Event::DomainsChanged => self.reconcile(),
             Event::LogGrew | Event::Tick => self.dmesg_grew = true,
+            Event::Kept(result) => self.kept(result),
         }
         self.settle();
     }
@@ -158,6 +178,7 @@ impl<H: Hypervisor> Xend<H> {
             self.waits_deadline(),
             self.waiters_deadline(),
             self.look_again_deadline(),
+            self.log_due_ns(),
             stop,
         ];
         deadlines.into_iter().flatten().min()
@@ -218,6 +239,9 @@ impl<H: Hypervisor> Xend<H> {
             None => Stamp::Uptime(self.now.mono_ns),
         };
         log::debug!("{text}");
+        if self.log.end() == self.log_saved {
+            self.log_new_ns = self.now.mono_ns;
+        }
         self.log
             .append(stamp, level, "xend", format_args!("{text}"));
     }

@@ -9,4 +9,5 @@ mod robustness;
 mod scheduling;
 mod snapshots;
 mod stats;
+mod store;
 mod world;

@@ -16,7 +16,7 @@ use std::time::{Duration, SystemTime};
 use crate::board::Board;
 use crate::bochs::{self, Bochs};
 use crate::images::Images;
-use crate::machine::{Machine, Serial};
+use crate::machine::{Disk, Machine, Serial};
 use crate::process;
 use crate::serial::Transcript;
 
@@ -81,7 +81,7 @@ impl Emulator {
         for file in [
             Some(&machine.kernel),
             machine.initrd.as_ref(),
-            machine.disk.as_ref(),
+            machine.disk.as_ref().map(Disk::path),
         ] {
             if let Some(file) = file.filter(|file| !file.exists()) {
                 return Err(Error::Missing(file.clone()));

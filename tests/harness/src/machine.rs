@@ -24,6 +24,69 @@ pub enum Serial<'a> {
     File(&'a Path),
 }
 
+/// A disk with raw content: a virtio block device, whose flushes are real.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Disk {
+    source: Source,
+    is_write_protected: bool,
+}
+
+/// Where its content is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Source {
+    File(PathBuf),
+    /// With an NBD server behind this socket.
+    Nbd(PathBuf),
+}
+
+impl Disk {
+    /// One whose content is this file.
+    pub fn file(path: impl Into<PathBuf>) -> Self {
+        Self {
+            source: Source::File(path.into()),
+            is_write_protected: false,
+        }
+    }
+
+    /// One whose content an NBD server has that listens on this socket.
+    pub fn nbd(socket: impl Into<PathBuf>) -> Self {
+        Self {
+            source: Source::Nbd(socket.into()),
+            is_write_protected: false,
+        }
+    }
+
+    /// The same, but it takes no writes.
+    #[must_use]
+    pub fn write_protected(self) -> Self {
+        Self {
+            is_write_protected: true,
+            ..self
+        }
+    }
+
+    /// The file or socket that has to be there.
+    #[must_use]
+    pub fn path(&self) -> &PathBuf {
+        match &self.source {
+            Source::File(path) | Source::Nbd(path) => path,
+        }
+    }
+
+    /// What QEMU's `-drive` wants. With `cache=writeback` the device has a cache, and a flush of it is an `fsync`.
+    fn drive(&self) -> OsString {
+        let protected = if self.is_write_protected { "on" } else { "off" };
+        let scheme = match self.source {
+            Source::File(_) => "",
+            Source::Nbd(_) => "nbd:unix:",
+        };
+        let drive = format!(
+            "if=none,id=disk,format=raw,cache=writeback,read-only={protected},file={scheme}"
+        );
+        joined(&drive, &without_commas(self.path()))
+    }
+}
+
 /// A board and what it boots.
 #[derive(Debug, Clone)]
 pub struct Machine {
@@ -45,8 +108,8 @@ pub struct Machine {
     pub gic: u8,
     /// Whether the CPUs have EL2, and the kernel starts there (ARM).
     pub virtualization: bool,
-    /// A raw disk image.
-    pub disk: Option<PathBuf>,
+    /// Its disk (QEMU).
+    pub disk: Option<Disk>,
     /// Counts instructions instead of time: every run takes exactly the same steps. For one CPU only.
     pub deterministic: bool,
     /// Further arguments, as they are.
@@ -187,15 +250,8 @@ impl Machine {
     }
 
     fn add_link(&self, command: &mut Command, socket: &Path) {
-        let mut chardev = joined("socket,id=link,server=on,wait=off,path=", socket);
-        // A comma would end the path; QEMU's escape is to double it.
-        if let Some(text) = socket.to_str() {
-            chardev = format!(
-                "socket,id=link,server=on,wait=off,path={}",
-                text.replace(',', ",,")
-            )
-            .into();
-        }
+        let socket = without_commas(socket);
+        let chardev = joined("socket,id=link,server=on,wait=off,path=", &socket);
         command.arg("-chardev").arg(chardev);
         let bus = if self.board == Board::QemuVirt {
             "virtio-serial-device"
@@ -205,10 +261,8 @@ impl Machine {
         command.args(["-device", bus, "-device", "virtconsole,chardev=link"]);
     }
 
-    fn add_disk(&self, command: &mut Command, image: &Path) {
-        command
-            .arg("-drive")
-            .arg(joined("if=none,id=disk,format=raw,file=", image));
+    fn add_disk(&self, command: &mut Command, disk: &Disk) {
+        command.arg("-drive").arg(disk.drive());
         let device = if self.board == Board::QemuVirt {
             "virtio-blk-device,drive=disk"
         } else {
@@ -222,6 +276,14 @@ fn serial_argument(serial: Serial<'_>) -> OsString {
     match serial {
         Serial::Terminal => "mon:stdio".into(),
         Serial::File(path) => joined("file:", path),
+    }
+}
+
+/// A path within an argument that a comma would end; QEMU's escape is to double it.
+fn without_commas(path: &Path) -> PathBuf {
+    match path.to_str() {
+        Some(text) => text.replace(',', ",,").into(),
+        None => path.to_owned(),
     }
 }
 
@@ -262,6 +324,19 @@ mod tests {
         assert!(line.contains("-accel tcg,thread=single "));
         assert!(line.contains("-kernel /hv -initrd /bundle"));
         assert!(line.contains("-device virtio-serial-pci,disable-legacy=on "));
+    }
+
+    #[test]
+    fn a_disk_is_raw_and_flushed() {
+        let mut machine = Machine::qemu_virt("/hv", "/bundle");
+        machine.disk = Some(Disk::file("/d,1").write_protected());
+        let drive = "-drive if=none,id=disk,format=raw,cache=writeback,read-only=on,file=/d,,1 ";
+        assert!(line(&machine).contains(drive));
+        assert!(line(&machine).contains("-device virtio-blk-device,drive=disk"));
+        machine.board = Board::QemuQ35;
+        machine.disk = Some(Disk::nbd("/nbd.sock"));
+        assert!(line(&machine).contains("read-only=off,file=nbd:unix:/nbd.sock "));
+        assert!(line(&machine).contains("-device virtio-blk-pci,disable-legacy=on,drive=disk"));
     }
 
     #[test]

@@ -304,3 +304,43 @@ fn lists_and_pins_virtual_cpus() {
     host.run("vcpu-pin debain 0 1")
         .failed(1, "did you mean 'debian'?");
 }
+
+#[test]
+fn xends_configuration_is_shown_set_and_checked() {
+    let host = Host::start();
+    assert_eq!(host.run("config show").done().out, "(loglevel INFO)\n");
+    let file = |name: &str, text: &str| host.write(name, text).display().to_string();
+    let good = file("good.sxp", "(loglevel DEBUG)\n(vnc-listen x)\n");
+    let bad = file("bad.sxp", "(loglevel LOUD)\n");
+    let set = host.run(&format!("config set {good}")).done();
+    assert_eq!(set.out, "xend has a new configuration\n");
+    assert!(set.err.contains("about (vnc-listen x)"), "{set:?}");
+    host.run(&format!("config set {bad}"))
+        .failed(1, "error: loglevel");
+    host.run("config set /nonexistent.sxp")
+        .failed(1, "cannot read /nonexistent.sxp");
+    let check = host
+        .run(&format!("config check {good} --json"))
+        .done()
+        .json();
+    assert_eq!(check["remarks"][0]["error"], false);
+    host.run(&format!("config check {bad}"))
+        .failed(1, "1 errors");
+}
+
+#[test]
+fn the_store_is_shown_and_made() {
+    let host = Host::start();
+    let text = host.run("info").done().out;
+    let line = text.lines().find(|line| line.starts_with("store")).unwrap();
+    assert!(
+        line.contains("in memory; the disk of 64 MiB is not written to: there is"),
+        "{line}"
+    );
+    assert_eq!(
+        host.run("info --json").done().json()["store"]["place"],
+        "rescue"
+    );
+    host.run("host init").failed(1, "has a store already");
+    host.run("host init --force").done();
+}

@@ -50,6 +50,8 @@ impl ErrorCode {
     pub const UNKNOWN_SNAPSHOT: Self = Self(28);
     /// The guest does not do its part (no front-end, no answer).
     pub const GUEST: Self = Self(29);
+    /// The host's store cannot keep it: it is full, or read-only.
+    pub const STORE: Self = Self(30);
     /// A mistake in xend or the hypervisor; please report it.
     pub const INTERNAL: Self = Self(255);
 
@@ -76,6 +78,7 @@ impl ErrorCode {
             Self::TIMED_OUT => "timed-out",
             Self::UNKNOWN_SNAPSHOT => "unknown-snapshot",
             Self::GUEST => "guest",
+            Self::STORE => "store",
             Self::INTERNAL => "internal",
             _ => "unknown",
         }

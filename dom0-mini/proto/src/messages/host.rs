@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The host as `info` shows it.
 
-use alloc::{string::String, vec::Vec};
+use alloc::{boxed::Box, string::String, vec::Vec};
 use minicbor::{Decode, Encode};
 
 /// The host's facts. The seven memory parts add up: `total = free + hypervisor + dom0 + boot + store +
@@ -66,6 +66,49 @@ pub struct HostInfo {
     /// What of the CPU guests run by, such as `Intel VMX`; absent from an older xend.
     #[n(18)]
     pub virtualization: Option<String>,
+    /// Where the store keeps what it keeps; absent from an older xend.
+    #[n(19)]
+    pub store: Option<Box<StoreInfo>>,
+}
+
+/// The host's store of configurations and of the log.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct StoreInfo {
+    /// Where it is.
+    #[n(0)]
+    pub place: StorePlace,
+    /// The disk's size in KiB; 0 without one.
+    #[n(1)]
+    pub size_kib: u64,
+    /// Why nothing is written to the disk.
+    #[n(2)]
+    pub reason: Option<String>,
+}
+
+/// Where a store is: an open set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(transparent)]
+pub struct StorePlace(#[n(0)] pub u8);
+
+impl StorePlace {
+    /// In memory: it ends with the host.
+    pub const MEMORY: Self = Self(0);
+    /// On a disk.
+    pub const DISK: Self = Self(1);
+    /// In memory, as the disk is not to be written to.
+    pub const RESCUE: Self = Self(2);
+
+    /// Its name, for `--json`; `unknown` for one from the future.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::MEMORY => "memory",
+            Self::DISK => "disk",
+            Self::RESCUE => "rescue",
+            _ => "unknown",
+        }
+    }
 }
 
 /// A phase of the host's start.

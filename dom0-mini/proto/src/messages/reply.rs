@@ -69,6 +69,9 @@ pub enum Reply {
     /// The store's snapshots.
     #[n(17)]
     Snapshots(#[n(0)] Vec<SnapshotSummary>),
+    /// What is to be said about a configuration.
+    #[n(18)]
+    Remarks(#[n(0)] Vec<Remark>),
     /// The host and its domains at one moment.
     #[n(100)]
     Stats(#[n(0)] Stats),
@@ -78,6 +81,18 @@ pub enum Reply {
     /// All vCPUs.
     #[n(111)]
     Vcpus(#[n(0)] Vec<VcpuSummary>),
+}
+
+/// Something to say about a configuration.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Remark {
+    /// It is an error; else a warning.
+    #[n(0)]
+    pub is_error: bool,
+    /// Place and sentence.
+    #[n(1)]
+    pub text: String,
 }
 
 /// A piece of a log.

@@ -43,6 +43,15 @@ pub enum RequestBody {
     /// The host and its domains, all at one moment → `Stats`.
     #[n(8)]
     Stats,
+    /// Gives xend this configuration (`xend-config.sxp`), if there is no error in it → `Remarks`.
+    #[n(9)]
+    ConfigSet(#[n(0)] String),
+    /// Reads a configuration and says what is to be said about it → `Remarks`.
+    #[n(10)]
+    ConfigCheck(#[n(0)] String),
+    /// Makes a new store on Domain-0's disk → `Done`. False: only if there is none on it.
+    #[n(11)]
+    HostInit(#[n(0)] bool),
 
     /// Creates and starts a domain → `Created`, with progress.
     #[n(16)]

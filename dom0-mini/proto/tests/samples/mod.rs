@@ -73,6 +73,10 @@ pub(crate) fn requests() -> Vec<(&'static str, RequestBody)> {
     // Numbers in the files follow the order here: what is new goes to the end.
     all.push(("stats", RequestBody::Stats));
     all.extend(scheduling_requests());
+    let settings = || "(loglevel DEBUG)\n".to_owned();
+    all.push(("config-set", RequestBody::ConfigSet(settings())));
+    all.push(("config-check", RequestBody::ConfigCheck(settings())));
+    all.push(("host-init", RequestBody::HostInit(true)));
     all
 }
 
@@ -339,6 +343,7 @@ fn info() -> HostInfo {
         domains: 2,
         wall_clock_ns: Some(1_790_000_000_000_000_000),
         virtualization: None,
+        store: None,
     }
 }
 
@@ -403,7 +408,26 @@ pub(crate) fn replies() -> Vec<(&'static str, Reply)> {
         ..info()
     };
     all.push(("info-virtualization", Reply::Info(info)));
+    all.push(("info-store", Reply::Info(info_with_store())));
+    all.push((
+        "remarks",
+        Reply::Remarks(vec![Remark {
+            is_error: true,
+            text: "xend-config.sxp:1:11: error: loglevel cannot be `LOUD`".into(),
+        }]),
+    ));
     all
+}
+
+fn info_with_store() -> HostInfo {
+    HostInfo {
+        store: Some(Box::new(StoreInfo {
+            place: StorePlace::RESCUE,
+            size_kib: 65_536,
+            reason: Some("the store on the disk is damaged: its superblock".into()),
+        })),
+        ..info()
+    }
 }
 
 fn host_replies() -> Vec<(&'static str, Reply)> {

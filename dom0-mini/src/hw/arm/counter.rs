@@ -24,6 +24,15 @@ pub(crate) fn set_timer(at_ticks: u64) {
     CNTV_CTL_EL0.write(CNTV_CTL_EL0::ENABLE::SET);
 }
 
+/// Makes the timer's interrupt pending at that count at the latest. It may come early for who has set it before, and is
+/// then set again.
+pub(super) fn set_timer_at_latest(at_ticks: u64) {
+    let is_set = CNTV_CTL_EL0.is_set(CNTV_CTL_EL0::ENABLE);
+    if !is_set || CNTV_CVAL_EL0.get() > at_ticks {
+        set_timer(at_ticks);
+    }
+}
+
 /// Switches the timer off.
 pub(crate) fn stop_timer() {
     CNTV_CTL_EL0.write(CNTV_CTL_EL0::ENABLE::CLEAR);

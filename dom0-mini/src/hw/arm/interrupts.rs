@@ -12,6 +12,7 @@ use arm_gic::{IntId, InterruptGroup, UniqueMmioPointer};
 use core::fmt::Display;
 use core::ptr::NonNull;
 
+use super::counter;
 use crate::lines::Line;
 use hv_abi::start::{Dom0Start, Range};
 
@@ -70,6 +71,14 @@ impl Interrupts {
             Self::V2(gic) => gic.handle_interrupt(InterruptGroup::Group0, handle),
             Self::V3(_) => GicCpuInterface::handle_interrupt(InterruptGroup::Group1, handle),
         }
+    }
+
+    /// Sleeps until the line's interrupt comes, or that count. It may be over sooner: anything that is pending ends it,
+    /// and is taken and handed to `handle`.
+    pub(crate) fn wait_for(&mut self, _: Line, until_ticks: u64, mut handle: impl FnMut(Line)) {
+        counter::set_timer_at_latest(until_ticks);
+        wait();
+        while self.take(&mut handle) {}
     }
 }
 

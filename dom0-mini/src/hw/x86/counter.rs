@@ -29,9 +29,13 @@ pub(crate) fn ticks() -> u64 {
 
 /// Makes the timer's event pending at that count.
 pub(crate) fn set_timer(at_ticks: u64) {
-    // Our system time is our counter, in nanoseconds.
+    set(system_time_ns(at_ticks));
+}
+
+/// Our system time at that count: the counter, in nanoseconds.
+pub(super) fn system_time_ns(at_ticks: u64) -> u64 {
     let ns = u128::from(at_ticks) * 1_000_000_000 / u128::from(frequency_hz()) + 1;
-    set(u64::try_from(ns).unwrap_or(u64::MAX));
+    u64::try_from(ns).unwrap_or(u64::MAX)
 }
 
 /// Switches the timer off.

@@ -4,6 +4,7 @@
 //! which returns as soon as an event is pending, and finds out which from its shared page. So there is no interrupt
 //! context, and nothing to lock.
 
+use super::counter;
 use crate::events;
 use crate::hw::hypercall::{call, call_with};
 use crate::hw::shared_info;
@@ -12,7 +13,7 @@ use core::sync::atomic::Ordering;
 use hv_abi::control::host::{self, MessageInterrupt};
 use hv_abi::start::Dom0Start;
 use hv_abi::xen::event::virq;
-use hv_abi::xen::sched;
+use hv_abi::xen::sched::{self, Poll};
 use hv_abi::{CallNumber, Errno};
 
 /// What tells that events are pending.
@@ -69,6 +70,24 @@ impl Interrupts {
             handle(self.upcall);
         }
         raised
+    }
+
+    /// Sleeps until the line's interrupt comes, or that count, and takes it. It may be over sooner. Others stay pending,
+    /// and from now on nobody else is told of this one: its port is polled for, which works while it is masked.
+    pub(crate) fn wait_for(&mut self, line: Line, until_ticks: u64, _: impl FnMut(Line)) {
+        let (Line::Event(port), Some(page)) = (line, shared_info::page()) else {
+            return wait();
+        };
+        let mut poll = Poll {
+            ports: core::ptr::from_ref(&port) as u64,
+            count: 1,
+            reserved: 0,
+            timeout: counter::system_time_ns(until_ticks),
+        };
+        if let Err(error) = call_with(CallNumber::SCHED_OP, sched::POLL, &mut poll) {
+            panic!("the hypervisor does not let us wait for a port: {error:?}");
+        }
+        page.take_for_poller(port);
     }
 }
 

@@ -3,6 +3,7 @@
 use crate::build::kernel::tests::image;
 use crate::fake::{Fake, Machine};
 use crate::ring::{ByteRing, SharedPage};
+use crate::store::keeper::Mounted;
 use crate::{Effect, Event, Facts, Now, Xend};
 use hv_abi::control::domain::ShutdownReason;
 use hv_abi::layout::arm::RAM0_BASE;
@@ -76,7 +77,13 @@ impl World {
     }
 
     fn begin(fake: Fake, settings: &str) -> Self {
-        let xend = Xend::new(fake.clone(), settings, facts(), Now::default());
+        let mounted = Mounted::default();
+        let xend = Xend::new(fake.clone(), settings, mounted, facts(), Now::default());
+        Self::with(fake, xend)
+    }
+
+    /// A xend over a machine.
+    pub(crate) fn with(fake: Fake, xend: Xend<Fake>) -> Self {
         let mut world = Self {
             fake,
             xend,

@@ -180,6 +180,23 @@ impl State {
         }
         Some(match body {
             RequestBody::Info => Ok(Reply::Info(info())),
+            RequestBody::ConfigShow => Ok(Reply::Text(TextChunk {
+                next: 16,
+                lost: 0,
+                text: b"(loglevel INFO)\n".to_vec(),
+            })),
+            RequestBody::ConfigSet(text) if text.contains("LOUD") => {
+                Err(Failure::new(ErrorCode::BAD_CONFIG, "1:11: error: loglevel"))
+            }
+            RequestBody::ConfigSet(text) | RequestBody::ConfigCheck(text) => {
+                Ok(Reply::Remarks(remarks(text)))
+            }
+            RequestBody::HostInit(true) => Ok(Reply::Done),
+            RequestBody::HostInit(false) => Err(Failure::new(
+                ErrorCode::REFUSED,
+                "the host has a store already",
+            )
+            .with_remedy("'xenman host init --force' makes a new one")),
             RequestBody::Stats => Ok(Reply::Stats(self.stats())),
             RequestBody::List => Ok(Reply::List(self.domains.clone())),
             RequestBody::Show(domain) => self.find(domain).map(|summary| {
@@ -506,6 +523,19 @@ impl State {
     }
 }
 
+/// A remark for each line that has a word of one kind in it.
+fn remarks(text: &str) -> Vec<Remark> {
+    let remarked = text
+        .lines()
+        .filter(|line| line.contains("vnc") || line.contains("LOUD"));
+    remarked
+        .map(|line| Remark {
+            is_error: line.contains("LOUD"),
+            text: format!("xend-config.sxp: about {line}"),
+        })
+        .collect()
+}
+
 fn info() -> HostInfo {
     HostInfo {
         total_kib: 2_097_152,
@@ -529,6 +559,11 @@ fn info() -> HostInfo {
         heap_size: 4_000_000,
         domains: 2,
         wall_clock_ns: None,
+        store: Some(Box::new(StoreInfo {
+            place: StorePlace::RESCUE,
+            size_kib: 65_536,
+            reason: Some("there is something on the disk that is not a store".into()),
+        })),
         virtualization: Some("ARM EL2".into()),
     }
 }

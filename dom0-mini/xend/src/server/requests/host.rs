@@ -6,6 +6,7 @@ use crate::lifecycle::State;
 use crate::platform;
 use crate::refusal::refused;
 use crate::server::{NAME, Xend};
+use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::ToString;
 use alloc::vec;
@@ -46,6 +47,7 @@ impl<H: Hypervisor> Xend<H> {
             domains: host.domains,
             wall_clock_ns: self.now.wall_ns,
             virtualization: Some(platform::virtualization(&host).into()),
+            store: Some(Box::new(self.store_info())),
         }))
     }
 

@@ -1,0 +1,226 @@
+//! The store, as requests use it: what is to be kept goes to the keeper, and who asked is answered when it is kept.
+//!
+//! The log goes along with whatever is kept, and by itself a second after its first new line.
+
+use super::Xend;
+use crate::hypervisor::Hypervisor;
+use crate::logbook::Level;
+use crate::session::Ticket;
+use crate::settings::{Settings, Severity};
+use crate::store::files::{self, Pending};
+use crate::store::keeper::{Order, Standing};
+use crate::store::partition::Names;
+use crate::store::volume::{Change, VolumeError};
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec;
+use alloc::vec::Vec;
+use mgmt_proto::messages::{ErrorCode, Failure, Remark, Reply, StoreInfo, StorePlace};
+
+/// Where xend's configuration is.
+pub(super) const CONFIG: &str = "/etc/xen/xend-config.sxp";
+
+/// How long the log may wait for something else to be kept, in nanoseconds.
+const LOG_DELAY_NS: u64 = 1_000_000_000;
+/// Text that goes along at once, in bytes: a commit stays small.
+const LOG_PIECE: usize = 16 * 1024;
+
+/// What follows once an order is carried out.
+#[derive(Debug)]
+pub(crate) struct Then {
+    ticket: Ticket,
+    reply: Reply,
+    what: What,
+}
+
+/// What else follows from it.
+#[derive(Debug)]
+enum What {
+    /// xend has these settings.
+    Settings(Settings),
+    /// There is a new store.
+    NewStore,
+}
+
+impl<H: Hypervisor> Xend<H> {
+    /// What the store's keeper is to do next. Give it to the keeper, and what comes of it to [`Xend::handle`].
+    pub fn take_order(&mut self) -> Option<Order> {
+        let is_log_due = self.log_due_ns().is_some_and(|due| due <= self.now.mono_ns);
+        if !is_log_due && !self.files.has_orders() {
+            return None;
+        }
+        let (log, saved) = (&self.log, &mut self.log_saved);
+        self.files.next(|| {
+            let excerpt = log.read(*saved, LOG_PIECE);
+            *saved = excerpt.next;
+            excerpt.bytes
+        })
+    }
+
+    /// Whether there is an order to take now.
+    pub fn has_order(&self) -> bool {
+        let is_log_due = self.log_due_ns().is_some_and(|due| due <= self.now.mono_ns);
+        self.files.has_orders() || is_log_due
+    }
+
+    /// Tells the log about the store; loudly if it cannot be written to.
+    pub(super) fn report_store(&mut self, remark: &str) {
+        let level = match self.files.standing() {
+            Standing::Rescue { .. } => Level::Error,
+            _ => Level::Info,
+        };
+        self.log_at(level, remark);
+    }
+
+    /// When the log is to be kept, if there is something new in it.
+    pub(super) fn log_due_ns(&self) -> Option<u64> {
+        let is_kept = matches!(self.files.standing(), Standing::Disk { .. });
+        let is_new = self.log.end() > self.log_saved;
+        let due = self.log_new_ns.saturating_add(LOG_DELAY_NS);
+        (is_kept && is_new && !self.files.is_busy()).then_some(due)
+    }
+
+    /// The keeper has carried its order out, or not.
+    pub(super) fn kept(&mut self, result: Result<(), &VolumeError>) {
+        match result {
+            Ok(()) => {
+                if let Some(pending) = self.files.done() {
+                    self.follow_up(pending.then);
+                }
+            }
+            Err(VolumeError::Full) => {
+                for pending in self.files.failed(None) {
+                    self.refuse(pending, files::full());
+                }
+            }
+            Err(error) => {
+                let reason = error.to_string();
+                self.log_at(
+                    Level::Error,
+                    &format!("{reason}; nothing more is written to the store"),
+                );
+                for pending in self.files.failed(Some(&reason)) {
+                    self.refuse(pending, files::read_only(&reason));
+                }
+            }
+        }
+    }
+
+    fn follow_up(&mut self, then: Then) {
+        match then.what {
+            What::Settings(settings) => {
+                self.log.set_threshold(settings.loglevel);
+                self.settings = settings;
+                self.log_line("xend-config.sxp is changed");
+            }
+            What::NewStore => {
+                self.log_saved = self.log.start();
+                self.log_line("a new store was made");
+            }
+        }
+        self.sessions.answer(then.ticket, Ok(then.reply));
+    }
+
+    fn refuse(&mut self, pending: Pending<Then>, failure: Failure) {
+        self.sessions.answer(pending.then.ticket, Err(failure));
+    }
+
+    /// Orders something, for a client that is answered later.
+    fn order(&mut self, order: Order, then: Then) -> Option<Result<Reply, Failure>> {
+        if let Err(failure) = self.files.order(order, then) {
+            return Some(Err(failure));
+        }
+        if matches!(self.files.standing(), Standing::Memory) {
+            // There is no disk to wait for.
+            drop(self.files.next(Vec::new));
+            self.kept(Ok(()));
+        }
+        None
+    }
+
+    pub(super) fn config_set(
+        &mut self,
+        ticket: Ticket,
+        text: String,
+    ) -> Option<Result<Reply, Failure>> {
+        let (settings, remarks) = read(&text);
+        if let Some(error) = remarks.iter().find(|remark| remark.is_error) {
+            let failure = Failure::new(ErrorCode::BAD_CONFIG, error.text.clone());
+            return Some(Err(failure.with_remedy(
+                "the configuration is as it was; mend the file and try again",
+            )));
+        }
+        let order = Order::Keep {
+            changes: vec![Change::Put {
+                path: CONFIG.into(),
+                content: text.into_bytes(),
+            }],
+            log: Vec::new(),
+        };
+        let then = Then {
+            ticket,
+            reply: Reply::Remarks(remarks),
+            what: What::Settings(settings),
+        };
+        self.order(order, then)
+    }
+
+    pub(super) fn config_check(&self, text: &str) -> Reply {
+        Reply::Remarks(read(text).1)
+    }
+
+    pub(super) fn host_init(
+        &mut self,
+        ticket: Ticket,
+        force: bool,
+    ) -> Option<Result<Reply, Failure>> {
+        if !force && let Some(refusal) = self.has_something() {
+            return Some(Err(refusal));
+        }
+        let then = Then {
+            ticket,
+            reply: Reply::Done,
+            what: What::NewStore,
+        };
+        let names = Names::new(|into| self.hypervisor.random(into));
+        self.order(Order::Make(names), then)
+    }
+
+    /// Why a new store is not made without more ado.
+    fn has_something(&self) -> Option<Failure> {
+        let sentence = match self.files.standing() {
+            Standing::Memory => return None,
+            Standing::Disk { .. } => "the host has a store already".into(),
+            Standing::Rescue { reason, .. } => reason.clone(),
+        };
+        let failure = Failure::new(ErrorCode::REFUSED, sentence);
+        Some(failure.with_remedy(
+            "'xenman host init --force' makes a new one; what is on the disk is lost then",
+        ))
+    }
+
+    pub(super) fn store_info(&self) -> StoreInfo {
+        let (place, size_kib, reason) = match self.files.standing() {
+            Standing::Memory => (StorePlace::MEMORY, 0, None),
+            Standing::Disk { size_kib } => (StorePlace::DISK, *size_kib, None),
+            Standing::Rescue { size_kib, reason } => {
+                (StorePlace::RESCUE, *size_kib, Some(reason.clone()))
+            }
+        };
+        StoreInfo {
+            place,
+            size_kib,
+            reason,
+        }
+    }
+}
+
+/// Settings, and what is to be said about them.
+fn read(text: &str) -> (Settings, Vec<Remark>) {
+    let (settings, remarks) = Settings::read(text);
+    let remarks = remarks.iter().map(|remark| Remark {
+        is_error: remark.severity == Severity::Error,
+        text: remark.to_string(),
+    });
+    (settings, remarks.collect())
+}

@@ -1,0 +1,71 @@
+//! Sectors go bad while the machine is off: the store mounts with everything in it, or says that it is damaged.
+
+use super::{Files, Mount, Random, SimulatedDisk, VolumeError, mount, put};
+use crate::store::disk::{Disk, SECTOR};
+
+/// A store with some files, all of it on the medium.
+fn store() -> (SimulatedDisk, Files) {
+    let disk = SimulatedDisk::new(16);
+    let (mut volume, _) = mount(&disk).unwrap();
+    let mut random = Random::new(3);
+    for number in 0..20 {
+        let path = std::format!("/etc/xen/{number}.cfg");
+        volume
+            .apply(&[put(&path, &random.bytes(3000))], b"")
+            .unwrap();
+        volume.apply(&[], b"a line of the log\n").unwrap();
+    }
+    let files = volume.files().unwrap();
+    drop(volume);
+    disk.settle();
+    (disk, files)
+}
+
+#[test]
+fn every_single_damaged_sector_is_made_good_or_reported() {
+    let (disk, files) = store();
+    let mut random = Random::new(4);
+    let (mut good, mut reported) = (0, 0);
+    for sector in disk.written() {
+        let damaged = disk.copy();
+        let mut content = [0; SECTOR];
+        random.fill(&mut content);
+        damaged.overwrite(sector, content);
+        match mount(&damaged) {
+            Ok((volume, _)) => {
+                assert_eq!(volume.files().unwrap(), files, "sector {sector}");
+                good += 1;
+            }
+            Err(VolumeError::Damaged(_)) => reported += 1,
+            Err(error) => panic!("sector {sector}: {error}"),
+        }
+    }
+    assert!(
+        good > 0 && reported > 0,
+        "{good} made good, {reported} reported"
+    );
+}
+
+#[test]
+fn what_is_there_twice_is_mended_from_its_copy() {
+    let (disk, files) = store();
+    let last = disk.sectors() - 1;
+    for (sector, name) in [
+        (1, "the first partition table"),
+        (2, "the first partition table"),
+        (last, "the second partition table"),
+        (last - 32, "the second partition table"),
+        (2048, "a copy of its superblock"),
+        (2048 + 64, "a copy of its superblock"),
+    ] {
+        let damaged = disk.copy();
+        damaged.overwrite(sector, [0xA5; SECTOR]);
+        let (volume, how) = mount(&damaged).unwrap();
+        assert_eq!(how, Mount::Mended(name));
+        assert_eq!(volume.files().unwrap(), files);
+        drop(volume);
+        damaged.settle();
+        let (_, how) = mount(&damaged).unwrap();
+        assert_eq!(how, Mount::Found, "sector {sector}");
+    }
+}
