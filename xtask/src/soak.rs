@@ -1,6 +1,7 @@
 //! `cargo xtask soak`: the long loops, which are no part of `test`, by part.
 
 mod machines;
+mod power_cuts;
 mod rounds;
 
 use std::time::Instant;
@@ -17,7 +18,7 @@ use crate::{Outcome, build, guest, packages};
 #[argh(
     subcommand,
     name = "soak",
-    note = "Parts: create-destroy, start-fail, save-restore-smp, save-restore, timer, timer-smp. Without one: all."
+    note = "Parts: create-destroy, start-fail, save-restore-smp, save-restore, timer, timer-smp, power-cuts. Without one: all."
 )]
 pub(crate) struct Soak {
     /// the board: qemu-virt (default) or qemu-q35
@@ -48,7 +49,7 @@ struct Part {
     run: fn(Bed<'_>, u32) -> Outcome,
 }
 
-const PARTS: [Part; 6] = [
+const PARTS: [Part; 7] = [
     Part {
         name: "create-destroy",
         cycles: 500,
@@ -78,6 +79,11 @@ const PARTS: [Part; 6] = [
         name: "timer-smp",
         cycles: 1,
         run: machines::timer_smp,
+    },
+    Part {
+        name: "power-cuts",
+        cycles: 300,
+        run: power_cuts::run,
     },
 ];
 

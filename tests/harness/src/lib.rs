@@ -18,6 +18,7 @@ pub mod machine;
 pub mod nbd;
 pub mod operator;
 pub mod power;
+pub mod power_cuts;
 pub mod process;
 pub mod random;
 pub mod serial;

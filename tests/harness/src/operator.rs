@@ -25,7 +25,7 @@ impl fmt::Display for Trouble {
 
 impl std::error::Error for Trouble {}
 
-fn trouble(why: impl fmt::Display) -> Trouble {
+pub(crate) fn trouble(why: impl fmt::Display) -> Trouble {
     Trouble(why.to_string())
 }
 

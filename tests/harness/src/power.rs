@@ -13,7 +13,7 @@ pub const SECTOR: usize = 512;
 type Sector = [u8; SECTOR];
 
 /// A disk.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Disk {
     sectors: u64,
     durable: BTreeMap<u64, Sector>,
@@ -78,10 +78,14 @@ impl Disk {
         }
     }
 
-    /// Sectors that were ever written and flushed.
+    /// Sectors with something in them that was flushed.
     #[must_use]
-    pub fn written(&self) -> Vec<u64> {
-        self.durable.keys().copied().collect()
+    pub fn in_use(&self) -> Vec<u64> {
+        let used = self
+            .durable
+            .iter()
+            .filter(|(_, content)| **content != [0; SECTOR]);
+        used.map(|(sector, _)| *sector).collect()
     }
 
     /// Overwrites a sector while nobody looks.
