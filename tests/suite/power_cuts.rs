@@ -1,11 +1,15 @@
 //! The power fails under the real driver, and sectors go bad: what xend acknowledged is there afterwards, or xend says that
 //! it is not.
 
+use std::fs;
+
 use harness::board::Board;
 use harness::images::Images;
-use harness::operator::{Operator, Trouble};
+use harness::operator::{Operator, Trouble, wait};
 use harness::power::SECTOR;
 use harness::power_cuts::Machine;
+
+use crate::stage::SOON;
 
 /// Cuts on each board.
 const CUTS: u32 = 10;
@@ -92,6 +96,51 @@ fn a_sector_that_goes_bad_is_made_good_or_told_of() {
         }
         println!("{told} of {SAMPLES} were told of");
         Ok(())
+    })();
+    outcome.unwrap_or_else(|trouble: Trouble| panic!("{trouble}"));
+}
+
+/// All of it goes bad while the machine runs: changes may be refused, but the host and its domains go on.
+#[test]
+fn a_disk_that_rots_under_a_running_machine_touches_no_domain() {
+    let images = Images::of_workspace();
+    let mut machine = machine(Board::QemuVirt, 13);
+    let outcome = (|| {
+        let host = machine.boot(&images)?.ok_or(Trouble("no power".into()))?;
+        let operator = Operator::new(&host);
+        machine.change(operator)?;
+        let config = host.folder().join("witness.cfg");
+        let kernel = Board::QemuVirt.guest(&images, "ticker");
+        let text = format!(
+            "name = \"witness\"\nmemory = 8\nkernel = \"{}\"\n",
+            kernel.display()
+        );
+        fs::write(&config, text).expect("there is room for a file");
+        operator.run(&["create", &config.display().to_string()])?;
+        operator.says("witness", "tick 3", SOON)?;
+        let mut rotten = machine.disk().lock().clone();
+        for sector in rotten.in_use() {
+            let content = machine.random().bytes(SECTOR);
+            rotten.overwrite(
+                sector,
+                content.try_into().expect("as many as were asked for"),
+            );
+        }
+        *machine.disk().lock() = rotten;
+        let refused = (0..5).filter(|_| machine.change(operator).is_err()).count();
+        println!("{refused} of 5 changes were refused");
+        let ticks = || {
+            operator
+                .said("witness")
+                .map(|said| said.matches("tick").count())
+        };
+        let before = ticks()?;
+        wait(
+            SOON,
+            "the domain stands still",
+            || Ok(ticks()? > before + 5),
+        )?;
+        operator.json(&["info"]).map(drop)
     })();
     outcome.unwrap_or_else(|trouble: Trouble| panic!("{trouble}"));
 }
