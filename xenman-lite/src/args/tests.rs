@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+use super::*;
+
+fn read(line: &str) -> Result<Asked, Problem> {
+    parse(
+        &line.split(' ').map(str::to_owned).collect::<Vec<_>>(),
+        false,
+    )
+}
+
+fn arguments(line: &str) -> Arguments {
+    match read(line) {
+        Ok(Asked::Verb(arguments)) => arguments,
+        other => panic!("{line}: {other:?}"),
+    }
+}
+
+#[test]
+fn host_and_json_may_stand_anywhere() {
+    for line in [
+        "xenman -H unix:/a --json list",
+        "xenman list --json -H unix:/a",
+        "xm list -Hunix:/a --json",
+    ] {
+        let arguments = arguments(line);
+        assert_eq!(
+            (arguments.host.as_deref(), arguments.json),
+            (Some("unix:/a"), true),
+            "{line}"
+        );
+        assert!(matches!(arguments.verb, Verb::List(_)));
+    }
+}
+
+#[test]
+fn no_verb_on_a_terminal_is_the_dashboard() {
+    for line in ["xenman", "xenman -H unix:/a"] {
+        let words: Vec<String> = line.split(' ').map(str::to_owned).collect();
+        let Ok(Asked::Verb(arguments)) = parse(&words, true) else {
+            panic!("{line}")
+        };
+        assert!(matches!(arguments.verb, Verb::Top(_)), "{line}");
+    }
+}
+
+#[test]
+fn every_verb_has_help() {
+    for verb in VERBS {
+        assert!(
+            matches!(read(&format!("xenman {verb} --help")), Ok(Asked::Text(text)) if text.contains(verb)),
+            "{verb}"
+        );
+    }
+    assert!(
+        matches!(read("xenman --help"), Ok(Asked::Text(text)) if VERBS.iter().all(|verb| text.contains(verb)))
+    );
+    assert!(
+        matches!(read("xenman --version"), Ok(Asked::Text(text)) if text.starts_with("xenman "))
+    );
+}
+
+#[test]
+fn wrong_usage_has_status_2() {
+    for (line, word) in [
+        ("xenman", "Usage"),
+        ("xenman lst", "did you mean 'list'?"),
+        ("xenman frobnicate", "lists them"),
+        ("xenman create", "file"),
+        ("xenman list --frob", "--frob"),
+        ("xenman domname x", "domid"),
+    ] {
+        let problem = read(line).unwrap_err();
+        assert_eq!(problem.status, 2, "{line}");
+        assert!(problem.to_string().contains(word), "{line}: {problem}");
+    }
+}
+
+#[test]
+fn create_takes_overrides_and_switches_in_any_order() {
+    let Verb::Create(create) = arguments("xenman create -p a.cfg memory=96 -c name=b").verb else {
+        panic!()
+    };
+    assert_eq!((create.file.as_str(), create.overrides.len()), ("a.cfg", 2));
+    assert!(create.paused && create.console);
+}
