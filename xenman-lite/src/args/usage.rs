@@ -151,7 +151,11 @@ mod tests {
             "snapshot delete: <label> is missing",
             "snapshot delete",
         ),
-        ("xenman config", "config: say what to do: check", "config"),
+        (
+            "xenman config",
+            "config: say what to do: show or set or check",
+            "config",
+        ),
         (
             "xenman pause a b",
             "pause: 'b' is an argument too many",
