@@ -133,7 +133,7 @@ fn a_damaged_disk_is_mended_or_told_of() {
         machine.damage(place);
         machine.on(is_in_force);
     }
-    SUPERBLOCKS.map(|place| machine.damage(place));
+    SUPERBLOCKS.iter().for_each(|place| machine.damage(*place));
     machine.on(|operator| {
         holds(place(operator)? == "rescue", "the store is used")?;
         let info = operator.run(&["info"])?;
