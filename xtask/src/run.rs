@@ -41,7 +41,7 @@ pub(crate) struct Run {
     #[argh(option, default = "1", arg_name = "N")]
     cpus: u32,
 
-    /// the CPU model, such as ryzen on bochs-pc
+    /// the CPU model, such as ryzen on bochs-pc, or host on qemu-q35: this machine's, by KVM
     #[argh(option, arg_name = "MODEL")]
     cpu: Option<String>,
 

@@ -14,6 +14,7 @@ pub mod cpio;
 pub mod emulator;
 pub mod host;
 pub mod images;
+pub mod kvm;
 pub mod machine;
 pub mod nbd;
 pub mod operator;

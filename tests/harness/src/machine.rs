@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::board::Board;
-use crate::process;
+use crate::{kvm, process};
 
 /// Memory of a machine in MiB; Bochs takes all of it from this machine at once.
 const MEMORY_MIB: u32 = 1024;
@@ -243,6 +243,8 @@ impl Machine {
             // The seed is also what the random numbers in the device tree are made from.
             command.args(["-icount", "shift=0,sleep=off", "-seed", "1"]);
             command.args(["-rtc", "base=2026-01-01T00:00:00,clock=vm"]);
+        } else if self.cpu == kvm::CPU {
+            command.args(["-accel", "kvm"]);
         } else if self.cpus > 1 || self.board == Board::QemuQ35 {
             // Parallel threads lose interrupts of the local APIC while their CPU is in a guest (QEMU 7.2).
             command.args(["-accel", "tcg,thread=single"]);
@@ -324,6 +326,15 @@ mod tests {
         assert!(line.contains("-accel tcg,thread=single "));
         assert!(line.contains("-kernel /hv -initrd /bundle"));
         assert!(line.contains("-device virtio-serial-pci,disable-legacy=on "));
+    }
+
+    #[test]
+    fn the_cpu_of_the_machine_we_run_on_is_used_by_kvm() {
+        let mut machine = Machine::new(Board::QemuQ35, "/hv", "/bundle");
+        machine.cpu = kvm::CPU;
+        let line = line(&machine);
+        assert!(line.contains("-M q35 -cpu host ") && line.contains("-accel kvm "));
+        assert!(!line.contains("tcg"));
     }
 
     #[test]
