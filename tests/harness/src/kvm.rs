@@ -28,7 +28,7 @@ fn check_in(device: &Path, nested: &[&Path]) -> Result<(), String> {
         let setting = fs::read_to_string(path);
         setting.is_ok_and(|setting| matches!(setting.trim(), "Y" | "1"))
     };
-    if nested.iter().any(|path| is_on(path)) {
+    if nested.iter().any(is_on) {
         return Ok(());
     }
     Err(format!(
