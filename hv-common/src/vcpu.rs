@@ -178,6 +178,13 @@ impl<A: Arch> VcpuSlot<A> {
         self.activity() != Activity::Off
     }
 
+    /// Whether it is on, or has not left its CPU after it was switched off: until then it cannot be switched on again, so
+    /// this is what others are told.
+    #[must_use]
+    pub fn is_up(&self) -> bool {
+        self.is_online() || self.running_on().is_some()
+    }
+
     /// Sets what it wants (restore, power); the caller enqueues it if it is ready.
     pub fn set_activity(&self, activity: Activity) {
         self.run_state.set_activity(activity);

@@ -38,7 +38,7 @@ fn serve<A: Arch>(context: &mut CallContext<'_, A>, args: &[u64; 5]) -> Result<u
         abi::INITIALISE => initialise(context, slot, argument),
         abi::UP => up(context, slot),
         abi::DOWN => down(context, slot),
-        abi::IS_UP => Ok(u64::from(slot.is_online())),
+        abi::IS_UP => Ok(u64::from(slot.is_up())),
         abi::GET_RUNSTATE_INFO => {
             let info = read_runstate(context.hypervisor, context.domain, slot);
             context.copy_out(argument, &info)?;

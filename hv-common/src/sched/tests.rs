@@ -446,6 +446,19 @@ fn a_paused_domain_keeps_its_timer_until_it_goes_on() {
 }
 
 #[test]
+fn a_vcpu_is_up_until_it_has_left_its_cpu() {
+    let machine = machine();
+    let domain = running(&machine, 2);
+    let slot = domain.vcpu(1).expect("it has two");
+    slot.set_activity(Activity::Ready);
+    slot.run_state.arrive(0);
+    slot.set_activity(Activity::Off);
+    assert_eq!((slot.is_online(), slot.is_up()), (false, true));
+    slot.run_state.leave(0);
+    assert!(!slot.is_up());
+}
+
+#[test]
 fn a_forgotten_domain_is_finished_by_the_idle_machine() {
     let machine = machine();
     let before = machine.usage();

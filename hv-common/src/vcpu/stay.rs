@@ -301,7 +301,7 @@ impl<A: Arch> Stay<'_, A> {
             Power::IsOn { vcpu } => self
                 .domain
                 .vcpu(vcpu)
-                .map_or(u64::MAX, |slot| u64::from(slot.is_online())),
+                .map_or(u64::MAX, |slot| u64::from(slot.is_up())),
             Power::CpuOff => {
                 self.slot.set_activity(Activity::Off);
                 return Step::Off;
