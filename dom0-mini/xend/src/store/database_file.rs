@@ -15,6 +15,9 @@ use spin::Mutex;
 /// Written at once where the file grows.
 const ZEROS: [u8; 16 * 1024] = [0; 16 * 1024];
 
+/// What every file of redb begins with.
+const MAGIC: [u8; 9] = *b"redb\x1A\x0A\xA9\x0D\x0A";
+
 /// What is where the file should be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Found {
@@ -46,23 +49,23 @@ impl DatabaseFile {
     /// Looks for the file.
     pub(super) fn find(disk: &SharedDisk, partition: Partition) -> Result<Found, DiskError> {
         let mut disk = disk.lock();
-        let mut copies = [None; 2];
-        let mut is_blank = true;
-        for (copy, place) in copies.iter_mut().zip(PLACES) {
+        let mut read = |place| {
             let mut sector = [0; SECTOR];
             disk.read(partition.first + place, &mut sector)?;
-            is_blank &= sector.iter().all(|byte| *byte == 0);
-            *copy = Superblock::decode(&sector);
+            Ok(sector)
+        };
+        let mut copies = [None; 2];
+        for (copy, place) in copies.iter_mut().zip(PLACES) {
+            *copy = Superblock::decode(&read(place)?);
         }
-        let newest = copies
-            .into_iter()
-            .flatten()
-            .max_by_key(|copy| copy.sequence);
-        Ok(match newest {
-            Some(newest) if newest.is_complete => Found::File(newest, copies == [Some(newest); 2]),
+        let copy_of = |superblock| copies == [Some(superblock); 2];
+        let known = copies.into_iter().flatten();
+        Ok(match known.max_by_key(|copy| copy.sequence) {
+            Some(newest) if newest.is_complete => Found::File(newest, copy_of(newest)),
             Some(_) => Found::Unfinished,
-            None if is_blank => Found::Unfinished,
-            None => Found::Damaged,
+            // Nothing is written behind the superblock before one copy of it is whole.
+            None if read(DATA)?.starts_with(&MAGIC) => Found::Damaged,
+            None => Found::Unfinished,
         })
     }
 

@@ -69,3 +69,15 @@ fn what_is_there_twice_is_mended_from_its_copy() {
         assert_eq!(how, Mount::Found, "sector {sector}");
     }
 }
+
+/// Without its superblock a store is not taken for a disk that never had one.
+#[test]
+fn a_store_whose_superblocks_are_gone_is_not_made_anew() {
+    let (disk, _) = store();
+    for content in [[0; SECTOR], [0xA5; SECTOR]] {
+        let damaged = disk.copy();
+        damaged.overwrite(2048, content);
+        damaged.overwrite(2048 + 64, content);
+        assert!(matches!(mount(&damaged), Err(VolumeError::Damaged(_))));
+    }
+}
