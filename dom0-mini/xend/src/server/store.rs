@@ -7,13 +7,12 @@ use crate::hypervisor::Hypervisor;
 use crate::logbook::Level;
 use crate::session::Ticket;
 use crate::settings::{Settings, Severity};
-use crate::store::files::{self, Pending};
+use crate::store::files::{self, Pending, Wish};
 use crate::store::keeper::{Order, Standing};
 use crate::store::partition::Names;
 use crate::store::volume::{Change, VolumeError};
 use alloc::format;
 use alloc::string::{String, ToString};
-use alloc::vec;
 use alloc::vec::Vec;
 use mgmt_proto::messages::{ErrorCode, Failure, Remark, Reply, StoreInfo, StorePlace};
 
@@ -45,8 +44,7 @@ enum What {
 impl<H: Hypervisor> Xend<H> {
     /// What the store's keeper is to do next. Give it to the keeper, and what comes of it to [`Xend::handle`].
     pub fn take_order(&mut self) -> Option<Order> {
-        let is_log_due = self.log_due_ns().is_some_and(|due| due <= self.now.mono_ns);
-        if !is_log_due && !self.files.has_orders() {
+        if !self.has_order() {
             return None;
         }
         let (log, saved) = (&self.log, &mut self.log_saved);
@@ -126,8 +124,8 @@ impl<H: Hypervisor> Xend<H> {
     }
 
     /// Orders something, for a client that is answered later.
-    fn order(&mut self, order: Order, then: Then) -> Option<Result<Reply, Failure>> {
-        if let Err(failure) = self.files.order(order, then) {
+    fn order(&mut self, wish: Wish, then: Then) -> Option<Result<Reply, Failure>> {
+        if let Err(failure) = self.files.order(wish, then) {
             return Some(Err(failure));
         }
         if matches!(self.files.standing(), Standing::Memory) {
@@ -150,19 +148,16 @@ impl<H: Hypervisor> Xend<H> {
                 "the configuration is as it was; mend the file and try again",
             )));
         }
-        let order = Order::Keep {
-            changes: vec![Change::Put {
-                path: CONFIG.into(),
-                content: text.into_bytes(),
-            }],
-            log: Vec::new(),
+        let change = Change::Put {
+            path: CONFIG.into(),
+            content: text.into_bytes(),
         };
         let then = Then {
             ticket,
             reply: Reply::Remarks(remarks),
             what: What::Settings(settings),
         };
-        self.order(order, then)
+        self.order(Wish::Change(change), then)
     }
 
     pub(super) fn config_check(&self, text: &str) -> Reply {
@@ -183,7 +178,7 @@ impl<H: Hypervisor> Xend<H> {
             what: What::NewStore,
         };
         let names = Names::new(|into| self.hypervisor.random(into));
-        self.order(Order::Make(names), then)
+        self.order(Wish::Make(names), then)
     }
 
     /// Why a new store is not made without more ado.

@@ -4,19 +4,30 @@
 //! in line.
 
 use super::keeper::{Files, Mounted, Order, Standing};
+use super::partition::Names;
 use super::volume::{Change, FILE_MAX, FILES_MAX};
 use alloc::collections::VecDeque;
 use alloc::format;
+use alloc::vec;
 use alloc::vec::Vec;
 use mgmt_proto::messages::{ErrorCode, Failure};
 
 /// Orders that may wait.
 const WAITING: usize = 32;
 
-/// A change and what follows from it.
+/// What is wanted of the store.
+#[derive(Debug)]
+pub(crate) enum Wish {
+    /// This change.
+    Change(Change),
+    /// A new store of these names, whatever is on the disk.
+    Make(Names),
+}
+
+/// A wish and what follows from it.
 #[derive(Debug)]
 pub(crate) struct Pending<T> {
-    pub(crate) order: Order,
+    wish: Wish,
     /// For whom it is done.
     pub(crate) then: T,
 }
@@ -27,8 +38,28 @@ pub(crate) struct StoreFiles<T> {
     standing: Standing,
     files: Files,
     waiting: VecDeque<Pending<T>>,
-    /// What the keeper works on; `None` inside: the log alone.
-    with_keeper: Option<Option<Pending<T>>>,
+    keeper: Keeper<T>,
+}
+
+/// What the keeper does.
+#[derive(Debug)]
+enum Keeper<T> {
+    /// It waits for orders.
+    Idle,
+    /// It adds to the log.
+    Logs,
+    /// It carries an order out.
+    CarriesOut(Pending<T>),
+}
+
+impl<T> Keeper<T> {
+    /// What it has carried out, or not: it waits for orders now.
+    fn end(&mut self) -> Option<Pending<T>> {
+        match core::mem::replace(self, Self::Idle) {
+            Self::Idle | Self::Logs => None,
+            Self::CarriesOut(pending) => Some(pending),
+        }
+    }
 }
 
 impl<T> StoreFiles<T> {
@@ -37,7 +68,7 @@ impl<T> StoreFiles<T> {
             standing: mounted.standing,
             files: mounted.files,
             waiting: VecDeque::new(),
-            with_keeper: None,
+            keeper: Keeper::Idle,
         }
     }
 
@@ -46,94 +77,88 @@ impl<T> StoreFiles<T> {
         &self.standing
     }
 
-    /// Takes an order in; `then` comes back from [`StoreFiles::finished`].
+    /// Takes a wish in; `then` comes back from [`StoreFiles::done`] or [`StoreFiles::failed`].
     ///
     /// # Errors
     /// A sentence for who asked.
-    pub(crate) fn order(&mut self, order: Order, then: T) -> Result<(), Failure> {
-        self.check(&order)?;
-        self.waiting.push_back(Pending { order, then });
+    pub(crate) fn order(&mut self, wish: Wish, then: T) -> Result<(), Failure> {
+        self.check(&wish)?;
+        self.waiting.push_back(Pending { wish, then });
         Ok(())
     }
 
-    fn check(&self, order: &Order) -> Result<(), Failure> {
+    fn check(&self, wish: &Wish) -> Result<(), Failure> {
         if self.waiting.len() >= WAITING {
             let sentence = "the store has too much to do";
             return Err(Failure::new(ErrorCode::BUSY, sentence).with_remedy("try again"));
         }
-        match (order, &self.standing) {
-            (Order::Make(_), Standing::Memory) => Err(Failure::new(
+        match (wish, &self.standing) {
+            (Wish::Make(_), Standing::Memory) => Err(Failure::new(
                 ErrorCode::STORE,
                 "there is no disk to make a store on",
             )
             .with_remedy("give Domain-0 a virtio disk")),
-            (Order::Make(_), _) => Ok(()),
-            (Order::Keep { .. }, Standing::Rescue { reason, .. }) => Err(read_only(reason)),
-            (Order::Keep { changes, .. }, _) => self.check_sizes(changes),
+            (Wish::Make(_), _) => Ok(()),
+            (Wish::Change(_), Standing::Rescue { reason, .. }) => Err(read_only(reason)),
+            (Wish::Change(change), _) => self.check_sizes(change),
         }
     }
 
-    fn check_sizes(&self, changes: &[Change]) -> Result<(), Failure> {
-        let mut total: usize = self.files.values().map(Vec::len).sum();
-        for change in changes {
-            if let Change::Put { path, content } = change {
-                if content.len() > FILE_MAX {
-                    let sentence =
-                        format!("{path} would have {} KiB", content.len().div_ceil(1024));
-                    return Err(Failure::new(ErrorCode::TOO_LARGE, sentence)
-                        .with_remedy("a file in the store has at most 32 KiB"));
-                }
-                total = total.saturating_add(content.len());
-            }
+    fn check_sizes(&self, change: &Change) -> Result<(), Failure> {
+        let Change::Put { path, content } = change else {
+            return Ok(());
+        };
+        if content.len() > FILE_MAX {
+            let sentence = format!("{path} would have {} KiB", content.len().div_ceil(1024));
+            return Err(Failure::new(ErrorCode::TOO_LARGE, sentence)
+                .with_remedy("a file in the store has at most 32 KiB"));
         }
-        if total > FILES_MAX {
+        let there: usize = self.files.values().map(Vec::len).sum();
+        if there.saturating_add(content.len()) > FILES_MAX {
             return Err(full());
         }
         Ok(())
     }
 
-    /// The next order for the keeper, with text for the log if it goes along; `log` alone if nothing else waits.
+    /// The next order for the keeper. Text for the log goes along with a change, or alone if nothing else waits.
     pub(crate) fn next(&mut self, log: impl FnOnce() -> Vec<u8>) -> Option<Order> {
-        if self.with_keeper.is_some() {
+        if self.is_busy() {
             return None;
         }
-        let log = match self.standing {
-            Standing::Disk { .. } => log(),
-            _ => Vec::new(),
-        };
+        let is_on_disk = matches!(self.standing, Standing::Disk { .. });
+        let log = || if is_on_disk { log() } else { Vec::new() };
         let pending = self.waiting.pop_front();
-        let order = match pending.as_ref().map(|pending| &pending.order) {
-            Some(Order::Make(names)) => Order::Make(*names),
-            Some(Order::Keep { changes, .. }) => Order::Keep {
-                changes: changes.clone(),
-                log,
+        let order = match pending.as_ref().map(|pending| &pending.wish) {
+            Some(Wish::Make(names)) => Order::Make(*names),
+            Some(Wish::Change(change)) => Order::Keep {
+                changes: vec![change.clone()],
+                log: log(),
             },
-            None if log.is_empty() => return None,
             None => Order::Keep {
                 changes: Vec::new(),
-                log,
+                log: Some(log()).filter(|text| !text.is_empty())?,
             },
         };
-        self.with_keeper = Some(pending);
+        self.keeper = pending.map_or(Keeper::Logs, Keeper::CarriesOut);
         Some(order)
     }
 
     /// Whether there is something for the keeper, the log left aside.
     pub(crate) fn has_orders(&self) -> bool {
-        self.with_keeper.is_none() && !self.waiting.is_empty()
+        !self.is_busy() && !self.waiting.is_empty()
     }
 
     /// Whether the keeper is at work.
     pub(crate) fn is_busy(&self) -> bool {
-        self.with_keeper.is_some()
+        !matches!(self.keeper, Keeper::Idle)
     }
 
     /// What the keeper was given is done: what was waiting for it.
     pub(crate) fn done(&mut self) -> Option<Pending<T>> {
-        let pending = self.with_keeper.take().flatten()?;
-        match &pending.order {
-            Order::Keep { changes, .. } => self.carry_out(changes),
-            Order::Make(_) => {
+        let pending = self.keeper.end()?;
+        match &pending.wish {
+            Wish::Change(change) => self.carry_out(change.clone()),
+            Wish::Make(_) => {
                 self.files.clear();
                 if let Standing::Rescue { size_kib, .. } = self.standing {
                     self.standing = Standing::Disk { size_kib };
@@ -146,7 +171,7 @@ impl<T> StoreFiles<T> {
     /// It was not done: what was waiting for it. With a `reason` the store is not written to any more, and everything that
     /// waits for it has waited in vain.
     pub(crate) fn failed(&mut self, reason: Option<&str>) -> Vec<Pending<T>> {
-        let mut pending: Vec<_> = self.with_keeper.take().flatten().into_iter().collect();
+        let mut pending: Vec<_> = self.keeper.end().into_iter().collect();
         if let Some(reason) = reason {
             if let Standing::Disk { size_kib } | Standing::Rescue { size_kib, .. } = self.standing {
                 self.standing = Standing::Rescue {
@@ -159,13 +184,11 @@ impl<T> StoreFiles<T> {
         pending
     }
 
-    fn carry_out(&mut self, changes: &[Change]) {
-        for change in changes.iter().cloned() {
-            match change {
-                Change::Put { path, content } => self.files.insert(path, content),
-                Change::Remove { path } => self.files.remove(&path),
-            };
-        }
+    fn carry_out(&mut self, change: Change) {
+        match change {
+            Change::Put { path, content } => self.files.insert(path, content),
+            Change::Remove { path } => self.files.remove(&path),
+        };
     }
 }
 
