@@ -88,11 +88,8 @@ impl Names {
     }
 }
 
-/// Looks at what is on a disk; changes nothing.
+/// Looks at what is on a disk of at least [`SECTORS_MIN`]; changes nothing.
 pub(super) fn examine(disk: &mut dyn Disk) -> Result<Contents, DiskError> {
-    if disk.sectors() < SECTORS_MIN {
-        return Ok(Contents::Foreign);
-    }
     let last = last_sector(disk);
     let (first, second) = (Table::read(disk, FIRST)?, Table::read(disk, last)?);
     let damaged = match (&first, &second) {
