@@ -74,11 +74,11 @@ impl Run {
     pub(crate) fn run(self) -> Outcome {
         let (board, cpu) = self.check()?;
         packages::need(&packages::emulator(board))?;
-        let images = build::build()?;
-        let stop = on_signals()?;
         if let Some(disk) = &self.disk {
             make_disk(disk)?;
         }
+        let images = build::build()?;
+        let stop = on_signals()?;
 
         let folder = tempfile::tempdir().map_err(Failure::file(&std::env::temp_dir()))?;
         let archive = folder.path().join("bundle.cpio");
