@@ -266,9 +266,7 @@ async fn store_task(state: Shared, mut keeper: Keeper) {
         let order = state.borrow_mut().xend.take_order();
         if let Some(order) = order {
             let result = keeper.carry_out(&order);
-            state
-                .borrow_mut()
-                .handle(Event::Kept(result.as_ref().copied()));
+            state.borrow_mut().handle(Event::Kept(result.as_ref()));
         }
     }
 }

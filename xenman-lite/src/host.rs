@@ -57,6 +57,7 @@ fn info_json(info: &HostInfo) -> Value {
             "place": store.place.name(),
             "size_kib": store.size_kib,
             "reason": store.reason,
+            "free_kib": store.free_kib,
         })),
         "boot_phases": phases.collect::<Vec<_>>(),
     })
@@ -115,7 +116,10 @@ fn info_text(info: &HostInfo) -> String {
 fn store_text(store: &StoreInfo) -> String {
     let disk = size(store.size_kib);
     match store.place {
-        StorePlace::DISK => format!("on a disk of {disk}"),
+        StorePlace::DISK => match store.free_kib {
+            Some(free) => format!("on a disk of {disk}, {} free for snapshots", size(free)),
+            None => format!("on a disk of {disk}"),
+        },
         StorePlace::RESCUE => format!(
             "in memory; the disk of {disk} is not written to: {}",
             store.reason.as_deref().unwrap_or("xend does not say why")

@@ -12,6 +12,7 @@ use crate::policy::Brake;
 use crate::record::Record;
 use crate::scrollback::Scrollback;
 use crate::session::Ticket;
+use crate::store::blobs::Blobs;
 use crate::store::content::Content;
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::format;
@@ -20,6 +21,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use hv_abi::DomId;
 use hv_abi::layout::SERIAL_QUIET_NS;
+use mgmt_proto::blob::BlobId;
 use mgmt_proto::config::{Action, DomainConfig, Policies};
 use mgmt_proto::messages::{DomainKind, DomainRef, ErrorCode, Failure};
 
@@ -39,6 +41,33 @@ pub(crate) struct Plan<F> {
     pub(crate) text: String,
     pub(crate) kernel: Content<F>,
     pub(crate) ramdisk: Option<Content<F>>,
+}
+
+impl<F: AsRef<[u8]>> Plan<F> {
+    /// The same, with what is in memory again.
+    pub(crate) fn found(&self, blobs: &mut Blobs<F>) -> Self {
+        Self {
+            config: self.config.clone(),
+            text: self.text.clone(),
+            kernel: self.kernel.found(blobs),
+            ramdisk: self.ramdisk.as_ref().map(|ramdisk| ramdisk.found(blobs)),
+        }
+    }
+
+    /// Kernel and ramdisk.
+    pub(crate) fn images(&self) -> impl Iterator<Item = &Content<F>> {
+        [Some(&self.kernel), self.ramdisk.as_ref()]
+            .into_iter()
+            .flatten()
+    }
+
+    /// The blobs that are not in memory, as far as their names are known.
+    pub(crate) fn missing(&self) -> Vec<BlobId> {
+        let lost = self
+            .images()
+            .filter(|image| matches!(image, Content::Lost { .. }));
+        lost.filter_map(Content::id).collect()
+    }
 }
 
 /// What a client waits for.

@@ -1,5 +1,6 @@
 //! What goes into xend and what comes out of it.
 
+use crate::store::keeper::Carried;
 use crate::store::volume::VolumeError;
 use alloc::{string::String, vec::Vec};
 use mgmt_proto::messages::BootPhase;
@@ -55,7 +56,7 @@ pub enum Event<'a> {
     /// There is new text in the hypervisor's log.
     LogGrew,
     /// The store's keeper is through with its order.
-    Kept(Result<(), &'a VolumeError>),
+    Kept(Result<&'a Carried, &'a VolumeError>),
     /// The time of [`Xend::next_deadline`](crate::Xend::next_deadline) has come, or just some time passed.
     Tick,
 }

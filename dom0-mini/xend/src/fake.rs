@@ -152,6 +152,11 @@ impl Machine {
         *found.expect("the port is bound").0
     }
 
+    /// The next domain has a domid so much higher.
+    pub(crate) fn skip_domids(&mut self, count: u16) {
+        self.next_domid += count;
+    }
+
     /// Domains made so far.
     pub(crate) fn made(&self) -> u16 {
         self.next_domid - 1

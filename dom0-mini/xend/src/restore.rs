@@ -19,7 +19,6 @@ use crate::scheduling;
 use crate::session::Ticket;
 use crate::store::snapshots::Snapshot;
 use alloc::format;
-use alloc::rc::Rc;
 use alloc::string::String;
 use alloc::vec::Vec;
 use hv_abi::control::domain::{CreateDomain, EXTRA_FRAMES, VCPUS_MAX};
@@ -27,7 +26,7 @@ use hv_abi::control::state::RECORD_MAX;
 use hv_abi::record::{Header, Kind, do_rates_agree};
 use hv_abi::xen::hvm::param;
 use hv_abi::{DomId, Errno, FRAME_SIZE};
-use mgmt_proto::blob::{Chunk, Digest};
+use mgmt_proto::blob::{CHUNK, Chunk, Digest};
 use mgmt_proto::config::{ConfigFile, DomainConfig, check_name, uuid_text};
 use mgmt_proto::messages::{ErrorCode, Failure, Reply};
 use mgmt_proto::snapshot::{Manifest, Record, RootHasher, XENSTORE};
@@ -43,7 +42,7 @@ pub(crate) enum Origin<F> {
         begin: Option<Ticket>,
     },
     /// The store.
-    Store(Rc<Snapshot<F>>),
+    Store(Snapshot<F>),
 }
 
 /// A restore under way.
@@ -61,7 +60,7 @@ enum Stage {
     Reserve,
     Populate { range: usize, frame: u64 },
     Receive,
-    Copy { number: usize },
+    Copy { place: u64 },
     Clear { range: usize, frame: u64 },
     Record { number: usize },
     Connect,
@@ -251,7 +250,7 @@ impl<F: AsRef<[u8]> + AsMut<[u8]>> Restore<F> {
         self.stage = match self.stage {
             Stage::Reserve | Stage::Receive => return Ok(Step::Wait),
             Stage::Populate { range, frame } => self.populate(shop, domid, range, frame)?,
-            Stage::Copy { number } => self.copy(shop.hypervisor, domid, number)?,
+            Stage::Copy { place } => self.copy(shop.hypervisor, domid, place)?,
             Stage::Clear { range, frame } => self.clear(shop.hypervisor, domid, range, frame)?,
             Stage::Record { number } => self.load(shop.hypervisor, domid, number)?,
             Stage::Connect => {
@@ -304,7 +303,9 @@ impl<F: AsRef<[u8]> + AsMut<[u8]>> Restore<F> {
             return Ok(Stage::Populate { range, frame });
         }
         Ok(match &mut self.origin {
-            Origin::Store(_) => Stage::Copy { number: 0 },
+            Origin::Store(snapshot) => Stage::Copy {
+                place: snapshot.memory(),
+            },
             Origin::Client { begin, .. } => {
                 if let Some(ticket) = begin.take() {
                     shop.sessions.answer(ticket, Ok(Reply::Done));
@@ -315,24 +316,23 @@ impl<F: AsRef<[u8]> + AsMut<[u8]>> Restore<F> {
     }
 
     fn copy<H: Hypervisor<Frames = F>>(
-        &self,
+        &mut self,
         hypervisor: &mut H,
         domid: DomId,
-        number: usize,
+        place: u64,
     ) -> Result<Stage, Failure> {
-        let memory = match &self.origin {
-            Origin::Store(snapshot) if number < snapshot.memory.count() => &snapshot.memory,
+        let snapshot = match &self.origin {
+            Origin::Store(snapshot) if !snapshot.is_end(place) => snapshot,
             _ => return Ok(Stage::Clear { range: 0, frame: 0 }),
         };
-        let (index, raw) = memory
-            .chunk(number, |index| self.image.chunk_length(index))
+        let chunk = snapshot
+            .chunk(place, |index| self.image.chunk_length(index))
             .ok_or_else(|| bad("the snapshot's memory is damaged"))?;
         self.image
-            .write(hypervisor, domid, index, &raw)
+            .write(hypervisor, domid, chunk.index, &chunk.raw)
             .map_err(|errno| refused("write the domain's memory", errno))?;
-        Ok(Stage::Copy {
-            number: number.saturating_add(1),
-        })
+        self.next = chunk.index.saturating_add(1);
+        Ok(Stage::Copy { place: chunk.next })
     }
 
     fn clear<H: Hypervisor>(
@@ -469,18 +469,9 @@ impl<F: AsRef<[u8]> + AsMut<[u8]>> Restore<F> {
             Stage::Populate { range, frame } => {
                 (self.kib_before(range, frame), "KiB of memory reserved")
             }
-            Stage::Copy { number } => {
-                let length = match &self.origin {
-                    Origin::Store(snapshot) => snapshot.memory.count() as u64,
-                    Origin::Client { .. } => 0,
-                };
-                let done = (number as u64).saturating_mul(64);
-                let total = length.saturating_mul(64);
-                return Step::More {
-                    done,
-                    total,
-                    what: "KiB of memory restored",
-                };
+            Stage::Copy { .. } => {
+                let done = u64::from(self.next).saturating_mul(CHUNK as u64 / 1024);
+                (done, "KiB of memory restored")
             }
             Stage::Clear { range, frame } => {
                 (self.kib_before(range, frame), "KiB of memory cleared")

@@ -12,7 +12,7 @@ use crate::job::{Done, Step, Workshop};
 use crate::refusal::refused;
 use crate::session::{Sessions, Ticket};
 use crate::store::content::Content;
-use crate::store::snapshots::Packed;
+use crate::store::snapshots::Packer;
 use alloc::collections::VecDeque;
 use alloc::format;
 use alloc::string::String;
@@ -58,7 +58,7 @@ pub(crate) enum Purpose<F> {
     Store {
         label: String,
         ticket: Ticket,
-        packed: Packed<F>,
+        packer: Packer<F>,
     },
 }
 
@@ -344,16 +344,22 @@ impl<F: AsRef<[u8]> + AsMut<[u8]>> Save<F> {
         domid: DomId,
         index: u32,
     ) -> Result<Step, Failure> {
+        let failed = |errno| refused("keep the snapshot", errno);
         if index >= self.image.chunks() {
             return Ok(Step::Done(Done::Stored));
         }
         self.image
             .read(hypervisor, domid, index, &mut self.buffer)
             .map_err(|errno| refused("read the domain's memory", errno))?;
-        if let Purpose::Store { packed, .. } = &mut self.purpose {
-            packed
+        if let Purpose::Store { packer, .. } = &mut self.purpose {
+            if index == 0 {
+                packer
+                    .manifest(hypervisor, &self.manifest)
+                    .map_err(failed)?;
+            }
+            packer
                 .push(hypervisor, index, &self.buffer)
-                .map_err(|errno| refused("keep the snapshot", errno))?;
+                .map_err(failed)?;
         }
         let next = index.saturating_add(1);
         self.stage = Stage::Pack { index: next };

@@ -3,7 +3,9 @@
 mod adopt;
 mod auto;
 mod life;
+mod loads;
 mod requests;
+mod snapshots;
 mod store;
 mod waits;
 
@@ -20,7 +22,7 @@ use crate::settings::{Settings, Severity};
 use crate::store::blobs::Blobs;
 use crate::store::files::StoreFiles;
 use crate::store::keeper::Mounted;
-use crate::store::snapshots::Snapshots;
+use crate::store::loads::Loads;
 use crate::xenstore::Xenstore;
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::format;
@@ -51,14 +53,15 @@ pub struct Xend<H: Hypervisor> {
     /// Domains with more requests in their xenstore ring than were answered at once.
     busy_stores: BTreeSet<u16>,
     pub(crate) blobs: Blobs<H::Frames>,
-    pub(crate) snapshots: Snapshots<H::Frames>,
+    /// Blobs that are read from the disk.
+    loads: Loads<H::Frames, loads::Again>,
     events: EventLog,
     log: Logbook,
     /// Up to where the log is kept by the store.
     log_saved: u64,
     /// When the first line behind that was written.
     log_new_ns: u64,
-    files: StoreFiles<store::Then>,
+    files: StoreFiles<H::Frames, store::Then>,
     now: Now,
     /// There may be new text in the hypervisor's log.
     dmesg_grew: bool,
@@ -71,8 +74,8 @@ impl<H: Hypervisor> Xend<H> {
     /// xend with what its store holds; domains that exist already are taken over. `settings` is the text of
     /// `xend-config.sxp` that came with the machine's start; one in the store is taken instead.
     pub fn new(hypervisor: H, settings: &str, mounted: Mounted, facts: Facts, now: Now) -> Self {
-        let stored = mounted.files.get(store::CONFIG);
-        let stored = stored.map(|text| String::from_utf8_lossy(text).into_owned());
+        let stored = mounted.inventory.files.get(store::CONFIG);
+        let stored = stored.map(|file| String::from_utf8_lossy(&file.content).into_owned());
         let (settings, remarks) = Settings::read(stored.as_deref().unwrap_or(settings));
         let mut log = Logbook::new(settings.loglevel);
         log.continue_from(&mounted.log);
@@ -93,7 +96,7 @@ impl<H: Hypervisor> Xend<H> {
             xenstore: Xenstore::default(),
             busy_stores: BTreeSet::new(),
             blobs: Blobs::new(),
-            snapshots: Snapshots::new(),
+            loads: Loads::new(),
             events: EventLog::default(),
             now,
             dmesg_grew: false,
@@ -390,6 +393,7 @@ impl<H: Hypervisor> Xend<H> {
         self.sessions.close(session);
         self.clients.remove(&session);
         self.waits.retain(|wait| wait.ticket.session != session);
+        self.loads.retain(|again| !again.is_for(session));
         for (_, domain) in self.table.iter_mut() {
             domain
                 .waiters

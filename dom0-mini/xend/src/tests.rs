@@ -8,6 +8,7 @@ mod lifecycle;
 mod robustness;
 mod scheduling;
 mod snapshots;
+mod snapshots_on_disk;
 mod stats;
 mod store;
 mod world;

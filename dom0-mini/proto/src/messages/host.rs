@@ -71,7 +71,7 @@ pub struct HostInfo {
     pub store: Option<Box<StoreInfo>>,
 }
 
-/// The host's store of configurations and of the log.
+/// The host's store of configurations, snapshots and the log.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub struct StoreInfo {
@@ -84,6 +84,9 @@ pub struct StoreInfo {
     /// Why nothing is written to the disk.
     #[n(2)]
     pub reason: Option<String>,
+    /// Room on the disk for snapshots and what else is large, in KiB.
+    #[n(3)]
+    pub free_kib: Option<u64>,
 }
 
 /// Where a store is: an open set.

@@ -416,6 +416,14 @@ pub(crate) fn replies() -> Vec<(&'static str, Reply)> {
             text: "xend-config.sxp:1:11: error: loglevel cannot be `LOUD`".into(),
         }]),
     ));
+    let mut info = info_with_store();
+    info.store = Some(Box::new(StoreInfo {
+        place: StorePlace::DISK,
+        size_kib: 65_536,
+        reason: None,
+        free_kib: Some(48_000),
+    }));
+    all.push(("info-disk", Reply::Info(info)));
     all
 }
 
@@ -425,6 +433,7 @@ fn info_with_store() -> HostInfo {
             place: StorePlace::RESCUE,
             size_kib: 65_536,
             reason: Some("the store on the disk is damaged: its superblock".into()),
+            free_kib: None,
         })),
         ..info()
     }

@@ -1,6 +1,7 @@
 //! Domains come to life, stop and go: every change of a domain's state is made here.
 
 use super::Xend;
+use super::loads::Again;
 use crate::build::job::Build;
 use crate::build::layout::lay_out;
 use crate::console::Console;
@@ -11,20 +12,19 @@ use crate::lifecycle::{Happening, State, follow};
 use crate::logbook::Level;
 use crate::nodes;
 use crate::policy::{Decision, Stop};
-use crate::save::{Purpose, Save};
 use crate::scrollback::Scrollback;
-use crate::store::snapshots::Snapshot;
 use alloc::format;
 use alloc::rc::Rc;
 use alloc::string::String;
 use alloc::vec::Vec;
 use hv_abi::DomId;
 use hv_abi::control::domain::{DomainInfo, state as info_state};
+use mgmt_proto::blob::BlobId;
 use mgmt_proto::config::Action;
-use mgmt_proto::messages::{Created, ErrorCode, EventKind, Failure, Reply, Saved};
+use mgmt_proto::messages::{Created, ErrorCode, EventKind, Failure, Reply};
 
 /// Progress is told no oftener than this, in nanoseconds.
-const REPORT_NS: u64 = 100_000_000;
+pub(super) const REPORT_NS: u64 = 100_000_000;
 
 impl<H: Hypervisor> Xend<H> {
     /// Notes an event of a domain, and in the log.
@@ -136,7 +136,7 @@ impl<H: Hypervisor> Xend<H> {
         match (job, done) {
             (Job::Build(_), Done::Ready) => self.start(key, EventKind::CREATED),
             (Job::Restore(_), Done::Ready) => self.start(key, EventKind::RESTORED),
-            (Job::Save(save), Done::Stored) => self.stored(key, *save),
+            (Job::Save(save), Done::Stored) => self.keep_snapshot(key, *save),
             (_, Done::Gone) => self.gone(key),
             (_, Done::Ready | Done::Stored) => log::error!("a job ended as another one"),
         }
@@ -237,7 +237,7 @@ impl<H: Hypervisor> Xend<H> {
     }
 
     /// A domain is gone: forget it, or build it again.
-    fn gone(&mut self, key: Key) {
+    pub(super) fn gone(&mut self, key: Key) {
         let Some(domain) = self.table.get(key) else {
             return;
         };
@@ -268,20 +268,13 @@ impl<H: Hypervisor> Xend<H> {
 
     fn rebuild(&mut self, key: Key) {
         let architecture = self.architecture();
+        let wanted = self.missing_images(key);
+        if !wanted.is_empty() {
+            return self.load(wanted, Again::Rebuild(key));
+        }
         let Some(domain) = self.table.get_mut(key) else {
             return;
         };
-        let plan = &domain.plan;
-        let found = Plan {
-            config: plan.config.clone(),
-            text: plan.text.clone(),
-            kernel: plan.kernel.found(&mut self.blobs),
-            ramdisk: plan
-                .ramdisk
-                .as_ref()
-                .map(|ramdisk| ramdisk.found(&mut self.blobs)),
-        };
-        domain.plan = Rc::new(found);
         match lay_out(architecture, &domain.plan) {
             Ok(layout) => {
                 if self.happen(key, Happening::Rebuild) {
@@ -295,41 +288,15 @@ impl<H: Hypervisor> Xend<H> {
         }
     }
 
-    /// A save for the store is complete.
-    fn stored(&mut self, key: Key, save: Save<H::Frames>) {
-        let memory_kib = save.memory_kib();
-        let Purpose::Store {
-            label,
-            ticket,
-            packed,
-        } = save.purpose
-        else {
-            return;
-        };
+    /// What a domain is built from of blobs that are on the disk only. The others are found in memory again.
+    fn missing_images(&mut self, key: Key) -> Vec<BlobId> {
         let Some(domain) = self.table.get_mut(key) else {
-            return;
+            return Vec::new();
         };
-        let saved = Saved {
-            label: label.clone(),
-            memory_kib,
-            stored_kib: packed.stored_kib(),
-        };
-        domain.waiters.push(Waiter {
-            ticket,
-            goal: Goal::Saved(saved),
-            deadline_ns: None,
-        });
-        let snapshot = Snapshot {
-            domain: domain.name.clone(),
-            uuid: domain.uuid,
-            saved_ns: self.now.wall_ns,
-            manifest: save.manifest,
-            memory_kib,
-            memory: packed,
-            plan: Rc::clone(&domain.plan),
-        };
-        self.snapshots.add(label.clone(), snapshot);
-        self.saved(key, Some(format!("as store:{label}")));
+        let plan = domain.plan.found(&mut self.blobs);
+        let ids = plan.missing();
+        domain.plan = Rc::new(plan);
+        ids.into_iter().filter(|id| self.is_on_disk(id)).collect()
     }
 
     /// A domain is saved: it goes.

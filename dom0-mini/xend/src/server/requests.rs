@@ -5,7 +5,7 @@ mod create;
 mod domains;
 mod host;
 mod restores;
-mod saves;
+pub(super) mod saves;
 mod scheduling;
 
 use super::Xend;
@@ -57,7 +57,7 @@ impl<H: Hypervisor> Xend<H> {
             RequestBody::VcpuPin(pin) => Some(self.vcpu_pin(&pin)),
             RequestBody::ConsoleRead(read) => self.console_read(ticket, &read),
             RequestBody::ConsoleWrite(write) => Some(self.console_write(&write)),
-            RequestBody::BlobOpen(open) => Some(self.blob_open(ticket.session, &open)),
+            RequestBody::BlobOpen(open) => self.blob_open(ticket, open),
             RequestBody::BlobPut(put) => Some(self.blob_put(ticket.session, &put)),
             RequestBody::BlobCommit(upload) => Some(self.blob_commit(ticket.session, upload)),
             RequestBody::BlobAbort(upload) => Some(self.blob_abort(ticket.session, upload)),
@@ -75,8 +75,8 @@ impl<H: Hypervisor> Xend<H> {
             RequestBody::RestoreCommit(commit) => self.restore_commit(ticket, &commit),
             RequestBody::RestoreAbort(number) => Some(self.restore_abort(ticket.session, number)),
             RequestBody::RestoreFromStore(restore) => self.restore_from_store(ticket, restore),
-            RequestBody::SnapshotList => Some(Ok(Reply::Snapshots(self.snapshots.list()))),
-            RequestBody::SnapshotDelete(label) => Some(self.snapshot_delete(&label)),
+            RequestBody::SnapshotList => Some(Ok(self.snapshot_list())),
+            RequestBody::SnapshotDelete(label) => self.snapshot_delete(ticket, label),
         }
     }
 }

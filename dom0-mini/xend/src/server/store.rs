@@ -3,17 +3,21 @@
 //! The log goes along with whatever is kept, and by itself a second after its first new line.
 
 use super::Xend;
+use super::life::REPORT_NS;
+use crate::domain::Key;
 use crate::hypervisor::Hypervisor;
 use crate::logbook::Level;
 use crate::session::Ticket;
 use crate::settings::{Settings, Severity};
-use crate::store::files::{self, Pending, Wish};
-use crate::store::keeper::{Order, Standing};
+use crate::store::files::{self, Wish};
+use crate::store::keeper::{Carried, Order, Standing};
 use crate::store::partition::Names;
-use crate::store::volume::{Change, VolumeError};
+use crate::store::volume::{Change, File, VolumeError};
 use alloc::format;
 use alloc::string::{String, ToString};
+use alloc::vec;
 use alloc::vec::Vec;
+use mgmt_proto::blob::CHUNK;
 use mgmt_proto::messages::{ErrorCode, Failure, Remark, Reply, StoreInfo, StorePlace};
 
 /// Where xend's configuration is.
@@ -27,18 +31,26 @@ const LOG_PIECE: usize = 16 * 1024;
 /// What follows once an order is carried out.
 #[derive(Debug)]
 pub(crate) struct Then {
-    ticket: Ticket,
-    reply: Reply,
-    what: What,
+    pub(super) ticket: Ticket,
+    pub(super) reply: Reply,
+    pub(super) what: What,
 }
 
 /// What else follows from it.
 #[derive(Debug)]
-enum What {
+pub(super) enum What {
     /// xend has these settings.
     Settings(Settings),
     /// There is a new store.
     NewStore,
+    /// A domain is saved, under this label: it goes. Or else it goes on.
+    Snapshot {
+        key: Key,
+        was_paused: bool,
+        label: String,
+    },
+    /// A snapshot is gone.
+    NoSnapshot(String),
 }
 
 impl<H: Hypervisor> Xend<H> {
@@ -47,18 +59,26 @@ impl<H: Hypervisor> Xend<H> {
         if !self.has_order() {
             return None;
         }
+        if let Some((slot, length)) = self.loads.wants() {
+            return self.files.read(slot, length);
+        }
         let (log, saved) = (&self.log, &mut self.log_saved);
-        self.files.next(|| {
+        let order = self.files.next(|| {
             let excerpt = log.read(*saved, LOG_PIECE);
             *saved = excerpt.next;
             excerpt.bytes
-        })
+        });
+        for (then, failure) in self.files.refused() {
+            self.refuse(then, failure);
+        }
+        order
     }
 
     /// Whether there is an order to take now.
     pub fn has_order(&self) -> bool {
         let is_log_due = self.log_due_ns().is_some_and(|due| due <= self.now.mono_ns);
-        self.files.has_orders() || is_log_due
+        let has_reads = !self.files.is_busy() && self.loads.wants().is_some();
+        has_reads || self.files.has_orders() || is_log_due
     }
 
     /// Tells the log about the store; loudly if it cannot be written to.
@@ -79,16 +99,18 @@ impl<H: Hypervisor> Xend<H> {
     }
 
     /// The keeper has carried its order out, or not.
-    pub(super) fn kept(&mut self, result: Result<(), &VolumeError>) {
+    pub(super) fn kept(&mut self, result: Result<&Carried, &VolumeError>) {
+        if self.files.end_read() {
+            return self.read(result);
+        }
         match result {
-            Ok(()) => {
-                if let Some(pending) = self.files.done() {
-                    self.follow_up(pending.then);
-                }
-            }
+            Ok(carried) => match self.files.done(carried) {
+                Some(pending) => self.follow_up(pending.then),
+                None => self.report_writing(),
+            },
             Err(VolumeError::Full) => {
                 for pending in self.files.failed(None) {
-                    self.refuse(pending, files::full());
+                    self.refuse(pending.then, files::full());
                 }
             }
             Err(error) => {
@@ -98,7 +120,7 @@ impl<H: Hypervisor> Xend<H> {
                     &format!("{reason}; nothing more is written to the store"),
                 );
                 for pending in self.files.failed(Some(&reason)) {
-                    self.refuse(pending, files::read_only(&reason));
+                    self.refuse(pending.then, files::read_only(&reason));
                 }
             }
         }
@@ -115,25 +137,48 @@ impl<H: Hypervisor> Xend<H> {
                 self.log_saved = self.log.start();
                 self.log_line("a new store was made");
             }
+            What::Snapshot { key, label, .. } => {
+                return self.snapshot_is_kept(key, &label, then.ticket, then.reply);
+            }
+            What::NoSnapshot(label) => self.log_line(&format!("snapshot '{label}' is deleted")),
         }
         self.sessions.answer(then.ticket, Ok(then.reply));
     }
 
-    fn refuse(&mut self, pending: Pending<Then>, failure: Failure) {
-        self.sessions.answer(pending.then.ticket, Err(failure));
+    fn refuse(&mut self, then: Then, failure: Failure) {
+        if let What::Snapshot {
+            key, was_paused, ..
+        } = then.what
+        {
+            self.snapshot_is_not_kept(key, was_paused);
+        }
+        self.sessions.answer(then.ticket, Err(failure));
+    }
+
+    /// Tells who waits for a blob to be written how far that is.
+    fn report_writing(&mut self) {
+        let since = self.now.mono_ns.saturating_sub(self.reported_ns);
+        if since < REPORT_NS {
+            return;
+        }
+        if let Some((then, done, total)) = self.files.progress() {
+            let kib = |slots: u32| u64::from(slots).saturating_mul(CHUNK as u64 / 1024);
+            let what = "KiB written to the host's disk";
+            self.sessions
+                .progress(then.ticket, kib(done), kib(total), what);
+            self.reported_ns = self.now.mono_ns;
+        }
     }
 
     /// Orders something, for a client that is answered later.
-    fn order(&mut self, wish: Wish, then: Then) -> Option<Result<Reply, Failure>> {
-        if let Err(failure) = self.files.order(wish, then) {
-            return Some(Err(failure));
-        }
+    pub(super) fn order(&mut self, wish: Wish<H::Frames>, then: Then) -> Result<(), Failure> {
+        self.files.order(wish, then)?;
         if matches!(self.files.standing(), Standing::Memory) {
             // There is no disk to wait for.
             drop(self.files.next(Vec::new));
-            self.kept(Ok(()));
+            self.kept(Ok(&Carried::Out));
         }
-        None
+        Ok(())
     }
 
     pub(super) fn config_set(
@@ -150,14 +195,21 @@ impl<H: Hypervisor> Xend<H> {
         }
         let change = Change::Put {
             path: CONFIG.into(),
-            content: text.into_bytes(),
+            file: File {
+                content: text.into_bytes(),
+                blobs: Vec::new(),
+            },
+        };
+        let wish = Wish::Change {
+            changes: vec![change],
+            blobs: Vec::new(),
         };
         let then = Then {
             ticket,
             reply: Reply::Remarks(remarks),
             what: What::Settings(settings),
         };
-        self.order(Wish::Change(change), then)
+        self.order(wish, then).err().map(Err)
     }
 
     pub(super) fn config_check(&self, text: &str) -> Reply {
@@ -178,7 +230,7 @@ impl<H: Hypervisor> Xend<H> {
             what: What::NewStore,
         };
         let names = Names::new(|into| self.hypervisor.random(into));
-        self.order(Wish::Make(names), then)
+        self.order(Wish::Make(names), then).err().map(Err)
     }
 
     /// Why a new store is not made without more ado.
@@ -202,10 +254,12 @@ impl<H: Hypervisor> Xend<H> {
                 (StorePlace::RESCUE, *size_kib, Some(reason.clone()))
             }
         };
+        let is_on_disk = place == StorePlace::DISK;
         StoreInfo {
             place,
             size_kib,
             reason,
+            free_kib: is_on_disk.then(|| self.files.free_kib()),
         }
     }
 }

@@ -1,15 +1,16 @@
 //! Blobs in claimed frames.
 //!
 //! A blob's chunks are 64 KiB claims, raw; all-zero chunks take none. Who refers to a blob holds an [`Rc`] of it: a
-//! domain, or a session that uploaded it or asked for it. With the last reference the blob is dropped, and with it its
-//! frames; the table here only remembers where blobs are ([`Weak`]).
+//! domain, a file of the store that is in memory, or a session that uploaded it or asked for it. With the last reference
+//! the blob is dropped, and with it its frames; the table here only remembers where blobs are ([`Weak`]).
 
 use crate::hypervisor::{Answer, Hypervisor};
 use alloc::collections::BTreeMap;
 use alloc::rc::{Rc, Weak};
 use alloc::vec::Vec;
+use hv_abi::Errno;
 use mgmt_proto::blob::{
-    BlobHasher, BlobId, CHUNK, Chunk, ChunkError, Codec, Digest, chunk_count, chunk_length,
+    BlobHasher, BlobId, CHUNK, Chunk, ChunkError, ChunkId, Codec, Digest, chunk_count, chunk_length,
 };
 use mgmt_proto::messages::{BlobSummary, ErrorCode, Failure};
 
@@ -26,6 +27,31 @@ pub(crate) struct Blob<F> {
     id: BlobId,
     length: u64,
     chunks: Vec<Option<F>>,
+    names: Vec<ChunkId>,
+}
+
+impl<F> Blob<F> {
+    /// A blob of these chunks, of which these are the names.
+    pub(crate) fn new(length: u64, chunks: Vec<Option<F>>, names: Vec<ChunkId>) -> Self {
+        Self {
+            id: name_of(length, &names),
+            length,
+            chunks,
+            names,
+        }
+    }
+
+    /// The names of its chunks.
+    pub(crate) fn names(&self) -> &[ChunkId] {
+        &self.names
+    }
+}
+
+/// The name of a blob of this length and these chunks.
+pub(crate) fn name_of(length: u64, names: &[ChunkId]) -> BlobId {
+    let mut hasher = BlobHasher::new(length);
+    names.iter().for_each(|name| hasher.chunk(name));
+    hasher.finish()
 }
 
 impl<F: AsRef<[u8]>> Blob<F> {
@@ -44,7 +70,35 @@ impl<F: AsRef<[u8]>> Blob<F> {
         frames.as_ref().get(..length)
     }
 
-    fn stored_kib(&self) -> u64 {
+    /// Reads from `place` on, as far as it goes; how many bytes that was.
+    pub(crate) fn read(&self, place: u64, into: &mut [u8]) -> usize {
+        let mut done = 0;
+        while let Some(rest) = into.get_mut(done..).filter(|rest| !rest.is_empty()) {
+            let count = self.read_some(place.saturating_add(done as u64), rest);
+            if count == 0 {
+                break;
+            }
+            done = done.saturating_add(count);
+        }
+        done
+    }
+
+    /// Reads from one chunk.
+    fn read_some(&self, place: u64, into: &mut [u8]) -> usize {
+        let (index, skip) = (place / CHUNK as u64, (place % CHUNK as u64) as usize);
+        let length = chunk_length(self.length, index).unwrap_or(0);
+        let count = length.saturating_sub(skip).min(into.len());
+        let into = into.get_mut(..count).unwrap_or_default();
+        let bytes = self.chunk(index);
+        match bytes.and_then(|bytes| bytes.get(skip..skip.saturating_add(count))) {
+            Some(bytes) => into.copy_from_slice(bytes),
+            None => into.fill(0),
+        }
+        count
+    }
+
+    /// Memory it takes.
+    pub(crate) fn stored_kib(&self) -> u64 {
         let kept = self.chunks.iter().flatten().count() as u64;
         kept.saturating_mul(CHUNK as u64 / 1024)
     }
@@ -149,28 +203,91 @@ impl<F: AsRef<[u8]> + AsMut<[u8]>> Upload<F> {
 
     /// Ends the upload: a blob, if all chunks are there and its name is theirs.
     pub(crate) fn finish(self) -> Result<Blob<F>, Failure> {
-        let mut hasher = BlobHasher::new(self.length);
         let mut chunks = Vec::with_capacity(self.slots.len());
+        let mut names = Vec::with_capacity(self.slots.len());
         for (index, slot) in self.slots.into_iter().enumerate() {
             let Slot::There { id, frames } = slot else {
                 let sentence = alloc::format!("chunk {index} of the upload is missing");
                 return Err(Failure::new(ErrorCode::BAD_BLOB, sentence));
             };
-            hasher.chunk(&id);
             chunks.push(frames);
+            names.push(id);
         }
-        if hasher.finish() != self.id {
+        let blob = Blob::new(self.length, chunks, names);
+        if blob.id() != self.id {
             let sentence = "the uploaded content does not match its name";
             let failure = Failure::new(ErrorCode::BAD_BLOB, sentence);
             return Err(
                 failure.with_remedy("the file may have changed while it was sent: try again")
             );
         }
-        Ok(Blob {
-            id: self.id,
-            length: self.length,
-            chunks,
-        })
+        Ok(blob)
+    }
+}
+
+/// A blob that is written here, from its beginning to its end.
+pub(crate) struct Writer<F> {
+    length: u64,
+    chunks: Vec<Option<F>>,
+    names: Vec<ChunkId>,
+}
+
+impl<F: AsRef<[u8]> + AsMut<[u8]>> Writer<F> {
+    /// Nothing yet.
+    pub(crate) fn new() -> Self {
+        Self {
+            length: 0,
+            chunks: Vec::new(),
+            names: Vec::new(),
+        }
+    }
+
+    /// Adds bytes.
+    pub(crate) fn append<H: Hypervisor<Frames = F>>(
+        &mut self,
+        hypervisor: &mut H,
+        mut bytes: &[u8],
+    ) -> Answer<()> {
+        while !bytes.is_empty() {
+            let skip = (self.length % CHUNK as u64) as usize;
+            if skip == 0 {
+                self.seal();
+                self.chunks.push(Some(claim(hypervisor)?));
+            }
+            let last = self.chunks.last_mut().and_then(Option::as_mut);
+            let room = last.and_then(|frames| frames.as_mut().get_mut(skip..CHUNK));
+            let room = room.ok_or(Errno::EIO)?;
+            let (now, later) = bytes.split_at(room.len().min(bytes.len()));
+            room.iter_mut().zip(now).for_each(|(to, from)| *to = *from);
+            self.length = self.length.saturating_add(now.len() as u64);
+            bytes = later;
+        }
+        Ok(())
+    }
+
+    /// Names the last chunk. One that is all zero is not kept.
+    fn seal(&mut self) {
+        let index = self.names.len();
+        let (Some(slot), Some(length)) = (
+            self.chunks.get_mut(index),
+            chunk_length(self.length, index as u64),
+        ) else {
+            return;
+        };
+        let bytes = slot
+            .as_ref()
+            .and_then(|frames| frames.as_ref().get(..length));
+        let name = Digest::of_chunk(bytes.unwrap_or_default());
+        if name == Digest::ZERO {
+            *slot = None;
+        }
+        self.names.push(name);
+    }
+
+    /// What was written.
+    pub(crate) fn finish(mut self) -> Blob<F> {
+        self.seal();
+        Blob::new(self.length, self.chunks, self.names)
     }
 }
 
@@ -195,7 +312,7 @@ fn keep<H: Hypervisor>(
 pub(crate) fn claim<H: Hypervisor>(hypervisor: &mut H) -> Answer<H::Frames> {
     let frames = hypervisor.claim(CHUNK_ORDER)?;
     if frames.as_ref().len() < CHUNK {
-        return Err(hv_abi::Errno::EIO);
+        return Err(Errno::EIO);
     }
     Ok(frames)
 }

@@ -11,7 +11,7 @@ pub(crate) enum Content<F> {
     Blob(Rc<Blob<F>>),
     /// In the boot bundle.
     Bundle(&'static [u8]),
-    /// It was uploaded once and is not here any more; perhaps it comes back.
+    /// It was uploaded once and is not in memory any more; it may be on the disk, or come back.
     Lost {
         /// As the configuration names it.
         name: String,
@@ -48,6 +48,14 @@ impl<F: AsRef<[u8]>> Content<F> {
             Self::Blob(blob) => blob.length(),
             Self::Bundle(bytes) => bytes.len() as u64,
             Self::Lost { .. } => 0,
+        }
+    }
+
+    /// The blob, if it is one in memory.
+    pub(crate) fn blob(&self) -> Option<&Rc<Blob<F>>> {
+        match self {
+            Self::Blob(blob) => Some(blob),
+            Self::Bundle(_) | Self::Lost { .. } => None,
         }
     }
 

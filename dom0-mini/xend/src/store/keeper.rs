@@ -5,17 +5,13 @@
 
 use super::disk::{Disk, SECTOR, SharedDisk};
 use super::partition::Names;
-use super::volume::{Change, Mount, Volume, VolumeError};
+use super::volume::{Batch, Inventory, Mount, Volume, VolumeError};
 use alloc::boxed::Box;
-use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use spin::Mutex;
-
-/// Files by their paths.
-pub type Files = BTreeMap<String, Vec<u8>>;
 
 /// Where the store is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -42,8 +38,8 @@ pub enum Standing {
 pub struct Mounted {
     /// Where the store is.
     pub standing: Standing,
-    /// All files.
-    pub files: Files,
+    /// All files, and where the blobs are.
+    pub inventory: Inventory,
     /// The log of earlier days.
     pub log: Vec<u8>,
     /// What the log should say about it.
@@ -54,14 +50,34 @@ pub struct Mounted {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Order {
     /// Keep this, all of it or nothing.
-    Keep {
-        /// Changes of files.
-        changes: Vec<Change>,
-        /// Text to add to the log.
-        log: Vec<u8>,
+    Keep(Batch),
+    /// Write the beginning of a slot that no blob has yet.
+    Write {
+        /// The slot.
+        slot: u32,
+        /// Whole sectors.
+        bytes: Vec<u8>,
+    },
+    /// Read the beginning of a slot.
+    Read {
+        /// The slot.
+        slot: u32,
+        /// How many bytes: whole sectors.
+        length: usize,
     },
     /// Make a new store on the disk, whatever is on it.
     Make(Names),
+}
+
+/// What came of an order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Carried {
+    /// It is done.
+    Out,
+    /// A new store has so many slots for blobs.
+    Made(u32),
+    /// What was read.
+    Read(Vec<u8>),
 }
 
 /// The disk and the store on it.
@@ -91,10 +107,10 @@ impl Keeper {
         let size_kib = disk.sectors().saturating_mul(SECTOR as u64) / 1024;
         let disk: SharedDisk = Arc::new(Mutex::new(disk));
         let (volume, mounted) = match open(&disk, names) {
-            Ok((volume, mount, files, log)) => {
+            Ok((volume, mount, inventory, log)) => {
                 let mounted = Mounted {
                     standing: Standing::Disk { size_kib },
-                    files,
+                    inventory,
                     log,
                     remark: remark(mount, size_kib),
                 };
@@ -109,17 +125,22 @@ impl Keeper {
         (keeper, mounted)
     }
 
-    /// Does what was ordered, and returns when it outlives a power cut.
+    /// Does what was ordered, and returns when it is done: a [`Order::Keep`] when it outlives a power cut.
     ///
     /// # Errors
-    /// [`VolumeError::Full`]: nothing is changed; go on. After any other the store is not written to any more.
-    pub fn carry_out(&mut self, order: &Order) -> Result<(), VolumeError> {
-        let result = match order {
-            Order::Keep { changes, log } => match &mut self.volume {
-                Some(volume) => volume.apply(changes, log),
-                None => Err(VolumeError::Disk("there is no store on it".into())),
-            },
-            Order::Make(names) => self.make(names),
+    /// [`VolumeError::Full`]: nothing is changed; go on. After any other but of a [`Order::Read`] the store is not written
+    /// to any more.
+    pub fn carry_out(&mut self, order: &Order) -> Result<Carried, VolumeError> {
+        let result = match (order, &mut self.volume) {
+            (Order::Make(names), _) => self.make(names).map(Carried::Made),
+            (Order::Read { slot, length }, Some(volume)) => {
+                return volume.read_slot(*slot, *length).map(Carried::Read);
+            }
+            (Order::Keep(batch), Some(volume)) => volume.apply(batch).map(|()| Carried::Out),
+            (Order::Write { slot, bytes }, Some(volume)) => {
+                volume.write_slot(*slot, bytes).map(|()| Carried::Out)
+            }
+            (_, None) => Err(VolumeError::Disk("there is no store on it".into())),
         };
         if matches!(&result, Err(error) if *error != VolumeError::Full) {
             self.volume = None;
@@ -127,21 +148,25 @@ impl Keeper {
         result
     }
 
-    fn make(&mut self, names: &Names) -> Result<(), VolumeError> {
+    /// How many slots the new store has.
+    fn make(&mut self, names: &Names) -> Result<u32, VolumeError> {
         let Some(disk) = &self.disk else {
             return Err(VolumeError::Disk("there is none".into()));
         };
         // The old store lets go of the disk first.
         self.volume = None;
-        self.volume = Some(Volume::make(disk, names)?);
-        Ok(())
+        let volume = Volume::make(disk, names)?;
+        Ok(self.volume.insert(volume).slots())
     }
 }
 
-fn open(disk: &SharedDisk, names: &Names) -> Result<(Volume, Mount, Files, Vec<u8>), VolumeError> {
+fn open(
+    disk: &SharedDisk,
+    names: &Names,
+) -> Result<(Volume, Mount, Inventory, Vec<u8>), VolumeError> {
     let (volume, mount) = Volume::mount(disk, names)?;
-    let (files, log) = (volume.files()?, volume.log()?);
-    Ok((volume, mount, files, log))
+    let (inventory, log) = (volume.inventory()?, volume.log()?);
+    Ok((volume, mount, inventory, log))
 }
 
 fn remark(mount: Mount, size_kib: u64) -> String {

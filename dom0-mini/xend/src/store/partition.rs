@@ -49,9 +49,10 @@ pub(super) struct Partition {
 pub(super) enum Contents {
     /// Nothing, or what is left of a first start that was cut short.
     Empty,
-    /// A partition table with a partition for the database.
+    /// A partition table with both partitions.
     Store {
         database: Partition,
+        blobs: Partition,
         /// Which of its two tables is damaged.
         damaged: Option<Damaged>,
     },
@@ -99,11 +100,14 @@ pub(super) fn examine(disk: &mut dyn Disk) -> Result<Contents, DiskError> {
         (None, None) if looks_empty(disk)? => return Ok(Contents::Empty),
         (None, None) => return Ok(Contents::Foreign),
     };
-    let table = first.or(second);
-    let database = table.and_then(|table| table.partition(DATABASE));
+    let areas = first.or(second).and_then(|mut table| {
+        let database = table.partition(DATABASE)?;
+        Some((database, table.partition(BLOBS)?))
+    });
     Ok(
-        database.map_or(Contents::Foreign, |database| Contents::Store {
+        areas.map_or(Contents::Foreign, |(database, blobs)| Contents::Store {
             database,
+            blobs,
             damaged,
         }),
     )
@@ -290,7 +294,7 @@ impl Table {
     }
 
     /// The first partition of a kind, if it lies where partitions may.
-    fn partition(mut self, kind: GptPartitionType) -> Option<Partition> {
+    fn partition(&mut self, kind: GptPartitionType) -> Option<Partition> {
         let (from, to) = (
             self.header.first_usable_lba.to_u64(),
             self.header.last_usable_lba.to_u64(),

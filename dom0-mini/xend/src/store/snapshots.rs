@@ -1,98 +1,119 @@
-//! Snapshots in claimed frames: the manifest, and the chunks of memory that are not all zero, packed with LZ4 one
-//! behind the other.
+//! Snapshots in the store: a file that describes one, and a blob with its manifest and, behind it, the chunks of memory
+//! that are not all zero, each with a header in front, packed with LZ4 where that makes them smaller.
 
-use super::blobs::claim;
-use crate::domain::Plan;
+use super::blobs::{Blob, Writer};
+use super::volume::File;
 use crate::hypervisor::{Answer, Hypervisor};
-use alloc::collections::BTreeMap;
 use alloc::rc::Rc;
 use alloc::string::String;
+use alloc::vec;
 use alloc::vec::Vec;
 use hv_abi::Errno;
-use mgmt_proto::blob::{CHUNK, is_zero};
-use mgmt_proto::messages::SnapshotSummary;
+use mgmt_proto::blob::{BlobId, is_zero};
+use mgmt_proto::bound::{self, Limits};
+use mgmt_proto::messages::{SnapshotSummary, encode};
+use mgmt_proto::snapshot::MAX_MANIFEST;
+use minicbor::{Decode, Encode};
+use zerocopy::little_endian::U32;
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 /// The longest label.
 pub(crate) const LABEL_MAX: usize = 64;
 
-/// A saved domain.
-pub(crate) struct Snapshot<F> {
+/// Where the files are that describe snapshots; the rest of a path is the label.
+pub(crate) const FOLDER: &str = "/var/lib/xend/snapshots/";
+
+/// The version of [`Record`] and of what is in the blob.
+pub(crate) const VERSION: u8 = 1;
+
+/// What a snapshot's file says.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub(crate) struct Record {
+    /// [`VERSION`].
+    #[n(0)]
+    pub(crate) version: u8,
+    /// The domain's name.
+    #[n(1)]
     pub(crate) domain: String,
+    /// The domain's UUID.
+    #[cbor(n(2), with = "minicbor::bytes")]
     pub(crate) uuid: [u8; 16],
+    /// Wall-clock time, if the host had one.
+    #[n(3)]
     pub(crate) saved_ns: Option<u64>,
-    pub(crate) manifest: Vec<u8>,
+    /// Memory of the domain.
+    #[n(4)]
     pub(crate) memory_kib: u64,
-    pub(crate) memory: Packed<F>,
-    /// What the domain was built from: keeps its kernel for a reboot after the restore.
-    pub(crate) plan: Rc<Plan<F>>,
+    /// What it takes in the store.
+    #[n(5)]
+    pub(crate) stored_kib: u64,
+    /// Bytes of the manifest.
+    #[n(6)]
+    pub(crate) manifest_length: u32,
+    /// The manifest and the memory.
+    #[n(7)]
+    pub(crate) blob: BlobId,
 }
 
-/// All snapshots.
-pub(crate) struct Snapshots<F> {
-    known: BTreeMap<String, Rc<Snapshot<F>>>,
-}
-
-impl<F: AsRef<[u8]> + AsMut<[u8]>> Snapshots<F> {
-    pub(crate) fn new() -> Self {
-        Self {
-            known: BTreeMap::new(),
+impl Record {
+    /// The file, which refers to its own blob and to those a reboot of the restored domain needs.
+    pub(crate) fn file(&self, others: impl IntoIterator<Item = BlobId>) -> File {
+        let mut blobs = vec![self.blob];
+        blobs.extend(others);
+        File {
+            content: encode(self),
+            blobs,
         }
     }
 
-    pub(crate) fn get(&self, label: &str) -> Option<&Rc<Snapshot<F>>> {
-        self.known.get(label)
+    /// Reads a file; none if it is not a snapshot's, or from the future.
+    pub(crate) fn read(file: &File) -> Option<Self> {
+        bound::check(&file.content, &Limits::MESSAGE).ok()?;
+        let record: Self = minicbor::decode(&file.content).ok()?;
+        let is_whole = record.version == VERSION && file.blobs.contains(&record.blob);
+        is_whole.then_some(record)
     }
 
-    pub(crate) fn add(&mut self, label: String, snapshot: Snapshot<F>) {
-        self.known.insert(label, Rc::new(snapshot));
-    }
-
-    pub(crate) fn remove(&mut self, label: &str) -> bool {
-        self.known.remove(label).is_some()
-    }
-
-    pub(crate) fn list(&self) -> Vec<SnapshotSummary> {
-        let all = self.known.iter();
-        all.map(|(label, snapshot)| SnapshotSummary {
-            label: label.clone(),
-            domain: snapshot.domain.clone(),
-            uuid: snapshot.uuid,
-            memory_kib: snapshot.memory_kib,
-            stored_kib: snapshot.memory.stored_kib(),
-            saved_ns: snapshot.saved_ns,
-        })
-        .collect()
-    }
-}
-
-/// Packed chunks.
-pub(crate) struct Packed<F> {
-    frames: Vec<F>,
-    used: usize,
-    entries: Vec<Entry>,
-}
-
-/// A chunk that is not all zero.
-#[derive(Clone, Copy, Debug)]
-struct Entry {
-    index: u32,
-    place: usize,
-    length: u32,
-    packed: bool,
-}
-
-impl<F: AsRef<[u8]> + AsMut<[u8]>> Packed<F> {
-    pub(crate) fn new() -> Self {
-        Self {
-            frames: Vec::new(),
-            used: 0,
-            entries: Vec::new(),
+    pub(crate) fn summary(&self, label: &str) -> SnapshotSummary {
+        SnapshotSummary {
+            label: label.into(),
+            domain: self.domain.clone(),
+            uuid: self.uuid,
+            memory_kib: self.memory_kib,
+            stored_kib: self.stored_kib,
+            saved_ns: self.saved_ns,
         }
     }
+}
 
-    /// Claimed memory, in KiB.
-    pub(crate) fn stored_kib(&self) -> u64 {
-        (self.frames.len() as u64).saturating_mul(CHUNK as u64 / 1024)
+/// In front of each chunk.
+#[repr(C)]
+#[derive(Clone, Copy, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+struct Header {
+    index: U32,
+    /// Bytes that follow, and [`PACKED`].
+    length: U32,
+}
+
+/// The bytes are an LZ4 block.
+const PACKED: u32 = 1 << 31;
+
+/// A snapshot that is made.
+pub(crate) struct Packer<F>(Writer<F>);
+
+impl<F: AsRef<[u8]> + AsMut<[u8]>> Packer<F> {
+    pub(crate) fn new() -> Self {
+        Self(Writer::new())
+    }
+
+    /// Puts the manifest in front.
+    pub(crate) fn manifest<H: Hypervisor<Frames = F>>(
+        &mut self,
+        hypervisor: &mut H,
+        manifest: &[u8],
+    ) -> Answer<()> {
+        self.0.append(hypervisor, manifest)
     }
 
     /// Adds the next chunk.
@@ -106,75 +127,88 @@ impl<F: AsRef<[u8]> + AsMut<[u8]>> Packed<F> {
             return Ok(());
         }
         let small = lz4_flex::block::compress(raw);
-        let packed = small.len() < raw.len();
-        let bytes = if packed { small.as_slice() } else { raw };
-        let place = self.used;
-        self.append(hypervisor, bytes)?;
-        self.entries.push(Entry {
-            index,
-            place,
-            length: u32::try_from(bytes.len()).map_err(|_| Errno::E2BIG)?,
-            packed,
-        });
-        Ok(())
+        let (bytes, flag) = if small.len() < raw.len() {
+            (small.as_slice(), PACKED)
+        } else {
+            (raw, 0)
+        };
+        let length = u32::try_from(bytes.len()).map_err(|_| Errno::E2BIG)?;
+        let header = Header {
+            index: index.into(),
+            length: (length | flag).into(),
+        };
+        self.0.append(hypervisor, header.as_bytes())?;
+        self.0.append(hypervisor, bytes)
     }
 
-    fn append<H: Hypervisor<Frames = F>>(
-        &mut self,
-        hypervisor: &mut H,
-        mut bytes: &[u8],
-    ) -> Answer<()> {
-        while !bytes.is_empty() {
-            let (frame, offset) = (self.used / CHUNK, self.used % CHUNK);
-            if frame >= self.frames.len() {
-                self.frames.push(claim(hypervisor)?);
-            }
-            let room = self
-                .frames
-                .get_mut(frame)
-                .and_then(|frames| frames.as_mut().get_mut(offset..CHUNK))
-                .ok_or(Errno::EIO)?;
-            let count = room.len().min(bytes.len());
-            let (now, later) = bytes.split_at(count);
-            room.iter_mut().zip(now).for_each(|(to, from)| *to = *from);
-            self.used = self.used.saturating_add(count);
-            bytes = later;
+    pub(crate) fn finish(self) -> Blob<F> {
+        self.0.finish()
+    }
+}
+
+/// A snapshot in memory.
+pub(crate) struct Snapshot<F> {
+    blob: Rc<Blob<F>>,
+    manifest_length: u32,
+}
+
+/// A chunk of memory.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct MemoryChunk {
+    pub(crate) index: u32,
+    pub(crate) raw: Vec<u8>,
+    /// Where the next one is.
+    pub(crate) next: u64,
+}
+
+impl<F: AsRef<[u8]>> Snapshot<F> {
+    pub(crate) fn new(blob: Rc<Blob<F>>, manifest_length: u32) -> Self {
+        Self {
+            blob,
+            manifest_length,
         }
-        Ok(())
     }
 
-    /// How many chunks there are that are not all zero.
-    pub(crate) fn count(&self) -> usize {
-        self.entries.len()
+    /// The manifest; none if it is not there.
+    pub(crate) fn manifest(&self) -> Option<Vec<u8>> {
+        let length = usize::try_from(self.manifest_length).ok()?;
+        self.bytes(0, Some(length).filter(|length| *length <= MAX_MANIFEST)?)
     }
 
-    /// The `number`th of them: its index in the image and its bytes, which are `length(index)` bytes.
+    /// Where the first chunk is.
+    pub(crate) fn memory(&self) -> u64 {
+        self.manifest_length.into()
+    }
+
+    /// Whether no chunk is there or behind.
+    pub(crate) fn is_end(&self, place: u64) -> bool {
+        place >= self.blob.length()
+    }
+
+    /// The chunk at `place`; `length` tells how long each of them must be. None if it is damaged.
     pub(crate) fn chunk(
         &self,
-        number: usize,
+        place: u64,
         length: impl FnOnce(u32) -> Option<usize>,
-    ) -> Option<(u32, Vec<u8>)> {
-        let entry = self.entries.get(number)?;
-        let bytes = self.gather(entry)?;
-        let length = length(entry.index)?;
-        let raw = if entry.packed {
-            lz4_flex::block::decompress(&bytes, length).ok()?
-        } else {
+    ) -> Option<MemoryChunk> {
+        let header = self.bytes(place, size_of::<Header>())?;
+        let header = Header::read_from_bytes(&header).ok()?;
+        let (index, stored) = (header.index.get(), header.length.get() & !PACKED);
+        let length = length(index)?;
+        let stored = usize::try_from(stored).ok()?;
+        let place = place.checked_add(size_of::<Header>() as u64)?;
+        let bytes = self.bytes(place, Some(stored).filter(|stored| *stored <= length)?)?;
+        let raw = if header.length.get() & PACKED == 0 {
             bytes
+        } else {
+            lz4_flex::block::decompress(&bytes, length).ok()?
         };
-        (raw.len() == length).then_some((entry.index, raw))
+        let next = place.checked_add(stored as u64)?;
+        (raw.len() == length).then_some(MemoryChunk { index, raw, next })
     }
 
-    fn gather(&self, entry: &Entry) -> Option<Vec<u8>> {
-        let length = usize::try_from(entry.length).ok()?;
-        let mut bytes = Vec::with_capacity(length);
-        while bytes.len() < length {
-            let place = entry.place.checked_add(bytes.len())?;
-            let frames = self.frames.get(place / CHUNK)?.as_ref();
-            let rest = frames.get(place % CHUNK..CHUNK)?;
-            let count = rest.len().min(length.saturating_sub(bytes.len()));
-            bytes.extend_from_slice(rest.get(..count)?);
-        }
-        Some(bytes)
+    fn bytes(&self, place: u64, length: usize) -> Option<Vec<u8>> {
+        let mut bytes = vec![0; length];
+        (self.blob.read(place, &mut bytes) == length).then_some(bytes)
     }
 }

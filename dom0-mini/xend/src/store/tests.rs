@@ -1,19 +1,20 @@
 //! The store on a disk: that nothing acknowledged is lost, and that damage is noticed before anything is used.
 
+mod blobs;
 mod damage;
 mod power_cuts;
 
 use super::disk::{Disk, SharedDisk};
 use super::partition::Names;
 use super::simulated::{Random, SimulatedDisk};
-use super::volume::{Change, Mount, Volume, VolumeError};
+use super::volume::{Batch, Change, File, Mount, Volume, VolumeError};
 use std::boxed::Box;
 use std::collections::BTreeMap;
 use std::string::{String, ToString};
 use std::sync::Arc;
 use std::vec::Vec;
 
-type Files = BTreeMap<String, Vec<u8>>;
+type Files = BTreeMap<String, File>;
 
 fn shared(disk: &SimulatedDisk) -> SharedDisk {
     let disk: Box<dyn Disk> = Box::new(disk.clone());
@@ -25,17 +26,42 @@ fn mount(disk: &SimulatedDisk) -> Result<(Volume, Mount), VolumeError> {
     Volume::mount(&shared(disk), &Names::new(|into| random.fill(into)))
 }
 
+fn file(content: &[u8]) -> File {
+    File {
+        content: content.to_vec(),
+        blobs: Vec::new(),
+    }
+}
+
 fn put(path: &str, content: &[u8]) -> Change {
     Change::Put {
         path: path.to_string(),
-        content: content.to_vec(),
+        file: file(content),
     }
+}
+
+fn change(changes: &[Change]) -> Batch {
+    Batch {
+        changes: changes.to_vec(),
+        ..Batch::default()
+    }
+}
+
+fn log(text: &[u8]) -> Batch {
+    Batch {
+        log: text.to_vec(),
+        ..Batch::default()
+    }
+}
+
+fn files(volume: &Volume) -> Files {
+    volume.inventory().unwrap().files
 }
 
 fn carry_out(files: &mut Files, changes: &[Change]) {
     for change in changes {
         match change {
-            Change::Put { path, content } => files.insert(path.clone(), content.clone()),
+            Change::Put { path, file } => files.insert(path.clone(), file.clone()),
             Change::Remove { path } => files.remove(path),
         };
     }
@@ -47,16 +73,13 @@ fn an_empty_disk_becomes_a_store_and_is_found_again() {
     let (mut volume, how) = mount(&disk).unwrap();
     assert_eq!(how, Mount::Made);
     volume
-        .apply(&[put("/etc/xen/web1.cfg", b"name = \"web1\"\n")], b"")
+        .apply(&change(&[put("/etc/xen/web1.cfg", b"name = \"web1\"\n")]))
         .unwrap();
     drop(volume);
     let (volume, how) = mount(&disk).unwrap();
     assert_eq!(how, Mount::Found);
-    let expected = Files::from([(
-        "/etc/xen/web1.cfg".to_string(),
-        b"name = \"web1\"\n".to_vec(),
-    )]);
-    assert_eq!(volume.files().unwrap(), expected);
+    let expected = Files::from([("/etc/xen/web1.cfg".to_string(), file(b"name = \"web1\"\n"))]);
+    assert_eq!(files(&volume), expected);
 }
 
 #[test]
@@ -64,17 +87,17 @@ fn a_removed_file_is_gone() {
     let disk = SimulatedDisk::new(32);
     let (mut volume, _) = mount(&disk).unwrap();
     volume
-        .apply(
-            &[put("/etc/xen/a.cfg", b"a"), put("/etc/xen/b.cfg", b"b")],
-            b"",
-        )
+        .apply(&change(&[
+            put("/etc/xen/a.cfg", b"a"),
+            put("/etc/xen/b.cfg", b"b"),
+        ]))
         .unwrap();
     let path = "/etc/xen/a.cfg".to_string();
-    volume.apply(&[Change::Remove { path }], b"").unwrap();
+    volume.apply(&change(&[Change::Remove { path }])).unwrap();
     drop(volume);
     let (volume, _) = mount(&disk).unwrap();
     assert_eq!(
-        volume.files().unwrap().keys().collect::<Vec<_>>(),
+        files(&volume).keys().collect::<Vec<_>>(),
         ["/etc/xen/b.cfg"]
     );
 }
@@ -107,7 +130,7 @@ fn a_full_store_says_so_and_keeps_what_it_has() {
     let mut kept = 0;
     let error = loop {
         let path = std::format!("/etc/xen/{kept}.cfg");
-        match volume.apply(&[put(&path, &[kept as u8; 30_000])], b"") {
+        match volume.apply(&change(&[put(&path, &[kept as u8; 30_000])])) {
             Ok(()) => kept += 1,
             Err(error) => break error,
         }
@@ -116,7 +139,7 @@ fn a_full_store_says_so_and_keeps_what_it_has() {
     assert!(kept > 64, "only {kept} files of 30 KB in 8 MiB");
     drop(volume);
     let (volume, _) = mount(&disk).unwrap();
-    assert_eq!(volume.files().unwrap().len(), kept);
+    assert_eq!(files(&volume).len(), kept);
 }
 
 #[test]
@@ -125,14 +148,14 @@ fn the_log_is_kept_and_bounded() {
     let (mut volume, _) = mount(&disk).unwrap();
     for line in 0..200_u32 {
         let text = std::format!("{line:08}{}\n", "x".repeat(4000));
-        volume.apply(&[], text.as_bytes()).unwrap();
+        volume.apply(&log(text.as_bytes())).unwrap();
     }
     drop(volume);
     let (mut volume, _) = mount(&disk).unwrap();
-    volume.apply(&[], b"after the restart\n").unwrap();
-    let log = String::from_utf8(volume.log().unwrap()).unwrap();
-    assert!(log.len() <= super::volume::LOG_MAX && log.len() > super::volume::LOG_MAX - 8192);
-    assert!(log.ends_with("x\nafter the restart\n"));
-    assert!(log.contains("\n00000199x"));
-    assert!(!log.contains("\n00000000x"));
+    volume.apply(&log(b"after the restart\n")).unwrap();
+    let text = String::from_utf8(volume.log().unwrap()).unwrap();
+    assert!(text.len() <= super::volume::LOG_MAX && text.len() > super::volume::LOG_MAX - 8192);
+    assert!(text.ends_with("x\nafter the restart\n"));
+    assert!(text.contains("\n00000199x"));
+    assert!(!text.contains("\n00000000x"));
 }

@@ -1,17 +1,26 @@
-//! What outlives a power cut: files under their traditional paths, and the log, in a database on a disk.
+//! What outlives a power cut: files under their traditional paths, and the log, in a database on a disk; and blobs in
+//! slots beside it, of which the database knows the places.
 //!
 //! Every change is a transaction: when [`Volume::apply`] returns, the change is there whatever happens next, and before
 //! that either all of it is or nothing. The database is redb's; commits are in two phases, so that no checksum of a torn
-//! page has to be trusted. At mount every page is checked against its checksum before anything of it is used.
+//! page has to be trusted. At mount every page is checked against its checksum before anything of it is used. A blob's
+//! slots are written before the change that has its place: the flushes of that change make them last, too.
 
+use super::blob_area::BlobArea;
 use super::database_file::{DatabaseFile, Found, Full};
 use super::disk::{Disk, DiskError, SharedDisk};
-use super::partition::{self, Contents, Damaged, Names};
+use super::partition::{self, Contents, Damaged, Names, Partition};
+use super::place::{FreeSlots, Place};
 use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::{String, ToString};
+use alloc::sync::Arc;
+use alloc::vec;
 use alloc::vec::Vec;
 use core::fmt;
+use mgmt_proto::blob::{BlobId, Digest};
+use mgmt_proto::messages::encode;
+use minicbor::{Decode, Encode};
 use redb::{
     Builder, Database, ReadableDatabase, ReadableTable, Table, TableDefinition, WriteTransaction,
 };
@@ -26,25 +35,64 @@ pub const LOG_MAX: usize = 512 * 1024;
 /// redb's cache, in bytes.
 const CACHE: usize = 1024 * 1024;
 
+/// [`File`]s in CBOR, by their paths.
 const FILES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("files");
+/// [`Place`]s in CBOR, by the blobs' names.
+const BLOBS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("blobs");
 /// Pieces of the log by the position of their first byte, counted from the first line ever written.
 const LOG: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("log");
+
+/// A file.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct File {
+    /// All of it.
+    #[cbor(n(0), with = "minicbor::bytes")]
+    pub content: Vec<u8>,
+    /// The blobs it refers to.
+    #[n(1)]
+    pub blobs: Vec<BlobId>,
+}
 
 /// A change of one file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// The file has this content, whether it was there or not.
+    /// The file is like this, whether it was there or not.
     Put {
         /// Its path, such as `/etc/xen/web1.cfg`.
         path: String,
         /// All of it.
-        content: Vec<u8>,
+        file: File,
     },
     /// The file is not there any more.
     Remove {
         /// Its path.
         path: String,
     },
+}
+
+/// What changes at once.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Batch {
+    /// Files.
+    pub changes: Vec<Change>,
+    /// Blobs whose slots are written.
+    pub added: Vec<(BlobId, Place)>,
+    /// Blobs that nothing refers to any more.
+    pub dropped: Vec<BlobId>,
+    /// Text to add to the log.
+    pub log: Vec<u8>,
+}
+
+/// All that a volume holds but the log and what is in the blobs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Inventory {
+    /// Files by their paths.
+    pub files: BTreeMap<String, File>,
+    /// Blobs.
+    pub blobs: BTreeMap<BlobId, Place>,
+    /// How many slots there are.
+    pub slots: u32,
 }
 
 /// Why a volume cannot be used, or did not do what it was asked to.
@@ -94,6 +142,7 @@ pub enum Mount {
 /// A mounted store.
 pub struct Volume {
     database: Database,
+    blobs: BlobArea,
     /// Bytes of the log that are kept.
     log_bytes: usize,
 }
@@ -115,11 +164,15 @@ impl Volume {
         match contents {
             Contents::Empty => Self::make(disk, names).map(|volume| (volume, Mount::Made)),
             Contents::Foreign => Err(VolumeError::Foreign),
-            Contents::Store { database, damaged } => {
+            Contents::Store {
+                database,
+                blobs,
+                damaged,
+            } => {
                 if let Some(damaged) = damaged {
                     partition::mend(&mut **disk.lock(), damaged)?;
                 }
-                let (volume, mount) = Self::open(disk, database)?;
+                let (volume, mount) = Self::open(disk, database, blobs)?;
                 let mount = damaged.map_or(mount, |damaged| Mount::Mended(damaged.name()));
                 Ok((volume, mount))
             }
@@ -138,25 +191,28 @@ impl Volume {
             partition::examine(&mut **disk)?
         };
         match contents {
-            Contents::Store { database, .. } => Self::begin(disk, database),
+            Contents::Store {
+                database, blobs, ..
+            } => Self::begin(disk, database, blobs),
             _ => Err(VolumeError::Disk("it does not keep what is written".into())),
         }
     }
 
     fn open(
         disk: &SharedDisk,
-        partition: partition::Partition,
+        database: Partition,
+        blobs: Partition,
     ) -> Result<(Self, Mount), VolumeError> {
-        let (superblock, is_whole) = match DatabaseFile::find(disk, partition)? {
+        let (superblock, is_whole) = match DatabaseFile::find(disk, database)? {
             Found::Unfinished => {
-                let volume = Self::begin(disk, partition)?;
+                let volume = Self::begin(disk, database, blobs)?;
                 return Ok((volume, Mount::Made));
             }
             Found::Damaged => return Err(VolumeError::Damaged("its superblock".into())),
             Found::File(superblock, is_whole) => (superblock, is_whole),
         };
-        let file = DatabaseFile::open(disk, partition, superblock);
-        let mut volume = Self::with(file.clone()).map_err(damage)?;
+        let file = DatabaseFile::open(disk, database, superblock);
+        let mut volume = Self::with(file.clone(), disk, blobs).map_err(damage)?;
         volume.log_bytes = volume.log()?.len();
         if is_whole {
             return Ok((volume, Mount::Found));
@@ -166,11 +222,16 @@ impl Volume {
     }
 
     /// Makes an empty database.
-    fn begin(disk: &SharedDisk, partition: partition::Partition) -> Result<Self, VolumeError> {
-        let file = DatabaseFile::begin(disk, partition)?;
-        let volume = Self::with(file.clone()).map_err(cause)?;
+    fn begin(
+        disk: &SharedDisk,
+        database: Partition,
+        blobs: Partition,
+    ) -> Result<Self, VolumeError> {
+        let file = DatabaseFile::begin(disk, database)?;
+        let volume = Self::with(file.clone(), disk, blobs).map_err(cause)?;
         volume.commit(|transaction| {
             transaction.open_table(FILES)?;
+            transaction.open_table(BLOBS)?;
             transaction.open_table(LOG)?;
             Ok(())
         })?;
@@ -178,30 +239,34 @@ impl Volume {
         Ok(volume)
     }
 
-    fn with(file: DatabaseFile) -> Result<Self, redb::Error> {
+    fn with(file: DatabaseFile, disk: &SharedDisk, blobs: Partition) -> Result<Self, redb::Error> {
         let database = Builder::new()
             .set_cache_size(CACHE)
             .set_check_integrity_on_open(true)
             .create_with_backend(file)?;
         Ok(Self {
             database,
+            blobs: BlobArea::new(Arc::clone(disk), blobs),
             log_bytes: 0,
         })
     }
 
-    /// Makes changes and adds to the log, all of it or nothing, and returns when that outlives a power cut. What is too
-    /// old of the log goes.
+    /// Changes files and blobs and adds to the log, all of it or nothing, and returns when that outlives a power cut. What
+    /// is too old of the log goes.
     ///
     /// # Errors
     /// [`VolumeError::Full`]: nothing is changed. Otherwise the disk's: what was changed is not known.
-    pub fn apply(&mut self, changes: &[Change], log: &[u8]) -> Result<(), VolumeError> {
+    pub fn apply(&mut self, batch: &Batch) -> Result<(), VolumeError> {
         let mut kept = self.log_bytes;
         self.commit(|transaction| {
-            if !changes.is_empty() {
-                carry_out(&mut transaction.open_table(FILES)?, changes)?;
+            if !batch.changes.is_empty() {
+                carry_out(&mut transaction.open_table(FILES)?, &batch.changes)?;
             }
-            if !log.is_empty() {
-                append(&mut transaction.open_table(LOG)?, log, &mut kept)?;
+            if !(batch.added.is_empty() && batch.dropped.is_empty()) {
+                place(&mut transaction.open_table(BLOBS)?, batch)?;
+            }
+            if !batch.log.is_empty() {
+                append(&mut transaction.open_table(LOG)?, &batch.log, &mut kept)?;
             }
             Ok(())
         })?;
@@ -209,21 +274,71 @@ impl Volume {
         Ok(())
     }
 
-    /// All files.
+    /// How many slots for blobs there are.
+    pub fn slots(&self) -> u32 {
+        self.blobs.slots()
+    }
+
+    /// Writes the beginning of a slot: whole sectors. It outlives a power cut once the next change does.
     ///
     /// # Errors
     /// The disk's.
-    pub fn files(&self) -> Result<BTreeMap<String, Vec<u8>>, VolumeError> {
-        let read = || {
-            let table = self.database.begin_read()?.open_table(FILES)?;
-            let mut files = BTreeMap::new();
-            for entry in table.iter()? {
-                let (path, content) = entry?;
-                files.insert(path.value().to_string(), content.value().to_vec());
-            }
-            Ok(files)
+    pub fn write_slot(&self, slot: u32, bytes: &[u8]) -> Result<(), VolumeError> {
+        Ok(self.blobs.write(slot, bytes)?)
+    }
+
+    /// Reads the beginning of a slot: whole sectors. What was read is to be checked against its hash.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub fn read_slot(&self, slot: u32, length: usize) -> Result<Vec<u8>, VolumeError> {
+        let mut bytes = vec![0; length];
+        self.blobs.read(slot, &mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// What there is.
+    ///
+    /// # Errors
+    /// The disk's; or that something is there that no store writes.
+    pub fn inventory(&self) -> Result<Inventory, VolumeError> {
+        let mut inventory = Inventory {
+            slots: self.slots(),
+            ..Inventory::default()
         };
-        read().map_err(cause)
+        self.each(FILES, |path, value| {
+            let file = minicbor::decode(value).ok()?;
+            inventory.files.insert(path.to_string(), file);
+            Some(())
+        })?;
+        self.each(BLOBS, |name, value| {
+            let place = minicbor::decode(value).ok()?;
+            let id = Digest(name.try_into().ok()?);
+            inventory.blobs.insert(id, place);
+            Some(())
+        })?;
+        let mut free = FreeSlots::all(inventory.slots);
+        let is_sound = inventory.blobs.values().all(|place| free.occupy(place));
+        is_sound.then_some(inventory).ok_or_else(no_sense)
+    }
+
+    /// Shows each entry of a table to `take`, which says whether it makes sense.
+    fn each<K: redb::Key + 'static>(
+        &self,
+        table: TableDefinition<'_, K, &'static [u8]>,
+        mut take: impl FnMut(K::SelfType<'_>, &[u8]) -> Option<()>,
+    ) -> Result<(), VolumeError> {
+        let mut read = || {
+            let table = self.database.begin_read()?.open_table(table)?;
+            let mut is_sound = true;
+            for entry in table.iter()? {
+                let (key, value) = entry?;
+                is_sound &= take(key.value(), value.value()).is_some();
+            }
+            Ok(is_sound)
+        };
+        let is_sound = read().map_err(cause)?;
+        is_sound.then_some(()).ok_or_else(no_sense)
     }
 
     /// The log, as far as it is kept.
@@ -263,13 +378,26 @@ fn carry_out(
 ) -> Result<(), redb::Error> {
     for change in changes {
         match change {
-            Change::Put { path, content } => {
-                files.insert(path.as_str(), content.as_slice())?;
+            Change::Put { path, file } => {
+                files.insert(path.as_str(), encode(file).as_slice())?;
             }
             Change::Remove { path } => {
                 files.remove(path.as_str())?;
             }
         }
+    }
+    Ok(())
+}
+
+fn place(
+    blobs: &mut Table<'_, &'static [u8], &'static [u8]>,
+    batch: &Batch,
+) -> Result<(), redb::Error> {
+    for id in &batch.dropped {
+        blobs.remove(id.0.as_slice())?;
+    }
+    for (id, place) in &batch.added {
+        blobs.insert(id.0.as_slice(), encode(place).as_slice())?;
     }
     Ok(())
 }
@@ -305,6 +433,11 @@ impl Damaged {
             Self::Second => "the second partition table",
         }
     }
+}
+
+/// The checksums are right, but no store writes that.
+fn no_sense() -> VolumeError {
+    VolumeError::Damaged("an entry makes no sense".into())
 }
 
 /// What redb's error means to who asked.

@@ -115,14 +115,14 @@ fn restored(world: &mut World, file: &File, name: Option<&str>) -> Result<Create
     }
 }
 
-fn to_store(label: &str) -> RequestBody {
+pub(super) fn to_store(label: &str) -> RequestBody {
     RequestBody::SaveToStore(SaveToStore {
         domain: by_name("guest"),
         label: label.into(),
     })
 }
 
-fn from_store(label: &str, name: Option<&str>) -> RequestBody {
+pub(super) fn from_store(label: &str, name: Option<&str>) -> RequestBody {
     RequestBody::RestoreFromStore(RestoreFromStore {
         label: label.into(),
         paused: false,
@@ -131,7 +131,7 @@ fn from_store(label: &str, name: Option<&str>) -> RequestBody {
 }
 
 /// A domain that has done something.
-fn busy_domain(world: &mut World) -> u16 {
+pub(super) fn busy_domain(world: &mut World) -> u16 {
     let domid = world.create(config("guest")).unwrap();
     world.boot(domid);
     world.guest_writes(domid, "data/counter", "41");
@@ -144,7 +144,7 @@ fn busy_domain(world: &mut World) -> u16 {
 }
 
 /// The same domain after a restore, under another domid.
-fn check_restored(world: &mut World, saved: u16, domid: u16, name: &str) {
+pub(super) fn check_restored(world: &mut World, saved: u16, domid: u16, name: &str) {
     assert_ne!(domid, saved);
     {
         let mut machine = world.machine();

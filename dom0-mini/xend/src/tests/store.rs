@@ -43,7 +43,7 @@ impl Machine {
 
     fn carry_out(&mut self, order: &Order) {
         let result = self.keeper.carry_out(order);
-        self.world.event(Event::Kept(result.as_ref().copied()));
+        self.world.event(Event::Kept(result.as_ref()));
     }
 
     /// Asks, lets the keeper do what it has to, and has the answer.

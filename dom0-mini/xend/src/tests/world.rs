@@ -3,7 +3,9 @@
 use crate::build::kernel::tests::image;
 use crate::fake::{Fake, Machine};
 use crate::ring::{ByteRing, SharedPage};
-use crate::store::keeper::Mounted;
+use crate::store::keeper::{Keeper, Mounted};
+use crate::store::partition::Names;
+use crate::store::simulated::{Random, SimulatedDisk};
 use crate::{Effect, Event, Facts, Now, Xend};
 use hv_abi::control::domain::ShutdownReason;
 use hv_abi::layout::arm::RAM0_BASE;
@@ -13,6 +15,7 @@ use mgmt_proto::messages::{
     self, BlobOpen, BlobPut, ClientMessage, ConsoleRead, Create, DomainRef, ErrorCode, Failure,
     Hello, NamedBlob, Outcome, PROTOCOL_VERSION, Reply, Request, RequestBody, ServerMessage,
 };
+use std::boxed::Box;
 use std::cell::RefMut;
 use std::collections::BTreeMap;
 use std::format;
@@ -32,6 +35,8 @@ pub(crate) struct World {
     pub(crate) now: Now,
     pub(crate) inbox: BTreeMap<u16, Vec<ServerMessage>>,
     pub(crate) closed: Vec<u16>,
+    /// Does what xend orders of it; none: the test does.
+    keeper: Option<Keeper>,
     next_request: u64,
     /// Messages after which session 1 vanishes.
     vanish: Option<u64>,
@@ -82,6 +87,18 @@ impl World {
         Self::with(fake, xend)
     }
 
+    /// A xend whose store is on a disk.
+    pub(crate) fn with_disk(disk: &SimulatedDisk) -> Self {
+        let mut random = Random::new(9);
+        let names = Names::new(|into| random.fill(into));
+        let (keeper, mounted) = Keeper::mount(Some(Box::new(disk.clone())), &names);
+        let fake = Fake::new();
+        let xend = Xend::new(fake.clone(), "", mounted, facts(), Now::default());
+        let mut world = Self::with(fake, xend);
+        world.keeper = Some(keeper);
+        world
+    }
+
     /// A xend over a machine.
     pub(crate) fn with(fake: Fake, xend: Xend<Fake>) -> Self {
         let mut world = Self {
@@ -90,6 +107,7 @@ impl World {
             now: Now::default(),
             inbox: BTreeMap::new(),
             closed: Vec::new(),
+            keeper: None,
             next_request: 1,
             vanish: None,
         };
@@ -173,8 +191,24 @@ impl World {
         self.xend.has_work()
     }
 
+    /// Lets xend and the keeper do all they have to.
     pub(crate) fn finish(&mut self) {
         assert!(!self.work(100_000), "xend never comes to rest");
+        while self.keep() {
+            assert!(!self.work(100_000), "xend never comes to rest");
+        }
+    }
+
+    /// Lets the keeper carry an order out, if there is one.
+    pub(crate) fn keep(&mut self) -> bool {
+        let Some(order) = self.keeper.as_ref().and_then(|_| self.xend.take_order()) else {
+            return false;
+        };
+        let result = self.keeper.as_mut().map(|keeper| keeper.carry_out(&order));
+        if let Some(result) = result {
+            self.event(Event::Kept(result.as_ref()));
+        }
+        true
     }
 
     /// Lets time pass.

@@ -563,6 +563,7 @@ fn info() -> HostInfo {
             place: StorePlace::RESCUE,
             size_kib: 65_536,
             reason: Some("there is something on the disk that is not a store".into()),
+            free_kib: None,
         })),
         virtualization: Some("ARM EL2".into()),
     }

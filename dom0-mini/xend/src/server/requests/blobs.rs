@@ -1,13 +1,18 @@
 //! Requests about blobs.
 
+use super::Outcome;
 use crate::client::{AT_ONCE, Client};
 use crate::event::SessionId;
 use crate::hypervisor::Hypervisor;
 use crate::server::Xend;
+use crate::server::loads::Again;
+use crate::session::Ticket;
 use crate::store::blobs::Upload;
 use alloc::format;
 use mgmt_proto::blob::BlobId;
-use mgmt_proto::messages::{BlobHeld, BlobOpen, BlobPut, BlobState, ErrorCode, Failure, Reply};
+use mgmt_proto::messages::{
+    BlobHeld, BlobOpen, BlobPut, BlobState, ErrorCode, Failure, Reply, RequestBody,
+};
 
 pub(super) fn no_session() -> Failure {
     Failure::new(ErrorCode::INTERRUPTED, "the session is over")
@@ -23,11 +28,17 @@ impl<H: Hypervisor> Xend<H> {
         self.clients.get_mut(&session).ok_or_else(no_session)
     }
 
-    pub(super) fn blob_open(
-        &mut self,
-        session: SessionId,
-        open: &BlobOpen,
-    ) -> Result<Reply, Failure> {
+    pub(super) fn blob_open(&mut self, ticket: Ticket, open: BlobOpen) -> Outcome {
+        if self.is_on_disk(&open.id) {
+            let id = open.id;
+            let again = Again::Request(ticket, RequestBody::BlobOpen(open));
+            self.load([id].into(), again);
+            return None;
+        }
+        Some(self.open_blob(ticket.session, &open))
+    }
+
+    fn open_blob(&mut self, session: SessionId, open: &BlobOpen) -> Result<Reply, Failure> {
         let found = self.blobs.find(&open.id);
         let client = self.client(session)?;
         if let Some(blob) = found.filter(|blob| blob.length() == open.length) {

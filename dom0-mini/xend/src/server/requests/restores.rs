@@ -10,8 +10,10 @@ use crate::job::Job;
 use crate::lifecycle::State;
 use crate::restore::{Incoming, Origin, Restore, check};
 use crate::server::Xend;
+use crate::server::loads::Again;
 use crate::session::Ticket;
 use crate::store::content::Content;
+use crate::store::snapshots::Snapshot;
 use alloc::boxed::Box;
 use alloc::format;
 use alloc::rc::Rc;
@@ -19,8 +21,8 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use mgmt_proto::config::{DomainConfig, ImageSource, check_name};
 use mgmt_proto::messages::{
-    ErrorCode, Failure, Reply, RestoreBegin, RestoreCommit, RestoreFromStore, RestoreManifest,
-    RestorePut, RestoreStarted,
+    ErrorCode, Failure, Reply, RequestBody, RestoreBegin, RestoreCommit, RestoreFromStore,
+    RestoreManifest, RestorePut, RestoreStarted,
 };
 use mgmt_proto::snapshot::{KERNEL, MAX_MANIFEST, Manifest, RAMDISK};
 
@@ -109,7 +111,7 @@ impl<H: Hypervisor> Xend<H> {
             paused: incoming.paused,
             name: incoming.name,
         };
-        self.begin_restore(origin, &incoming.bytes, wishes, None)
+        self.begin_restore(origin, &incoming.bytes, wishes)
             .map(drop)
     }
 
@@ -118,23 +120,37 @@ impl<H: Hypervisor> Xend<H> {
         ticket: Ticket,
         restore: RestoreFromStore,
     ) -> Outcome {
-        let Some(snapshot) = self.snapshots.get(&restore.label).map(Rc::clone) else {
+        let Some(record) = self.snapshot(&restore.label) else {
             return Some(Err(no_snapshot(&restore.label)));
+        };
+        let Some(blob) = self.blobs.find(&record.blob) else {
+            let again = Again::Request(ticket, RequestBody::RestoreFromStore(restore));
+            self.load([record.blob].into(), again);
+            return None;
         };
         let wishes = Wishes {
             paused: restore.paused,
             name: restore.name,
         };
-        let plan = Rc::clone(&snapshot.plan);
-        let manifest = Rc::clone(&snapshot);
-        let origin = Origin::Store(snapshot);
-        match self.begin_restore(origin, &manifest.manifest, wishes, Some(plan)) {
+        match self.begin_restore_of(Snapshot::new(blob, record.manifest_length), wishes) {
             Ok(key) => {
                 self.wait_for(key, ticket, Goal::Created(self.lost_images(key)), None);
                 None
             }
             Err(failure) => Some(Err(failure)),
         }
+    }
+
+    fn begin_restore_of(
+        &mut self,
+        snapshot: Snapshot<H::Frames>,
+        wishes: Wishes,
+    ) -> Result<Key, Failure> {
+        let manifest = snapshot.manifest().ok_or_else(|| {
+            let sentence = "the snapshot has no manifest";
+            Failure::new(ErrorCode::BAD_SNAPSHOT, sentence)
+        })?;
+        self.begin_restore(Origin::Store(snapshot), &manifest, wishes)
     }
 
     /// What to warn of about a restored domain: it runs, but a reboot builds it anew.
@@ -147,7 +163,7 @@ impl<H: Hypervisor> Xend<H> {
             (RAMDISK, domain.plan.ramdisk.as_ref()),
         ];
         let lost = images.into_iter().filter_map(|(what, content)| match content {
-            Some(Content::Lost { name, .. }) => Some(format!(
+            Some(lost @ Content::Lost { name, .. }) if !self.is_at_hand(lost) => Some(format!(
                 "its {what} '{name}' is not on this host: the domain runs, but a reboot will end it"
             )),
             _ => None,
@@ -161,7 +177,6 @@ impl<H: Hypervisor> Xend<H> {
         origin: Origin<H::Frames>,
         bytes: &[u8],
         wishes: Wishes,
-        plan: Option<Rc<Plan<H::Frames>>>,
     ) -> Result<Key, Failure> {
         let manifest = Manifest::decode(bytes)
             .map_err(|error| Failure::new(ErrorCode::BAD_SNAPSHOT, format!("{error}")))?;
@@ -178,7 +193,7 @@ impl<H: Hypervisor> Xend<H> {
         };
         self.table.admits(&name, Some(uuid))?;
         let memory_kib = config.memory_mib.saturating_mul(1024);
-        let plan = plan.unwrap_or_else(|| Rc::new(self.plan_from(&manifest, config)));
+        let plan = Rc::new(self.plan_from(&manifest, config));
         let mut domain = self.new_domain(name, uuid, memory_kib, plan, State::Restoring);
         domain.start_paused = wishes.paused;
         domain.guest_domid = manifest.guest_domid;

@@ -13,7 +13,7 @@ use crate::refusal::refused;
 use crate::save::{Platform, Purpose, Save};
 use crate::server::Xend;
 use crate::session::Ticket;
-use crate::store::snapshots::{LABEL_MAX, Packed};
+use crate::store::snapshots::{LABEL_MAX, Packer};
 use alloc::boxed::Box;
 use alloc::format;
 use alloc::vec::Vec;
@@ -66,7 +66,7 @@ impl<H: Hypervisor> Xend<H> {
         let purpose = Purpose::Store {
             label: save.label,
             ticket,
-            packed: Packed::new(),
+            packer: Packer::new(),
         };
         self.begin_save(&save.domain, purpose).err().map(Err)
     }
@@ -83,7 +83,7 @@ impl<H: Hypervisor> Xend<H> {
             matches!(&domain.job, Some(Job::Save(save))
                 if matches!(&save.purpose, Purpose::Store { label: other, .. } if other == label))
         });
-        if being_made || self.snapshots.get(label).is_some() {
+        if being_made || self.has_snapshot(label) {
             let sentence = format!("there is a snapshot '{label}' already");
             return Err(Failure::new(ErrorCode::NAME_IN_USE, sentence)
                 .with_remedy("choose another label, or delete that snapshot"));
@@ -217,17 +217,9 @@ impl<H: Hypervisor> Xend<H> {
             self.destroy_now(key, State::Dying, Some(why.clone()));
         }
     }
-
-    pub(super) fn snapshot_delete(&mut self, label: &str) -> Result<Reply, Failure> {
-        if self.snapshots.remove(label) {
-            self.log_line(&format!("snapshot '{label}' is deleted"));
-            return Ok(Reply::Done);
-        }
-        Err(no_snapshot(label))
-    }
 }
 
-pub(super) fn no_snapshot(label: &str) -> Failure {
+pub(in crate::server) fn no_snapshot(label: &str) -> Failure {
     let sentence = format!("the store has no snapshot '{label}'");
     Failure::new(ErrorCode::UNKNOWN_SNAPSHOT, sentence).with_remedy("see 'snapshot list'")
 }

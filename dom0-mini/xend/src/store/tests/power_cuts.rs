@@ -1,6 +1,6 @@
 //! The power is cut at random moments; what was acknowledged is there afterwards, and half a change never is.
 
-use super::{Change, Files, Random, SimulatedDisk, carry_out, mount};
+use super::{Change, Files, Random, SimulatedDisk, carry_out, change, file, files, log, mount};
 use crate::store::volume::Volume;
 use std::format;
 use std::string::String;
@@ -49,13 +49,13 @@ impl Machine {
         loop {
             let changes = self.changes();
             self.open = changes;
-            if volume.apply(&self.open, b"").is_err() {
+            if volume.apply(&change(&self.open)).is_err() {
                 return;
             }
             carry_out(&mut self.files, &self.open);
             self.open.clear();
             let line = format!("line {}\n", self.lines);
-            if volume.apply(&[], line.as_bytes()).is_err() {
+            if volume.apply(&log(line.as_bytes())).is_err() {
                 return;
             }
             self.lines += 1;
@@ -73,8 +73,8 @@ impl Machine {
             return Change::Remove { path };
         }
         let length = self.random.below(6000) as usize;
-        let content = self.random.bytes(length);
-        Change::Put { path, content }
+        let file = file(&self.random.bytes(length));
+        Change::Put { path, file }
     }
 
     /// What is wrong with what is on the disk, if anything.
@@ -83,7 +83,7 @@ impl Machine {
             Ok(mounted) => mounted,
             Err(error) => return Some(format!("the store does not mount: {error}")),
         };
-        let there = volume.files().unwrap();
+        let there = files(&volume);
         let mut with_open = self.files.clone();
         carry_out(&mut with_open, &self.open);
         if there != self.files && there != with_open {
