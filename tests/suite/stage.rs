@@ -242,7 +242,8 @@ impl<'a> Stage<'a> {
     }
 }
 
-fn last_tick(said: &str) -> Option<u64> {
+/// The number of the last whole `tick N`.
+pub(crate) fn last_tick(said: &str) -> Option<u64> {
     let whole = said.rsplit_once('\n')?.0;
     let lines = whole.lines().rev();
     lines

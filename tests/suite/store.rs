@@ -13,7 +13,7 @@ use harness::machine::Disk;
 use harness::operator::{Operator, Trouble, wait};
 use tempfile::TempDir;
 
-use crate::stage::SOON;
+use crate::stage::{SMALL_MIB, SOON, last_tick};
 
 const MIB: u64 = 1024 * 1024;
 const SECTOR: u64 = 512;
@@ -63,6 +63,16 @@ impl Machine {
         let disk = OpenOptions::new().write(true).open(self.disk());
         let written = disk.and_then(|disk| disk.write_all_at(&[0xA5; SECTOR as usize], place));
         written.expect("the disk is a file");
+    }
+
+    /// The configuration of a small guest of that name.
+    fn guest(&self, name: &str) -> String {
+        let kernel = self.board.guest(&Images::of_workspace(), name);
+        let kernel = kernel.display();
+        let text = format!("name = \"{name}\"\nmemory = {SMALL_MIB}\nkernel = \"{kernel}\"\n");
+        let path = self.folder.path().join(format!("{name}.cfg"));
+        std::fs::write(&path, text).expect("there is room for a file");
+        path.display().to_string()
     }
 
     fn settings(&self) -> String {
@@ -168,4 +178,52 @@ fn the_log_is_kept_without_anybody_asking() {
         let log = operator.run(&["log"])?;
         holds(log.contains(line), &log)
     });
+}
+
+/// A domain goes on from its snapshot after the power failed, and what it was built from is there for its reboot.
+fn keeps_snapshots(board: Board) {
+    let machine = Machine::new(board);
+    let (ticker, rebooter) = (machine.guest("ticker"), machine.guest("rebooter"));
+    let mut ticks = 0;
+    machine.on(|operator| {
+        operator.run(&["create", &ticker])?;
+        operator.says("ticker", "tick 10\r", SOON)?;
+        operator.run(&["save", "ticker", "store:one"])?;
+        ticks = last_tick(&operator.said("ticker")?).unwrap_or(0);
+        // It asks for its reboot a second after its start.
+        operator.run(&["create", "--paused", &rebooter])?;
+        operator.run(&["save", "rebooter", "store:two"])?;
+        Ok(())
+    });
+    machine.on(|operator| {
+        let listed = operator.run(&["snapshot", "list"])?;
+        holds(listed.contains("one") && listed.contains("two"), &listed)?;
+        operator.run(&["restore", "store:one"])?;
+        let next = format!("tick {}\r", ticks + 5);
+        operator.says("ticker", &next, SOON)?;
+        let said = operator.said("ticker")?;
+        holds(!said.contains("tick 0\r"), "it began anew")?;
+        operator.run(&["restore", "store:two"])?;
+        wait(SOON, "it was not built again", || {
+            let said = operator.said("rebooter")?;
+            Ok(said.matches("ok rebooter").count() >= 2)
+        })?;
+        operator.run(&["snapshot", "delete", "one"])?;
+        Ok(())
+    });
+    machine.on(|operator| {
+        let refused = operator.refused(&["restore", "store:one"])?;
+        holds(refused.contains("no snapshot 'one'"), &refused)?;
+        operator.run(&["restore", "store:two"]).map(drop)
+    });
+}
+
+#[test]
+fn a_snapshot_outlives_the_machine() {
+    keeps_snapshots(Board::QemuVirt);
+}
+
+#[test]
+fn a_snapshot_outlives_the_machine_on_x86() {
+    keeps_snapshots(Board::QemuQ35);
 }
