@@ -19,7 +19,7 @@ use embassy_sync::signal::Signal;
 use embassy_time::{Instant, Timer};
 use mgmt_proto::link::{Link, LinkEvent, LinkParameters, SendError};
 use static_cell::StaticCell;
-use xend::store::keeper::Keeper;
+use xend::store::keeper::{Keeper, Order};
 use xend::{Effect, Event, Now, Xend};
 
 type Wake = Signal<CriticalSectionRawMutex, ()>;
@@ -108,6 +108,13 @@ impl State {
         let now = self.now();
         self.xend.handle(now, event);
         self.flush();
+    }
+
+    /// What the store's keeper is to do.
+    fn take_order(&mut self) -> Option<Order> {
+        let order = self.xend.take_order();
+        self.flush();
+        order
     }
 
     /// Moves xend's effects to the link as far as it takes them.
@@ -263,7 +270,7 @@ async fn work_task(state: Shared) {
 async fn store_task(state: Shared, mut keeper: Keeper) {
     loop {
         STORE.wait().await;
-        let order = state.borrow_mut().xend.take_order();
+        let order = state.borrow_mut().take_order();
         if let Some(order) = order {
             let result = keeper.carry_out(&order);
             state.borrow_mut().handle(Event::Kept(result.as_ref()));

@@ -54,7 +54,8 @@ pub(super) enum What {
 }
 
 impl<H: Hypervisor> Xend<H> {
-    /// What the store's keeper is to do next. Give it to the keeper, and what comes of it to [`Xend::handle`].
+    /// What the store's keeper is to do next. Give it to the keeper, and what comes of it to [`Xend::handle`]. There may be
+    /// effects afterwards.
     pub fn take_order(&mut self) -> Option<Order> {
         if !self.has_order() {
             return None;
@@ -68,10 +69,20 @@ impl<H: Hypervisor> Xend<H> {
             *saved = excerpt.next;
             excerpt.bytes
         });
-        for (then, failure) in self.files.refused() {
+        self.refuse_the_impossible();
+        order
+    }
+
+    /// Answers those whose wishes were found to be impossible.
+    fn refuse_the_impossible(&mut self) {
+        let refused = self.files.refused();
+        if refused.is_empty() {
+            return;
+        }
+        for (then, failure) in refused {
             self.refuse(then, failure);
         }
-        order
+        self.settle();
     }
 
     /// Whether there is an order to take now.

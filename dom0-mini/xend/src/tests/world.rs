@@ -201,14 +201,16 @@ impl World {
 
     /// Lets the keeper carry an order out, if there is one.
     pub(crate) fn keep(&mut self) -> bool {
-        let Some(order) = self.keeper.as_ref().and_then(|_| self.xend.take_order()) else {
+        let Some(keeper) = self.keeper.as_mut() else {
             return false;
         };
-        let result = self.keeper.as_mut().map(|keeper| keeper.carry_out(&order));
-        if let Some(result) = result {
-            self.event(Event::Kept(result.as_ref()));
+        let order = self.xend.take_order();
+        let result = order.as_ref().map(|order| keeper.carry_out(order));
+        match &result {
+            Some(result) => self.event(Event::Kept(result.as_ref())),
+            None => self.drain(),
         }
-        true
+        result.is_some()
     }
 
     /// Lets time pass.
