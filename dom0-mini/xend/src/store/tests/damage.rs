@@ -1,10 +1,29 @@
 //! Sectors go bad while the machine is off: the store mounts with everything in it, or says that it is damaged.
 
-use super::{Files, Mount, Random, SimulatedDisk, VolumeError, change, files, log, mount, put};
+use super::{Batch, Mount, Random, SimulatedDisk, VolumeError, change, log, mount, put};
 use crate::store::disk::{Disk, SECTOR};
+use crate::store::place::{Extent, Place};
+use crate::store::volume::Inventory;
+use mgmt_proto::blob::Digest;
 
-/// A store with some files, all of it on the medium.
-fn store() -> (SimulatedDisk, Files) {
+/// The place of a blob.
+fn blob(number: u32) -> Batch {
+    let extents = [Extent {
+        first: 2 * number,
+        count: 2,
+    }];
+    let place = Place {
+        length: 100,
+        extents: extents.into(),
+    };
+    Batch {
+        added: [(Digest([number as u8; 32]), place)].into(),
+        ..Batch::default()
+    }
+}
+
+/// A store with some files and places of blobs, all of it on the medium.
+fn store() -> (SimulatedDisk, Inventory) {
     let disk = SimulatedDisk::new(16);
     let (mut volume, _) = mount(&disk).unwrap();
     let mut random = Random::new(3);
@@ -14,8 +33,9 @@ fn store() -> (SimulatedDisk, Files) {
             .apply(&change(&[put(&path, &random.bytes(3000))]))
             .unwrap();
         volume.apply(&log(b"a line of the log\n")).unwrap();
+        volume.apply(&blob(number)).unwrap();
     }
-    let all = files(&volume);
+    let all = volume.inventory().unwrap();
     drop(volume);
     disk.settle();
     (disk, all)
@@ -33,7 +53,7 @@ fn every_single_damaged_sector_is_made_good_or_reported() {
         damaged.overwrite(sector, content);
         match mount(&damaged) {
             Ok((volume, _)) => {
-                assert_eq!(files(&volume), all, "sector {sector}");
+                assert_eq!(volume.inventory().unwrap(), all, "sector {sector}");
                 good += 1;
             }
             Err(VolumeError::Damaged(_)) => reported += 1,
@@ -62,7 +82,7 @@ fn what_is_there_twice_is_mended_from_its_copy() {
         damaged.overwrite(sector, [0xA5; SECTOR]);
         let (volume, how) = mount(&damaged).unwrap();
         assert_eq!(how, Mount::Mended(name));
-        assert_eq!(files(&volume), all);
+        assert_eq!(volume.inventory().unwrap(), all);
         drop(volume);
         damaged.settle();
         let (_, how) = mount(&damaged).unwrap();
