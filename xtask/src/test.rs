@@ -84,12 +84,12 @@ fn host_parts(toolchain: Toolchain, report: &mut Report) {
     report.tests("host tests", || {
         // They judge the device trees and ACPI tables that we generate.
         packages::need(&[&packages::DTC, &packages::IASL])?;
-        count_tests(&mut cargo(&["test", "--workspace", "--no-fail-fast"]))
+        count_tests(&mut cargo(&["test", "--workspace", "--no-fail-fast"]), "")
     });
     report.tests("interleavings", || {
         let words = ["test", "-p", "hv-common", "--features", "loom", "--lib"];
         // Apart from the others: the atomics are loom's, for these tests only.
-        count_tests(cargo(&words).args(["loom"]))
+        count_tests(cargo(&words).args(["loom"]), "")
     });
 }
 
@@ -103,22 +103,55 @@ fn emulated_parts(toolchain: Toolchain, boards: &[Board], slow: bool, report: &m
     ready &= report.check("Debian guests", || {
         boards.iter().try_for_each(|board| guest::fetch(*board))
     });
-    for board in boards {
-        report.tests(part_name(*board), || {
+    let lanes = lanes(boards);
+    let shows_board = lanes.len() > 1;
+    let emulated = |board: &Board| {
+        measure(part_name(*board), || {
             if !ready {
                 return Err(Failure::new("nothing to run the emulated tests with"));
             }
             packages::need(&packages::emulator(*board))?;
-            let mut cargo = toolchain.cargo();
-            cargo.args(["test", "-p", "hv-tests", "--test", "suite", "--"]);
-            // The machines share this one's CPUs; side by side they only time out.
-            cargo.args(["--test-threads=1"]).args(filter(*board));
-            if !slow {
-                cargo.args(["--skip", SLOW]);
+            let prefix = if shows_board { board.name() } else { "" };
+            count_tests(&mut suite(toolchain, *board, slow), prefix)
+        })
+    };
+    let run_lane = |lane: &[Board]| lane.iter().map(emulated).collect::<Vec<_>>();
+    std::thread::scope(|scope| {
+        let running: Vec<_> = lanes
+            .iter()
+            .map(|lane| scope.spawn(|| run_lane(lane)))
+            .collect();
+        for lane in running {
+            match lane.join() {
+                Ok(parts) => report.parts.extend(parts),
+                Err(panic) => std::panic::resume_unwind(panic),
             }
-            count_tests(cargo.current_dir(workspace_root()))
-        });
+        }
+    });
+}
+
+/// The boards whose tests run side by side: an emulator is busy with one CPU most of the time.
+fn lanes(boards: &[Board]) -> Vec<&[Board]> {
+    let cpus = std::thread::available_parallelism().map_or(1, usize::from);
+    match boards {
+        [first, rest @ ..] if cpus > 1 && !rest.is_empty() => {
+            vec![std::slice::from_ref(first), rest]
+        }
+        all => vec![all],
     }
+}
+
+/// The emulated tests of a board.
+fn suite(toolchain: Toolchain, board: Board, slow: bool) -> Command {
+    let mut cargo = toolchain.cargo();
+    cargo.args(["test", "-p", "hv-tests", "--test", "suite", "--"]);
+    // More machines than CPUs only time out.
+    cargo.args(["--test-threads=1"]).args(filter(board));
+    if !slow {
+        cargo.args(["--skip", SLOW]);
+    }
+    cargo.current_dir(workspace_root());
+    cargo
 }
 
 const fn part_name(board: Board) -> &'static str {
@@ -149,8 +182,8 @@ fn lint_bare_metal(toolchain: Toolchain, package: &str, target: &str) -> Outcome
     command::run(cargo.current_dir(workspace_root()))
 }
 
-/// Runs a `cargo test` and adds up what its test binaries report.
-fn count_tests(cargo: &mut Command) -> Outcome<Count> {
+/// Runs a `cargo test` and adds up what its test binaries report. Its lines are shown behind a prefix, if there is one.
+fn count_tests(cargo: &mut Command, prefix: &str) -> Outcome<Count> {
     cargo.stdout(Stdio::piped());
     let mut child = cargo
         .spawn()
@@ -164,7 +197,10 @@ fn count_tests(cargo: &mut Command) -> Outcome<Count> {
         .flat_map(BufRead::lines)
     {
         let Ok(line) = line else { break };
-        println!("{line}");
+        match prefix {
+            "" => println!("{line}"),
+            prefix => println!("{prefix}: {line}"),
+        }
         count.add(counted(&line).unwrap_or_default());
     }
     let status = child
@@ -206,10 +242,27 @@ impl Count {
     }
 }
 
+/// A part that was run: its name, what its tests said, how long it took.
+type Part = (&'static str, Count, Duration);
+
+/// Runs a part.
+fn measure(name: &'static str, part: impl FnOnce() -> Outcome<Count>) -> Part {
+    println!("== {name}");
+    let started = Instant::now();
+    let count = part().unwrap_or_else(|failure| {
+        eprintln!("{name}: {failure}");
+        Count {
+            passed: 0,
+            failed: 1,
+        }
+    });
+    (name, count, started.elapsed())
+}
+
 /// What was run so far.
 #[derive(Default)]
 struct Report {
-    parts: Vec<(&'static str, Count, Duration)>,
+    parts: Vec<Part>,
 }
 
 impl Report {
@@ -225,16 +278,9 @@ impl Report {
 
     /// Runs a part that counts its tests; says whether all passed.
     fn tests(&mut self, name: &'static str, part: impl FnOnce() -> Outcome<Count>) -> bool {
-        println!("== {name}");
-        let started = Instant::now();
-        let count = part().unwrap_or_else(|failure| {
-            eprintln!("{name}: {failure}");
-            Count {
-                passed: 0,
-                failed: 1,
-            }
-        });
-        self.parts.push((name, count, started.elapsed()));
+        let part = measure(name, part);
+        let (_, count, _) = part;
+        self.parts.push(part);
         count.failed == 0
     }
 
@@ -282,6 +328,15 @@ mod tests {
             })
         );
         assert_eq!(counted("test some::test ... ok"), None);
+    }
+
+    #[test]
+    fn every_board_is_in_one_lane() {
+        for boards in [&board::ALL[..], &board::ALL[..1]] {
+            let lanes = lanes(boards);
+            assert_eq!(lanes.concat(), boards);
+            assert!(lanes.len() <= 2);
+        }
     }
 
     #[test]
