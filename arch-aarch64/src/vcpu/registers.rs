@@ -3,6 +3,7 @@
 use hv_common::arch::Exit;
 
 use super::Vcpu;
+use super::timers::machine_ticks;
 use crate::exit::{Register, Syndrome, encoding};
 use crate::host::ArmHost;
 use crate::hw::timer;
@@ -93,10 +94,10 @@ impl Vcpu {
         Some(match name {
             CNTPCT_EL0 => timer::now_ticks().wrapping_sub(platform.offset()),
             CNTP_CTL_EL0 => Timer::Physical.read().0,
-            CNTP_CVAL_EL0 => Timer::Physical.read().1.wrapping_sub(platform.offset()),
+            CNTP_CVAL_EL0 => self.timer.cntp_cval,
             CNTP_TVAL_EL0 => {
-                let left = Timer::Physical.read().1.wrapping_sub(timer::now_ticks());
-                left & 0xFFFF_FFFF
+                let now = timer::now_ticks().wrapping_sub(platform.offset());
+                self.timer.cntp_cval.wrapping_sub(now) & 0xFFFF_FFFF
             }
             ICC_SRE_EL1 => SYSTEM_REGISTERS_ONLY,
             ACTLR_EL1 => 0,
@@ -116,10 +117,11 @@ impl Vcpu {
     fn write_register(&mut self, platform: &Platform, name: u32, value: u64) -> bool {
         match name {
             CNTP_CTL_EL0 => Timer::Physical.control(value & 3),
-            CNTP_CVAL_EL0 => self.set_physical_compare(value.wrapping_add(platform.offset())),
+            CNTP_CVAL_EL0 => self.set_physical_compare(platform, value),
             CNTP_TVAL_EL0 => {
+                let now = timer::now_ticks().wrapping_sub(platform.offset());
                 let ticks = i64::from(value as u32 as i32).cast_unsigned();
-                self.set_physical_compare(timer::now_ticks().wrapping_add(ticks));
+                self.set_physical_compare(platform, now.wrapping_add(ticks));
             }
             MDSCR_EL1 => self.system.mdscr_el1 = value & super::records::MDSCR_BITS,
             OSLAR_EL1 => self.system.osl_locked = value & 1,
@@ -130,9 +132,10 @@ impl Vcpu {
         true
     }
 
-    fn set_physical_compare(&mut self, compare: u64) {
+    fn set_physical_compare(&mut self, platform: &Platform, compare: u64) {
+        self.timer.cntp_cval = compare;
         let (control, _) = Timer::Physical.read();
-        Timer::Physical.write(control & 3, compare);
+        Timer::Physical.write(control & 3, machine_ticks(compare, platform.offset()));
     }
 }
 

@@ -1,7 +1,7 @@
 //! The guest's timers.
 //!
-//! They are the machine's EL1 timers while the vCPU is loaded: CNTV as it is, CNTP with the domain's offset added. When
-//! one fires, its physical interrupt is active until the guest has ended the virtual one. A vCPU that leaves its CPU
+//! They are the machine's EL1 timers while the vCPU is loaded: CNTV as it is, CNTP with the domain's offset added; what the
+//! guest wrote is kept beside it. When one fires, its physical interrupt is active until the guest has ended the virtual one. A vCPU that leaves its CPU
 //! takes the interrupt off the machine; whether it is pending is computed from control and compare value then.
 
 use super::Vcpu;
@@ -22,6 +22,12 @@ const TIMERS: [(Timer, u32, u32); 2] = [
 /// When a timer with this control fires, in guest ticks.
 fn fires_at(control: u64, compare: u64) -> Option<u64> {
     (control & CONTROL_BITS == ACTIVE).then_some(compare)
+}
+
+/// The machine's counter at a guest's, which may be any number: one that the machine's does not reach is its last, and one
+/// from before its first is that. On a machine that is younger than the guest, the offset is negative.
+pub(super) fn machine_ticks(guest: u64, offset: u64) -> u64 {
+    guest.saturating_add_signed(offset.cast_signed())
 }
 
 impl Vcpu {
@@ -48,7 +54,7 @@ impl Vcpu {
             }
             let compare = match which {
                 Timer::Virtual => compare,
-                Timer::Physical => compare.wrapping_add(offset),
+                Timer::Physical => machine_ticks(compare, offset),
             };
             which.write(control, compare);
         }
@@ -67,10 +73,7 @@ impl Vcpu {
                     self.timer.cntv_ctl = control;
                     self.timer.cntv_cval = compare;
                 }
-                Timer::Physical => {
-                    self.timer.cntp_ctl = control;
-                    self.timer.cntp_cval = compare.wrapping_sub(offset);
-                }
+                Timer::Physical => self.timer.cntp_ctl = control,
             }
             let mut gic = platform.gic();
             let was_linked = gic.unlink_timer(self.index, number);
@@ -105,7 +108,7 @@ impl Vcpu {
             .filter(|(_, _, bit)| self.timers_enabled & bit != 0);
         let ticks = enabled.filter_map(|(which, _, _)| {
             let (control, compare) = self.saved(which);
-            fires_at(control, compare)?.checked_add(self.offset)
+            fires_at(control, compare).map(|at| machine_ticks(at, self.offset))
         });
         ticks.min().map(|ticks| host.clock.deadline_ns(ticks))
     }
@@ -114,6 +117,16 @@ impl Vcpu {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_guest_may_be_older_than_its_machine() {
+        let younger = 1000_u64.wrapping_neg();
+        assert_eq!(machine_ticks(1500, younger), 500);
+        assert_eq!(machine_ticks(500, younger), 0);
+        assert_eq!(machine_ticks(u64::MAX, younger), u64::MAX - 1000);
+        assert_eq!(machine_ticks(500, 1000), 1500);
+        assert_eq!(machine_ticks(u64::MAX - 10, 1000), u64::MAX);
+    }
 
     #[test]
     fn only_a_timer_that_is_on_and_not_masked_fires() {
