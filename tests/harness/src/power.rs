@@ -22,6 +22,33 @@ pub struct Disk {
     /// Sectors that are written before the power fails.
     left: Option<u64>,
     honours_flush: bool,
+    traffic: Traffic,
+}
+
+/// What was asked of a disk.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// Requests that read.
+    pub reads: u64,
+    /// Requests that write.
+    pub writes: u64,
+    /// Sectors that they wrote.
+    pub sectors: u64,
+    /// Flushes.
+    pub flushes: u64,
+}
+
+impl Traffic {
+    /// What of it was not yet in `earlier`.
+    #[must_use]
+    pub fn since(self, earlier: Self) -> Self {
+        Self {
+            reads: self.reads - earlier.reads,
+            writes: self.writes - earlier.writes,
+            sectors: self.sectors - earlier.sectors,
+            flushes: self.flushes - earlier.flushes,
+        }
+    }
 }
 
 /// The power is gone.
@@ -38,7 +65,14 @@ impl Disk {
             cached: BTreeMap::new(),
             left: None,
             honours_flush: true,
+            traffic: Traffic::default(),
         }
+    }
+
+    /// What was asked of it so far.
+    #[must_use]
+    pub fn traffic(&self) -> Traffic {
+        self.traffic
     }
 
     /// From now on flushes are acknowledged and do nothing.
@@ -101,10 +135,11 @@ impl Disk {
     ///
     /// # Errors
     /// [`Cut`].
-    pub fn read(&self, offset: u64, into: &mut [u8]) -> Result<(), Cut> {
+    pub fn read(&mut self, offset: u64, into: &mut [u8]) -> Result<(), Cut> {
         if self.is_cut() {
             return Err(Cut);
         }
+        self.traffic.reads += 1;
         for (sector, into) in (offset / SECTOR as u64..).zip(into.as_chunks_mut::<SECTOR>().0) {
             let cached = self
                 .cached
@@ -125,8 +160,10 @@ impl Disk {
                 return Err(Cut);
             }
             self.left = self.left.map(|left| left - 1);
+            self.traffic.sectors += 1;
             self.cached.entry(sector).or_default().push(*from);
         }
+        self.traffic.writes += 1;
         Ok(())
     }
 
@@ -138,6 +175,7 @@ impl Disk {
         if self.is_cut() {
             return Err(Cut);
         }
+        self.traffic.flushes += 1;
         if self.honours_flush {
             for (sector, versions) in std::mem::take(&mut self.cached) {
                 self.durable
@@ -165,7 +203,7 @@ mod tests {
 
     const NEW: [u8; SECTOR] = [7; SECTOR];
 
-    fn read(disk: &Disk, sector: u64) -> Result<Sector, Cut> {
+    fn read(disk: &mut Disk, sector: u64) -> Result<Sector, Cut> {
         let mut content = [0; SECTOR];
         disk.read(sector * SECTOR as u64, &mut content)?;
         Ok(content)
@@ -178,7 +216,7 @@ mod tests {
             disk.write(512, &NEW).unwrap();
             disk.flush().unwrap();
             disk.power_up(&mut Random::seeded(seed));
-            assert_eq!(read(&disk, 1), Ok(NEW));
+            assert_eq!(read(&mut disk, 1), Ok(NEW));
         }
     }
 
@@ -188,9 +226,9 @@ mod tests {
         for seed in 0..100 {
             let mut disk = Disk::new(1);
             disk.write(512, &NEW).unwrap();
-            assert_eq!(read(&disk, 1), Ok(NEW));
+            assert_eq!(read(&mut disk, 1), Ok(NEW));
             disk.power_up(&mut Random::seeded(seed));
-            let content = read(&disk, 1).unwrap();
+            let content = read(&mut disk, 1).unwrap();
             let kind = match content.iter().filter(|byte| **byte == 7).count() {
                 0 => 0,
                 SECTOR => 1,
@@ -207,7 +245,26 @@ mod tests {
         disk.cut_after(1);
         assert_eq!(disk.write(0, &[1; 2 * SECTOR]), Err(Cut));
         assert_eq!(disk.flush(), Err(Cut));
-        assert_eq!(read(&disk, 0), Err(Cut));
+        assert_eq!(read(&mut disk, 0), Err(Cut));
         assert!(disk.is_cut());
+    }
+
+    #[test]
+    fn what_is_asked_of_it_is_counted() {
+        let mut disk = Disk::new(1);
+        disk.write(512, &[1; 3 * SECTOR]).unwrap();
+        let before = disk.traffic();
+        disk.write(0, &NEW).unwrap();
+        disk.flush().unwrap();
+        read(&mut disk, 0).unwrap();
+        disk.flush().unwrap();
+        let since = Traffic {
+            reads: 1,
+            writes: 1,
+            sectors: 1,
+            flushes: 2,
+        };
+        assert_eq!(disk.traffic().since(before), since);
+        assert_eq!((before.writes, before.sectors), (1, 3));
     }
 }
