@@ -1,7 +1,8 @@
 //! `cargo xtask bench`: what things cost, beside the budgets of the design.
 //!
 //! Figures are instructions, not times: the emulator counts them (`-icount shift=0`), so they are the same in every
-//! run and on every machine. Only one CPU can be counted that way. In Bochs the guest's own rows are all there is.
+//! run and on every machine. Only one CPU can be counted that way. What the store asks of a disk is counted by the disk.
+//! In Bochs the guest's own rows are all there is.
 
 mod bochs;
 mod count;
@@ -9,6 +10,7 @@ mod figures;
 mod machines;
 mod peer;
 mod profile;
+mod store;
 
 use std::fs;
 use std::path::Path;
@@ -93,6 +95,7 @@ fn measure(bed: Bed<'_>) -> Outcome<(Vec<Figure>, Profiles)> {
     let mut figures = vec![Figure::new(figures::IMAGE, image_kib)];
     figures.extend(bed.memory()?);
     figures.extend(bed.sample()?);
+    figures.extend(bed.store()?);
     let (operations, by_operations) = bed.operations()?;
     figures.extend(operations);
     figures.extend(bed.ipi()?);

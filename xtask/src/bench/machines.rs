@@ -12,7 +12,7 @@ use harness::bundle::Bundle;
 use harness::emulator::Emulator;
 use harness::host::Host;
 use harness::images::Images;
-use harness::machine::Machine;
+use harness::machine::{Disk, Machine};
 use harness::operator::{Operator, Trouble};
 use tempfile::TempDir;
 
@@ -284,12 +284,15 @@ impl Bed<'_> {
     }
 
     fn live(&self) -> Outcome<Live> {
+        self.live_with(None)
+    }
+
+    /// A machine that somebody talks to, with this disk.
+    pub(super) fn live_with(&self, disk: Option<Disk>) -> Outcome<Live> {
         let written = write(&self.bundle()?)?;
-        Live::boot(
-            self.board.machine(self.images, &written.file),
-            self.images,
-            LIMIT,
-        )
+        let mut machine = self.board.machine(self.images, &written.file);
+        machine.disk = disk;
+        Live::boot(machine, self.images, LIMIT)
     }
 
     /// A machine without a domain that nobody asks for anything.
