@@ -27,7 +27,7 @@ use hv_abi::record::{Header, Kind, do_rates_agree};
 use hv_abi::xen::hvm::param;
 use hv_abi::{DomId, Errno, FRAME_SIZE};
 use mgmt_proto::blob::{CHUNK, Chunk, Digest};
-use mgmt_proto::config::{ConfigFile, DomainConfig, check_name, uuid_text};
+use mgmt_proto::config::{ConfigFile, DomainConfig, Policies, check_name, uuid_text};
 use mgmt_proto::messages::{ErrorCode, Failure, Reply};
 use mgmt_proto::snapshot::{Manifest, Record, RootHasher, XENSTORE};
 use zerocopy::IntoBytes;
@@ -70,13 +70,17 @@ fn bad(sentence: impl Into<String>) -> Failure {
     Failure::new(ErrorCode::BAD_SNAPSHOT, sentence)
 }
 
-/// Checks a manifest against this host; the domain's configuration.
-pub(crate) fn check(manifest: &Manifest, host: &Platform) -> Result<DomainConfig, Failure> {
+/// Checks a manifest against this host; the domain's configuration, with these policies where it has none.
+pub(crate) fn check(
+    manifest: &Manifest,
+    host: &Platform,
+    policies: &Policies,
+) -> Result<DomainConfig, Failure> {
     check_host(manifest, host)?;
     check_name(&manifest.name).map_err(|reason| bad(format!("the snapshot's name: {reason}")))?;
     let file = ConfigFile::parse("the saved configuration", &manifest.config)
         .map_err(|error| bad(format!("{error}")))?;
-    let (config, _) = DomainConfig::from_file(&file).map_err(|errors| {
+    let (config, _) = DomainConfig::from_file_with(&file, policies).map_err(|errors| {
         bad(errors
             .first()
             .map_or_else(String::new, |error| format!("{error}")))

@@ -18,7 +18,7 @@ use crate::lifecycle::State;
 use crate::logbook::{Level, Logbook, Stamp};
 use crate::platform::Architecture;
 use crate::session::{Admission, Sessions, Ticket};
-use crate::settings::{Settings, Severity};
+use crate::settings::{Domain0, Settings, Severity};
 use crate::store::blobs::Blobs;
 use crate::store::files::StoreFiles;
 use crate::store::keeper::Mounted;
@@ -28,6 +28,8 @@ use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
+use hv_abi::DomId;
+use hv_abi::control::domain::DomainInfo;
 use mgmt_proto::messages::{
     self, ClientMessage, ErrorCode, Failure, Hello, PROTOCOL_VERSION, Request, ServerMessage,
     Welcome,
@@ -73,10 +75,17 @@ pub struct Xend<H: Hypervisor> {
 impl<H: Hypervisor> Xend<H> {
     /// xend with what its store holds; domains that exist already are taken over. `settings` is the text of
     /// `xend-config.sxp` that came with the machine's start; one in the store is taken instead.
-    pub fn new(hypervisor: H, settings: &str, mounted: Mounted, facts: Facts, now: Now) -> Self {
+    pub fn new(
+        mut hypervisor: H,
+        settings: &str,
+        mounted: Mounted,
+        facts: Facts,
+        now: Now,
+    ) -> Self {
         let stored = mounted.inventory.files.get(store::CONFIG);
         let stored = stored.map(|file| String::from_utf8_lossy(&file.content).into_owned());
-        let (settings, remarks) = Settings::read(stored.as_deref().unwrap_or(settings));
+        let text = stored.as_deref().unwrap_or(settings);
+        let (settings, remarks) = Settings::read(text, &domain_0(&mut hypervisor));
         let mut log = Logbook::new(settings.loglevel);
         log.continue_from(&mounted.log);
         let remark = mounted.remark.clone();
@@ -400,5 +409,16 @@ impl<H: Hypervisor> Xend<H> {
                 .retain(|waiter| waiter.ticket.session != session);
         }
         self.abort_saves_and_restores(session, None);
+    }
+}
+
+/// What Domain-0 was given at boot.
+fn domain_0<H: Hypervisor>(hypervisor: &mut H) -> Domain0 {
+    let mut first = [DomainInfo::default()];
+    let found = hypervisor.list(DomId::ZERO, &mut first).unwrap_or(0);
+    let [info] = first;
+    Domain0 {
+        memory_mib: hypervisor.host_info().map_or(0, |host| host.dom0_kib) / 1024,
+        cpus: if found == 0 { 0 } else { info.vcpus },
     }
 }

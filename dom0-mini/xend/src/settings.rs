@@ -11,13 +11,22 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::fmt;
-use mgmt_proto::config::suggest;
+use mgmt_proto::config::{Action, Policies, suggest};
 
 /// Where the log is found unless configured otherwise.
 pub const LOGFILE: &str = "/var/log/xend.log";
 
 /// The largest scrollback of one domain, in KiB.
-const CONSOLE_LIMIT_MAX_KIB: usize = 1024;
+const CONSOLE_LIMIT_MAX_KIB: u64 = 1024;
+
+/// The most memory that `dom0-min-mem` may ask for, in MiB.
+const DOM0_MEMORY_MAX_MIB: u64 = 1 << 20;
+
+/// The most CPUs that `dom0-cpus` may ask for.
+const DOM0_CPUS_MAX: u64 = 64;
+
+/// The longest name of a bridge: that of a network interface of Linux.
+const BRIDGE_MAX: usize = 15;
 
 /// Remarks kept; a file can be wrong in more places than anybody reads.
 const REMARKS_MAX: usize = 100;
@@ -31,6 +40,10 @@ pub struct Settings {
     pub loglevel: Level,
     /// `console-limit`: scrollback per domain, in bytes (in the file: KiB).
     pub console_limit: usize,
+    /// `on_poweroff`, `on_reboot`, `on_crash`: what becomes of domains whose configuration does not say it.
+    pub policies: Policies,
+    /// `default-bridge` or `network-bridge`: kept for the network interfaces that domains do not have yet.
+    pub bridge: Option<String>,
 }
 
 impl Default for Settings {
@@ -39,8 +52,40 @@ impl Default for Settings {
             logfile: LOGFILE.to_string(),
             loglevel: Level::Info,
             console_limit: SCROLLBACK_BYTES,
+            policies: Policies::default(),
+            bridge: None,
         }
     }
+}
+
+impl fmt::Display for Settings {
+    /// As a file that says all of it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "(logfile {})", self.logfile)?;
+        writeln!(f, "(loglevel {})", self.loglevel.name())?;
+        writeln!(f, "(console-limit {})", self.console_limit / 1024)?;
+        let policies = &self.policies;
+        for (key, action) in [
+            ("on_poweroff", policies.on_poweroff),
+            ("on_reboot", policies.on_reboot),
+            ("on_crash", policies.on_crash),
+        ] {
+            writeln!(f, "({key} {})", action.name())?;
+        }
+        match &self.bridge {
+            Some(bridge) => writeln!(f, "(default-bridge {bridge})"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// What Domain-0 was given at boot: settings about it are compared with that.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Domain0 {
+    /// Its memory in MiB.
+    pub memory_mib: u64,
+    /// Its virtual CPUs.
+    pub cpus: u32,
 }
 
 /// How bad a remark is.
@@ -78,18 +123,28 @@ impl fmt::Display for Remark {
 }
 
 /// The keys that mean something here.
-const KEYS: [&str; 3] = ["logfile", "loglevel", "console-limit"];
+const KEYS: [&str; 9] = [
+    "logfile",
+    "loglevel",
+    "console-limit",
+    "on_poweroff",
+    "on_reboot",
+    "on_crash",
+    "default-bridge",
+    "dom0-min-mem",
+    "dom0-cpus",
+];
+
+/// Other names of theirs.
+const ALIASES: [(&str, &str); 4] = [
+    ("on-poweroff", "on_poweroff"),
+    ("on-reboot", "on_reboot"),
+    ("on-crash", "on_crash"),
+    ("network-bridge", "default-bridge"),
+];
 
 /// Keys of the original without a meaning here, by how they begin, and what to do instead.
-const FOREIGN: [(&str, &str); 20] = [
-    (
-        "dom0-min-mem",
-        "Domain-0's memory is fixed at boot: use dom0_mem= on the hypervisor's command line",
-    ),
-    (
-        "dom0-cpus",
-        "Domain-0's CPUs are fixed at boot: use dom0_cpus= on the hypervisor's command line",
-    ),
+const FOREIGN: [(&str, &str); 16] = [
     ("xend-api-server", "xend is reached with xenman only"),
     ("xend-http-server", "xend is reached with xenman only"),
     ("xend-unix", "xend is reached with xenman only"),
@@ -120,19 +175,15 @@ const FOREIGN: [(&str, &str); 20] = [
         "resource-label-change-script",
         "there are no scripts in Domain-0",
     ),
-    ("on_", "write it in the configuration of each domain"),
-    (
-        "on-",
-        "write it as on_poweroff, on_reboot or on_crash in the configuration of each domain",
-    ),
     ("console-", "console-limit is the only setting of consoles"),
 ];
 
 impl Settings {
     /// Reads a file. Remarks are in the order of the file.
-    pub fn read(text: &str) -> (Self, Vec<Remark>) {
+    pub fn read(text: &str, domain_0: &Domain0) -> (Self, Vec<Remark>) {
         let mut reader = Reader {
             settings: Self::default(),
+            domain_0: *domain_0,
             remarks: Vec::new(),
             seen: Vec::new(),
         };
@@ -158,6 +209,7 @@ impl Settings {
 
 struct Reader {
     settings: Settings,
+    domain_0: Domain0,
     remarks: Vec<Remark>,
     seen: Vec<(String, Place)>,
 }
@@ -165,7 +217,7 @@ struct Reader {
 impl Reader {
     fn entry(&mut self, expression: &Sxp) {
         let parts = expression.list().and_then(|list| list.split_first());
-        let key = parts.and_then(|(key, values)| Some((key.text()?, values)));
+        let key = parts.and_then(|(key, values)| Some((canonical(key.text()?), values)));
         match key {
             Some((key, values)) if KEYS.contains(&key) => {
                 self.setting(key, values, expression.place)
@@ -193,31 +245,54 @@ impl Reader {
             let message = format!("{key} takes one value: write `({key} {})`", example(key));
             return self.remark(Severity::Error, place, message);
         };
-        if !value.text().is_some_and(|text| self.set(key, text)) {
+        if value
+            .text()
+            .and_then(|text| self.set(key, text, value.place))
+            .is_none()
+        {
             let found = shortened(&value.to_string());
             let message = format!("{key} cannot be `{found}`: write {}", remedy(key));
             self.remark(Severity::Error, value.place, message);
         }
     }
 
-    /// Returns whether the value is one for this key.
-    fn set(&mut self, key: &str, value: &str) -> bool {
+    /// None if the value is not one for this key.
+    fn set(&mut self, key: &str, value: &str, place: Place) -> Option<()> {
+        let settings = &mut self.settings;
         match key {
-            "logfile" => {
-                let valid = value.starts_with('/')
-                    && value.len() <= 255
-                    && !value.contains(char::is_control);
-                if valid {
-                    self.settings.logfile = value.to_string();
-                }
-                valid
-            }
-            "loglevel" => Level::from_name(value)
-                .map(|level| self.settings.loglevel = level)
-                .is_some(),
-            _ => console_limit(value)
-                .map(|bytes| self.settings.console_limit = bytes)
-                .is_some(),
+            "logfile" => settings.logfile = path(value)?,
+            "loglevel" => settings.loglevel = Level::from_name(value)?,
+            "console-limit" => settings.console_limit = console_limit(value)?,
+            "on_poweroff" => settings.policies.on_poweroff = Action::parse(value)?,
+            "on_reboot" => settings.policies.on_reboot = Action::parse(value)?,
+            "on_crash" => settings.policies.on_crash = Action::parse(value)?,
+            "default-bridge" => settings.bridge = Some(bridge(value)?),
+            "dom0-min-mem" => self.compare_memory(number(value, DOM0_MEMORY_MAX_MIB)?, place),
+            _ => self.compare_cpus(number(value, DOM0_CPUS_MAX)?, place),
+        }
+        Some(())
+    }
+
+    fn compare_memory(&mut self, wanted_mib: u64, place: Place) {
+        let has = self.domain_0.memory_mib;
+        if has < wanted_mib {
+            let message = format!(
+                "dom0-min-mem asks for {wanted_mib} MiB and Domain-0 has {has}: its memory is fixed at boot: use \
+                 dom0_mem= on the hypervisor's command line"
+            );
+            self.remark(Severity::Warning, place, message);
+        }
+    }
+
+    /// As in the original, 0 stands for all it may have.
+    fn compare_cpus(&mut self, wanted: u64, place: Place) {
+        let has = u64::from(self.domain_0.cpus);
+        if wanted != 0 && wanted != has {
+            let message = format!(
+                "dom0-cpus asks for {wanted} and Domain-0 has {has}: its CPUs are fixed at boot: use dom0_cpus= on \
+                 the hypervisor's command line"
+            );
+            self.remark(Severity::Warning, place, message);
         }
     }
 
@@ -243,19 +318,46 @@ impl Reader {
     }
 }
 
-fn console_limit(value: &str) -> Option<usize> {
+/// The name under which a key is listed.
+fn canonical(key: &str) -> &str {
+    let alias = ALIASES.iter().find(|(alias, _)| *alias == key);
+    alias.map_or(key, |(_, name)| name)
+}
+
+fn path(value: &str) -> Option<String> {
+    let valid = value.starts_with('/') && value.len() <= 255 && !value.contains(char::is_control);
+    valid.then(|| value.to_string())
+}
+
+/// A number up to `most`, in digits alone.
+fn number(value: &str, most: u64) -> Option<u64> {
     let digits = value.bytes().all(|byte| byte.is_ascii_digit());
-    let kib: usize = value.parse().ok().filter(|_| digits)?;
-    (1..=CONSOLE_LIMIT_MAX_KIB)
-        .contains(&kib)
-        .then_some(kib.checked_mul(1024)?)
+    value
+        .parse()
+        .ok()
+        .filter(|number| digits && *number <= most)
+}
+
+fn console_limit(value: &str) -> Option<usize> {
+    let kib = usize::try_from(number(value, CONSOLE_LIMIT_MAX_KIB)?).ok()?;
+    kib.checked_mul(1024).filter(|bytes| *bytes > 0)
+}
+
+fn bridge(value: &str) -> Option<String> {
+    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    let valid = (1..=BRIDGE_MAX).contains(&value.len()) && value.chars().all(fits);
+    valid.then(|| value.to_string())
 }
 
 fn example(key: &str) -> &'static str {
     match key {
         "logfile" => LOGFILE,
         "loglevel" => "INFO",
-        _ => "64",
+        "console-limit" => "64",
+        "default-bridge" => "xenbr0",
+        "dom0-min-mem" => "24",
+        "dom0-cpus" => "0",
+        _ => "restart",
     }
 }
 
@@ -263,7 +365,13 @@ fn remedy(key: &str) -> String {
     match key {
         "logfile" => format!("an absolute path such as {LOGFILE}"),
         "loglevel" => format!("one of {}", Level::ALL.map(Level::name).join(", ")),
-        _ => format!("a number of KiB from 1 to {CONSOLE_LIMIT_MAX_KIB}"),
+        "console-limit" => format!("a number of KiB from 1 to {CONSOLE_LIMIT_MAX_KIB}"),
+        "default-bridge" => {
+            format!("a name of at most {BRIDGE_MAX} letters, digits and '-', '_', '.'")
+        }
+        "dom0-min-mem" => format!("a number of MiB up to {DOM0_MEMORY_MAX_MIB}"),
+        "dom0-cpus" => format!("a number up to {DOM0_CPUS_MAX}; 0: all"),
+        _ => "destroy, restart, preserve or rename-restart".to_string(),
     }
 }
 
@@ -276,162 +384,4 @@ fn shortened(text: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::{FOREIGN, REMARKS_MAX, Settings, Severity};
-    use crate::logbook::Level;
-    use alloc::format;
-    use alloc::string::{String, ToString};
-    use alloc::vec::Vec;
-
-    fn remarks(text: &str) -> Vec<String> {
-        Settings::read(text)
-            .1
-            .iter()
-            .map(ToString::to_string)
-            .collect()
-    }
-
-    #[test]
-    fn an_empty_file_means_the_defaults() {
-        assert_eq!(
-            Settings::read("# nothing\n"),
-            (Settings::default(), Vec::new())
-        );
-    }
-
-    #[test]
-    fn what_is_set_is_taken() {
-        let (settings, remarks) =
-            Settings::read("(logfile /var/log/x.log)\n(loglevel debug)\n(console-limit 128)");
-        let expected = Settings {
-            logfile: "/var/log/x.log".to_string(),
-            loglevel: Level::Debug,
-            console_limit: 131_072,
-        };
-        assert_eq!((settings, remarks.len()), (expected, 0));
-    }
-
-    #[test]
-    fn bad_values_are_errors_with_place_and_remedy_and_the_rest_holds() {
-        let (settings, found) =
-            Settings::read("(console-limit 0)\n(loglevel LOUD)\n(logfile x)\n(loglevel ERROR)");
-        assert_eq!(settings.loglevel, Level::Error);
-        assert_eq!(
-            (settings.console_limit, settings.logfile.as_str()),
-            (65_536, "/var/log/xend.log")
-        );
-        assert_eq!(
-            found
-                .iter()
-                .filter(|remark| remark.severity == Severity::Error)
-                .count(),
-            3
-        );
-        for (text, expected) in [
-            (
-                "(console-limit 0)",
-                "1:16: error: console-limit cannot be `0`: write a number of KiB from 1 to 1024",
-            ),
-            (
-                "(console-limit +5)",
-                "1:16: error: console-limit cannot be `+5`: write a number of KiB from 1 to 1024",
-            ),
-            (
-                "(loglevel LOUD)",
-                "1:11: error: loglevel cannot be `LOUD`: write one of DEBUG, INFO, WARNING, ERROR, CRITICAL",
-            ),
-            (
-                "\n (logfile a)",
-                "2:11: error: logfile cannot be `a`: write an absolute path such as /var/log/xend.log",
-            ),
-            (
-                "(logfile (a b))",
-                "1:10: error: logfile cannot be `(a b)`: write an absolute path such as /var/log/xend.log",
-            ),
-            (
-                "(loglevel)",
-                "1:1: error: loglevel takes one value: write `(loglevel INFO)`",
-            ),
-            (
-                "(loglevel INFO DEBUG)",
-                "1:1: error: loglevel takes one value: write `(loglevel INFO)`",
-            ),
-            (
-                "loglevel",
-                "1:1: error: expected `(key value)`, found `loglevel`",
-            ),
-            ("()", "1:1: error: expected `(key value)`, found `()`"),
-            (
-                "(loglevel INFO",
-                "1:1: error: this `(` is never closed: add a `)`; nothing of this file is used",
-            ),
-        ] {
-            assert_eq!(remarks(text), [format!("xend-config.sxp:{expected}")]);
-        }
-    }
-
-    #[test]
-    fn keys_without_meaning_are_warned_about_by_name() {
-        for (text, expected) in [
-            (
-                "(dom0-min-mem 196)",
-                "dom0-min-mem has no effect: Domain-0's memory is fixed at boot",
-            ),
-            (
-                "(xend-unix-path /x)",
-                "xend-unix-path has no effect: xend is reached with xenman only",
-            ),
-            (
-                "(vnc-listen '127.0.0.1')",
-                "vnc-listen has no effect: there is no graphical console",
-            ),
-            (
-                "(on_crash destroy)",
-                "on_crash has no effect: write it in the configuration of each domain",
-            ),
-            (
-                "(logfiel /x)",
-                "unknown setting logfiel: did you mean logfile?",
-            ),
-            (
-                "(colour blue)",
-                "unknown setting colour: known are logfile, loglevel, console-limit",
-            ),
-        ] {
-            let found = remarks(text);
-            assert!(
-                found.len() == 1 && found[0].contains(&format!("warning: {expected}")),
-                "{found:?}"
-            );
-        }
-    }
-
-    #[test]
-    fn the_original_file_gives_warnings_only() {
-        let keys = FOREIGN.iter().filter(|(key, _)| !key.ends_with(['-', '_']));
-        let text: String = keys
-            .map(|(key, _)| format!("({key} something)\n"))
-            .collect();
-        let (settings, remarks) = Settings::read(&text);
-        assert_eq!(settings, Settings::default());
-        assert!(
-            remarks
-                .iter()
-                .all(|remark| remark.severity == Severity::Warning)
-        );
-        assert_eq!(remarks.len(), text.lines().count());
-    }
-
-    #[test]
-    fn a_key_set_twice_is_remarked_and_the_last_one_holds() {
-        let (settings, remarks) = Settings::read("(loglevel DEBUG)\n(loglevel ERROR)");
-        assert_eq!((settings.loglevel, remarks.len()), (Level::Error, 1));
-        assert!(remarks[0].message.contains("set at 1:1 already"));
-    }
-
-    #[test]
-    fn remarks_are_bounded() {
-        assert_eq!(remarks(&"(x y)\n".repeat(2000)).len(), REMARKS_MAX);
-        assert!(remarks(&format!("({} y)", "k".repeat(3000)))[0].len() < 200);
-    }
-}
+mod tests;

@@ -101,6 +101,13 @@ impl Action {
         }
     }
 
+    /// What a word in a configuration means.
+    #[must_use]
+    pub fn parse(word: &str) -> Option<Self> {
+        let known = Self::WORDS.iter().find(|(known, _)| *known == word);
+        known.map(|(_, action)| *action)
+    }
+
     const WORDS: [(&'static str, Self); 6] = [
         ("destroy", Self::Destroy),
         ("restart", Self::Restart),
@@ -195,9 +202,17 @@ impl Affinity {
 impl DomainConfig {
     /// What `file` means, with what its author should know; or everything that is wrong with it.
     pub fn from_file(file: &ConfigFile) -> Result<(Self, Vec<Warning>), Vec<ConfigError>> {
+        Self::from_file_with(file, &Policies::default())
+    }
+
+    /// The same, where `policies` are those of a domain that does not say its own.
+    pub fn from_file_with(
+        file: &ConfigFile,
+        policies: &Policies,
+    ) -> Result<(Self, Vec<Warning>), Vec<ConfigError>> {
         let mut reader = Reader::new(file);
         reader.check_keys();
-        let read = Self::read(&mut reader);
+        let read = Self::read(&mut reader, policies);
         match read {
             Some(config) if reader.errors.is_empty() => Ok((config, reader.warnings)),
             _ => Err(reader.errors),
@@ -205,7 +220,7 @@ impl DomainConfig {
     }
 
     /// None only with an error in `reader`.
-    fn read(reader: &mut Reader<'_>) -> Option<Self> {
+    fn read(reader: &mut Reader<'_>, default: &Policies) -> Option<Self> {
         let name = name(reader);
         let uuid = uuid(reader);
         let kind = kind(reader);
@@ -217,7 +232,7 @@ impl DomainConfig {
             .map(|(text, _)| ImageSource::parse(&text));
         Some(Self {
             command_line: command_line(reader),
-            policies: policies(reader),
+            policies: policies(reader, default),
             cpu_weight: small(reader.number("cpu_weight", 1, 65535), 256),
             cap: small(reader.number("cap", 0, u64::from(MAX_VCPUS) * 100), 0),
             affinity: affinity(reader),
@@ -405,8 +420,7 @@ fn command_line(reader: &mut Reader<'_>) -> String {
     line
 }
 
-fn policies(reader: &mut Reader<'_>) -> Policies {
-    let default = Policies::default();
+fn policies(reader: &mut Reader<'_>, default: &Policies) -> Policies {
     Policies {
         on_poweroff: action(reader, "on_poweroff", default.on_poweroff),
         on_reboot: action(reader, "on_reboot", default.on_reboot),
@@ -419,15 +433,15 @@ fn action(reader: &mut Reader<'_>, key: &str, default: Action) -> Action {
     let Some((word, at)) = reader.text(key) else {
         return default;
     };
-    let known = Action::WORDS.iter().find(|(known, _)| *known == word);
+    let known = Action::parse(&word);
     if word.starts_with("coredump-") && known.is_some() {
         reader.warn(
             at,
             format!("'{word}': no core dump is written; the domain's log and console remain"),
         );
     }
-    if let Some((_, action)) = known {
-        return *action;
+    if let Some(action) = known {
+        return action;
     }
     let remedy = suggest(&word, Action::WORDS.iter().map(|(word, _)| *word)).map_or_else(
         || "write destroy, restart, preserve or rename-restart".to_string(),

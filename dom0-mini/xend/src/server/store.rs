@@ -2,8 +2,8 @@
 //!
 //! The log goes along with whatever is kept, and by itself a second after its first new line.
 
-use super::Xend;
 use super::life::REPORT_NS;
+use super::{Xend, domain_0};
 use crate::domain::Key;
 use crate::hypervisor::Hypervisor;
 use crate::logbook::Level;
@@ -197,7 +197,7 @@ impl<H: Hypervisor> Xend<H> {
         ticket: Ticket,
         text: String,
     ) -> Option<Result<Reply, Failure>> {
-        let (settings, remarks) = read(&text);
+        let (settings, remarks) = self.read_settings(&text);
         if let Some(error) = remarks.iter().find(|remark| remark.is_error) {
             let failure = Failure::new(ErrorCode::BAD_CONFIG, error.text.clone());
             return Some(Err(failure.with_remedy(
@@ -223,8 +223,18 @@ impl<H: Hypervisor> Xend<H> {
         self.order(wish, then).err().map(Err)
     }
 
-    pub(super) fn config_check(&self, text: &str) -> Reply {
-        Reply::Remarks(read(text).1)
+    pub(super) fn config_check(&mut self, text: &str) -> Reply {
+        Reply::Remarks(self.read_settings(text).1)
+    }
+
+    /// Settings, and what is to be said about them.
+    fn read_settings(&mut self, text: &str) -> (Settings, Vec<Remark>) {
+        let (settings, remarks) = Settings::read(text, &domain_0(&mut self.hypervisor));
+        let remarks = remarks.iter().map(|remark| Remark {
+            is_error: remark.severity == Severity::Error,
+            text: remark.to_string(),
+        });
+        (settings, remarks.collect())
     }
 
     pub(super) fn host_init(
@@ -273,14 +283,4 @@ impl<H: Hypervisor> Xend<H> {
             free_kib: is_on_disk.then(|| self.files.free_kib()),
         }
     }
-}
-
-/// Settings, and what is to be said about them.
-fn read(text: &str) -> (Settings, Vec<Remark>) {
-    let (settings, remarks) = Settings::read(text);
-    let remarks = remarks.iter().map(|remark| Remark {
-        is_error: remark.severity == Severity::Error,
-        text: remark.to_string(),
-    });
-    (settings, remarks.collect())
 }

@@ -223,6 +223,18 @@ fn policies_decide_what_becomes_of_a_domain() {
 }
 
 #[test]
+fn xends_policies_are_those_of_domains_that_say_none() {
+    let mut world = World::with_settings("(on_poweroff preserve)\n");
+    let first = world.create(config("guest")).unwrap();
+    let second = world
+        .create(config("other") + "on_poweroff = 'destroy'\n")
+        .unwrap();
+    world.stop(first, ShutdownReason::POWEROFF);
+    world.stop(second, ShutdownReason::POWEROFF);
+    assert_eq!(world.list(), [("guest".into(), "shutdown")]);
+}
+
+#[test]
 fn a_crash_loop_ends() {
     let mut world = World::new();
     let mut domid = world

@@ -19,7 +19,7 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use hv_abi::control::domain::VCPUS_MAX;
 use hv_abi::layout::arm::GICV2_VCPUS_MAX;
-use mgmt_proto::config::{ConfigFile, DomainConfig, ImageSource};
+use mgmt_proto::config::{ConfigFile, DomainConfig, ImageSource, Policies};
 use mgmt_proto::messages::{Create, DomainKind, ErrorCode, Failure, MAX_CONFIG};
 
 impl<H: Hypervisor> Xend<H> {
@@ -38,7 +38,8 @@ impl<H: Hypervisor> Xend<H> {
         session: SessionId,
         create: Create,
     ) -> Result<(Key, Vec<String>), Failure> {
-        let (text, config, warnings) = read_config(&create.origin, &create.config)?;
+        let (text, config, warnings) =
+            read_config(&create.origin, &create.config, &self.settings.policies)?;
         self.refuse_what_is_not_there(&config)?;
         self.table.admits(&config.name, config.uuid)?;
         let plan = Plan {
@@ -174,14 +175,18 @@ impl<H: Hypervisor> Xend<H> {
 }
 
 /// Reads a configuration; everything that is wrong with it in one failure. The text says what the file's name implied.
-fn read_config(origin: &str, text: &str) -> Result<(String, DomainConfig, Vec<String>), Failure> {
+fn read_config(
+    origin: &str,
+    text: &str,
+    policies: &Policies,
+) -> Result<(String, DomainConfig, Vec<String>), Failure> {
     if text.len() > MAX_CONFIG {
         let sentence = format!("the configuration has more than {MAX_CONFIG} bytes");
         return Err(Failure::new(ErrorCode::TOO_LARGE, sentence));
     }
     let bad = |sentence: String| Failure::new(ErrorCode::BAD_CONFIG, sentence);
     let file = ConfigFile::parse(origin, text).map_err(|error| bad(format!("{error}")))?;
-    match DomainConfig::from_file(&file) {
+    match DomainConfig::from_file_with(&file, policies) {
         Ok((config, warnings)) => {
             let warnings = warnings.iter().map(ToString::to_string).collect();
             Ok((file.text().to_string(), config, warnings))

@@ -7,7 +7,6 @@ use crate::platform;
 use crate::refusal::refused;
 use crate::server::{NAME, Xend};
 use alloc::boxed::Box;
-use alloc::format;
 use alloc::string::ToString;
 use alloc::vec;
 use alloc::vec::Vec;
@@ -97,13 +96,7 @@ impl<H: Hypervisor> Xend<H> {
     }
 
     pub(super) fn config_show(&self) -> Reply {
-        let settings = &self.settings;
-        let text = format!(
-            "(logfile {})\n(loglevel {})\n(console-limit {})\n",
-            settings.logfile,
-            settings.loglevel.name(),
-            settings.console_limit / 1024
-        );
+        let text = self.settings.to_string();
         Reply::Text(TextChunk {
             next: text.len() as u64,
             lost: 0,

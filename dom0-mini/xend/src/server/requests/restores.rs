@@ -181,7 +181,7 @@ impl<H: Hypervisor> Xend<H> {
         let manifest = Manifest::decode(bytes)
             .map_err(|error| Failure::new(ErrorCode::BAD_SNAPSHOT, format!("{error}")))?;
         let host = self.platform()?;
-        let config = check(&manifest, &host)?;
+        let config = check(&manifest, &host, &self.settings.policies)?;
         let name = wishes.name.unwrap_or_else(|| manifest.name.clone());
         check_name(&name).map_err(|reason| Failure::new(ErrorCode::BAD_REQUEST, reason))?;
         // Under another name it may run beside the one it was saved from.
