@@ -20,7 +20,7 @@ mod suggest;
 mod syntax;
 mod value;
 
-pub use domain::{Action, Affinity, CpuSet, DomainConfig, Policies, check_name};
+pub use domain::{Action, Affinity, Autostart, CpuSet, DomainConfig, Policies, check_name};
 pub use error::{ConfigError, Place, Warning};
 pub use image::{ImageSource, parse_uuid, uuid_text};
 pub use suggest::suggest;

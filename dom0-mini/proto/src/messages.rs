@@ -20,6 +20,7 @@ mod codec;
 mod domain;
 mod failure;
 mod host;
+mod managed;
 mod reply;
 mod request;
 mod scheduling;
@@ -35,6 +36,7 @@ pub use domain::{
 };
 pub use failure::{ErrorCode, Failure};
 pub use host::{BootPhase, HostInfo, StoreInfo, StorePlace};
+pub use managed::{Define, Defined, Definition, Redefine, Start};
 pub use reply::{
     BlobHeld, BlobState, BlobSummary, ConsoleChunk, Created, Events, ManifestPiece, Remark, Reply,
     RestoreStarted, SaveStarted, Saved, SavedChunk, SnapshotSummary, TextChunk, Written,

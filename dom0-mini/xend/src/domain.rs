@@ -223,6 +223,11 @@ impl<H: Hypervisor> Table<H> {
             return Err(Failure::new(ErrorCode::NO_MEMORY, sentence));
         }
         self.admits_name(name)?;
+        self.admits_uuid(uuid)
+    }
+
+    /// Whether no domain has this UUID.
+    pub(crate) fn admits_uuid(&self, uuid: Option<[u8; 16]>) -> Result<(), Failure> {
         let same = |domain: &&Domain<H>| Some(domain.uuid) == uuid;
         if let Some(other) = self.domains.values().find(same) {
             let sentence = format!("domain '{}' has the same UUID", other.name);

@@ -24,6 +24,7 @@ mod image;
 mod job;
 mod lifecycle;
 pub mod logbook;
+mod managed;
 mod nodes;
 mod platform;
 mod policy;

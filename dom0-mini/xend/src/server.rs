@@ -2,6 +2,7 @@
 
 mod adopt;
 mod auto;
+mod autostart;
 mod life;
 mod loads;
 mod requests;
@@ -16,6 +17,7 @@ use crate::events::EventLog;
 use crate::hypervisor::{HostStop, Hypervisor};
 use crate::lifecycle::State;
 use crate::logbook::{Level, Logbook, Stamp};
+use crate::managed::Managed;
 use crate::platform::Architecture;
 use crate::session::{Admission, Sessions, Ticket};
 use crate::settings::{Domain0, Settings, Severity};
@@ -28,6 +30,7 @@ use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
+use autostart::Autostart;
 use hv_abi::DomId;
 use hv_abi::control::domain::DomainInfo;
 use mgmt_proto::messages::{
@@ -64,6 +67,8 @@ pub struct Xend<H: Hypervisor> {
     /// When the first line behind that was written.
     log_new_ns: u64,
     files: StoreFiles<H::Frames, store::Then>,
+    pub(crate) managed: Managed,
+    autostart: Autostart,
     now: Now,
     /// There may be new text in the hypervisor's log.
     dmesg_grew: bool,
@@ -88,6 +93,7 @@ impl<H: Hypervisor> Xend<H> {
         let (settings, remarks) = Settings::read(text, &domain_0(&mut hypervisor));
         let mut log = Logbook::new(settings.loglevel);
         log.continue_from(&mounted.log);
+        let (managed, broken) = Managed::load(&mounted.inventory.files, &settings.policies);
         let remark = mounted.remark.clone();
         let mut xend = Self {
             hypervisor,
@@ -96,6 +102,8 @@ impl<H: Hypervisor> Xend<H> {
             log_new_ns: now.mono_ns,
             log,
             files: StoreFiles::new(mounted),
+            managed,
+            autostart: Autostart::default(),
             settings,
             sessions: Sessions::default(),
             clients: BTreeMap::new(),
@@ -121,9 +129,13 @@ impl<H: Hypervisor> Xend<H> {
             };
             xend.log_at(level, &format!("{remark}"));
         }
+        for reason in broken {
+            xend.log_at(Level::Error, &reason);
+        }
         xend.set_wall_clock();
         xend.adopt_domains();
         xend.create_from_bundle();
+        xend.line_up();
         xend.settle();
         xend
     }
@@ -190,6 +202,7 @@ impl<H: Hypervisor> Xend<H> {
             self.waits_deadline(),
             self.waiters_deadline(),
             self.look_again_deadline(),
+            self.autostart.due_ns(),
             self.log_due_ns(),
             stop,
         ];
@@ -228,6 +241,7 @@ impl<H: Hypervisor> Xend<H> {
             }
         }
         self.look_again();
+        self.start_next();
         self.serve_waits();
         self.expire_waiters();
         if let Some((deadline, how)) = self.stop

@@ -17,6 +17,9 @@ pub(crate) const REQUESTS: usize = 8;
 /// Messages that may wait to be sent to one session.
 const OUTBOX: usize = 3 * REQUESTS;
 
+/// Characters of a client's name that are shown.
+const CLIENT_NAME: usize = 64;
+
 /// Sessions at a time; the link has fewer.
 pub(crate) const SESSIONS: usize = 32;
 
@@ -92,6 +95,19 @@ impl Sessions {
     pub(crate) fn introduce(&mut self, id: SessionId, client: String) {
         if let Some(session) = self.open.get_mut(&id) {
             session.client = Some(client);
+        }
+    }
+
+    /// How a client calls itself, fit for a sentence.
+    pub(crate) fn client_name(&self, id: SessionId) -> String {
+        let session = self.open.get(&id);
+        let name = session.and_then(|session| session.client.as_deref());
+        let name = name.unwrap_or_default().chars();
+        let name: String = name.filter(|c| !c.is_control()).take(CLIENT_NAME).collect();
+        if name.is_empty() {
+            "a client without a name".into()
+        } else {
+            name
         }
     }
 

@@ -5,6 +5,7 @@ mod blobs;
 mod clock;
 mod hvm;
 mod lifecycle;
+mod managed;
 mod robustness;
 mod scheduling;
 mod snapshots;

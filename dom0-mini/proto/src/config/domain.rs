@@ -50,7 +50,24 @@ pub struct DomainConfig {
     pub cap: u16,
     /// On which CPUs its virtual CPUs may run.
     pub affinity: Affinity,
+    /// Whether and how it starts with xend, if it is a managed one.
+    pub autostart: Option<Autostart>,
 }
+
+/// How a managed domain starts with xend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Autostart {
+    /// Its place among the others: lower ones first.
+    pub order: u32,
+    /// Seconds to wait after the one before it.
+    pub delay_s: u32,
+}
+
+/// The place of a domain that does not say its own.
+const AUTOSTART_ORDER: u32 = 100;
+
+/// The longest wait before a domain is started: an hour.
+const MAX_AUTOSTART_DELAY_S: u64 = 3600;
 
 /// What becomes of a domain when it stops.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -236,6 +253,7 @@ impl DomainConfig {
             cpu_weight: small(reader.number("cpu_weight", 1, 65535), 256),
             cap: small(reader.number("cap", 0, u64::from(MAX_VCPUS) * 100), 0),
             affinity: affinity(reader),
+            autostart: autostart(reader),
             name: name?,
             uuid,
             kind,
@@ -453,6 +471,25 @@ fn action(reader: &mut Reader<'_>, key: &str, default: Action) -> Action {
         &remedy,
     );
     default
+}
+
+fn autostart(reader: &mut Reader<'_>) -> Option<Autostart> {
+    let order = reader.number("autostart_order", 0, u64::from(u32::MAX));
+    let delay = reader.number("autostart_delay", 0, MAX_AUTOSTART_DELAY_S);
+    let (word, at) = reader.text("on_xend_start")?;
+    let small = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
+    match word.as_str() {
+        "start" => Some(Autostart {
+            order: order.map_or(AUTOSTART_ORDER, small),
+            delay_s: delay.map_or(0, small),
+        }),
+        "ignore" => None,
+        _ => {
+            let message = format!("'{word}' is not something 'on_xend_start' can do");
+            reader.refuse(at, message, "write \"start\" or \"ignore\"");
+            None
+        }
+    }
 }
 
 fn affinity(reader: &mut Reader<'_>) -> Affinity {

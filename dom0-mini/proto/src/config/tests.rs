@@ -92,6 +92,7 @@ fn reads_a_pvh_domain() {
             cpu_weight: 512,
             cap: 100,
             affinity: Affinity::Each(vec![CpuSet(3), CpuSet(8)]),
+            autostart: None,
         }
     );
 }
@@ -589,4 +590,28 @@ fn sets_of_cpus_are_written_as_they_are_read() {
         [0, 1, 2].map(|vcpu| each.of(vcpu)),
         [CpuSet(3), CpuSet(8), CpuSet::ALL]
     );
+}
+
+#[test]
+fn a_domain_starts_with_xend_if_it_says_so() {
+    let of = |more: &str| read(&domain(more)).unwrap().0.autostart;
+    let autostart = |order, delay_s| Some(Autostart { order, delay_s });
+    assert_eq!(of(""), None);
+    assert_eq!(of("on_xend_start='ignore'"), None);
+    assert_eq!(of("autostart_order=1"), None);
+    assert_eq!(of("on_xend_start='start'"), autostart(100, 0));
+    let all = "on_xend_start='start'\nautostart_order=5\nautostart_delay=30";
+    assert_eq!(of(all), autostart(5, 30));
+    for (more, complaint) in [
+        (
+            "on_xend_start='maybe'",
+            "'maybe' is not something 'on_xend_start' can do",
+        ),
+        (
+            "autostart_delay=4000",
+            "'autostart_delay' is 4000; it must be from 0 to 3600",
+        ),
+    ] {
+        assert!(complaints(&domain(more)).contains(complaint), "{more}");
+    }
 }

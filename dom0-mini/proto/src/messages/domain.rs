@@ -78,6 +78,8 @@ impl DomainState {
     pub const CRASHED: Self = Self(4);
     /// Being taken apart.
     pub const DYING: Self = Self(5);
+    /// Defined, and not running.
+    pub const OFF: Self = Self(6);
 
     /// The word in `list`.
     #[must_use]
@@ -89,6 +91,7 @@ impl DomainState {
             Self::SHUTDOWN => "shutdown",
             Self::CRASHED => "crashed",
             Self::DYING => "dying",
+            Self::OFF => "off",
             _ => "unknown",
         }
     }
@@ -108,6 +111,10 @@ impl DomainFlags {
     pub const RESTORING: Self = Self(1 << 2);
     /// Asked to shut down or reboot, not done yet.
     pub const SHUTTING_DOWN: Self = Self(1 << 3);
+    /// Managed: xend keeps its definition.
+    pub const MANAGED: Self = Self(1 << 4);
+    /// Its definition cannot be read any more.
+    pub const BROKEN: Self = Self(1 << 5);
 
     /// Whether all bits of `other` are set.
     #[must_use]
@@ -126,7 +133,7 @@ impl DomainFlags {
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub struct DomainSummary {
-    /// The host domid.
+    /// The host domid; [`DomainSummary::NO_DOMID`] for one that is off.
     #[n(0)]
     pub domid: u16,
     /// The name.
@@ -156,6 +163,17 @@ pub struct DomainSummary {
     /// Further facts.
     #[n(9)]
     pub flags: DomainFlags,
+}
+
+impl DomainSummary {
+    /// The domid of a domain that has none (Xen's `DOMID_INVALID`).
+    pub const NO_DOMID: u16 = 0x7ff4;
+
+    /// The host domid, if it has one.
+    #[must_use]
+    pub fn number(&self) -> Option<u16> {
+        (self.domid != Self::NO_DOMID).then_some(self.domid)
+    }
 }
 
 /// Everything xend knows about one domain.

@@ -4,6 +4,7 @@
 use super::{
     domain::{DomainDetail, DomainSummary, Event},
     host::HostInfo,
+    managed::{Defined, Definition},
     scheduling::{DomainScheduling, VcpuSummary},
     stats::Stats,
 };
@@ -81,6 +82,12 @@ pub enum Reply {
     /// All vCPUs.
     #[n(111)]
     Vcpus(#[n(0)] Vec<VcpuSummary>),
+    /// A managed domain is defined.
+    #[n(120)]
+    Defined(#[n(0)] Defined),
+    /// How a managed domain is defined.
+    #[n(121)]
+    Definition(#[n(0)] Definition),
 }
 
 /// Something to say about a configuration.

@@ -3,6 +3,7 @@
 
 use super::{
     domain::DomainRef,
+    managed::{Define, Redefine, Start},
     scheduling::{PinVcpu, SetScheduling},
 };
 use crate::{
@@ -88,12 +89,28 @@ pub enum RequestBody {
     #[n(27)]
     VcpuPin(#[n(0)] PinVcpu),
 
+    /// Keeps a domain's definition, without starting it → `Defined`.
+    #[n(28)]
+    New(#[n(0)] Define),
+    /// Starts a managed domain → `Created`, with progress.
+    #[n(29)]
+    Start(#[n(0)] Start),
+    /// Forgets the definition of a managed domain that does not run → `Done`.
+    #[n(30)]
+    Delete(#[n(0)] String),
+    /// The definition of a managed domain → `Definition`.
+    #[n(31)]
+    DefinitionShow(#[n(0)] String),
+
     /// Console output from a cursor on → `Console`.
     #[n(32)]
     ConsoleRead(#[n(0)] ConsoleRead),
     /// Keys for a console → `Written`.
     #[n(33)]
     ConsoleWrite(#[n(0)] ConsoleWrite),
+    /// Defines a managed domain anew, if it is as the client saw it → `Defined`.
+    #[n(34)]
+    DefinitionSet(#[n(0)] Redefine),
 
     /// Asks for a blob by its id: held at once if xend has it, else an upload begins → `Blob`.
     #[n(48)]

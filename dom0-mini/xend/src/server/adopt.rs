@@ -168,5 +168,6 @@ fn unknown_config(name: &str, info: &DomainInfo) -> DomainConfig {
         cpu_weight: 256,
         cap: 0,
         affinity: Affinity::All(CpuSet::ALL),
+        autostart: None,
     }
 }

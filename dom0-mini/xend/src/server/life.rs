@@ -442,6 +442,7 @@ impl<H: Hypervisor> Xend<H> {
             self.table
                 .iter()
                 .any(|(_, domain)| domain.name == *candidate)
+                || self.managed.get(candidate).is_some()
         };
         let end = (0..=name.len().min(56))
             .rev()

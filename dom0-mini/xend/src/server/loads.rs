@@ -12,6 +12,7 @@ use crate::store::keeper::Carried;
 use crate::store::loads::End;
 use crate::store::volume::VolumeError;
 use alloc::format;
+use alloc::string::String;
 use alloc::vec::Vec;
 use mgmt_proto::blob::BlobId;
 use mgmt_proto::messages::{ErrorCode, Failure, RequestBody};
@@ -23,6 +24,8 @@ pub(crate) enum Again {
     Request(Ticket, RequestBody),
     /// What follows a domain's end: it is to be built again.
     Rebuild(Key),
+    /// The start of a managed domain, with xend.
+    Autostart(String),
 }
 
 impl Again {
@@ -81,6 +84,7 @@ impl<H: Hypervisor> Xend<H> {
             End::Failed(Again::Request(ticket, _), failure) => {
                 self.sessions.answer(ticket, Err(failure));
             }
+            End::Failed(Again::Autostart(name), failure) => self.did_not_start(&name, &failure),
             End::Failed(Again::Rebuild(key), failure) => {
                 if let Some(domain) = self.table.get_mut(key) {
                     domain.after = After::Remove(Some(failure));
@@ -98,6 +102,7 @@ impl<H: Hypervisor> Xend<H> {
                 }
             }
             Again::Rebuild(key) => self.gone(key),
+            Again::Autostart(name) => self.start_with_xend(name),
         }
     }
 }

@@ -4,6 +4,7 @@ mod blobs;
 mod create;
 mod domains;
 mod host;
+pub(super) mod managed;
 mod restores;
 pub(super) mod saves;
 mod scheduling;
@@ -55,6 +56,11 @@ impl<H: Hypervisor> Xend<H> {
             RequestBody::SchedulingSet(set) => Some(self.scheduling_set(&set)),
             RequestBody::VcpuList => Some(self.vcpu_list()),
             RequestBody::VcpuPin(pin) => Some(self.vcpu_pin(&pin)),
+            RequestBody::New(define) => self.define(ticket, define),
+            RequestBody::Start(start) => self.start_defined(ticket, start),
+            RequestBody::Delete(name) => self.delete_definition(ticket, &name),
+            RequestBody::DefinitionShow(name) => Some(self.definition_show(&name)),
+            RequestBody::DefinitionSet(redefine) => self.definition_set(ticket, redefine),
             RequestBody::ConsoleRead(read) => self.console_read(ticket, &read),
             RequestBody::ConsoleWrite(write) => Some(self.console_write(&write)),
             RequestBody::BlobOpen(open) => self.blob_open(ticket, open),

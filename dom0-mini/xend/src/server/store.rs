@@ -7,12 +7,14 @@ use super::{Xend, domain_0};
 use crate::domain::Key;
 use crate::hypervisor::Hypervisor;
 use crate::logbook::Level;
+use crate::managed::Definition;
 use crate::session::Ticket;
 use crate::settings::{Settings, Severity};
 use crate::store::files::{self, Wish};
 use crate::store::keeper::{Carried, Order, Standing};
 use crate::store::partition::Names;
 use crate::store::volume::{Change, File, VolumeError};
+use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec;
@@ -41,6 +43,10 @@ pub(crate) struct Then {
 pub(super) enum What {
     /// xend has these settings.
     Settings(Settings),
+    /// The domain of this name is defined so.
+    Defined(String, Box<Definition>),
+    /// The domain of this name is not defined any more.
+    Deleted(String),
     /// There is a new store.
     NewStore,
     /// A domain is saved, under this label: it goes. Or else it goes on.
@@ -144,7 +150,20 @@ impl<H: Hypervisor> Xend<H> {
                 self.settings = settings;
                 self.log_line("xend-config.sxp is changed");
             }
+            What::Defined(name, definition) => {
+                self.managed.end(&name);
+                let by = definition.record.changed_by.as_deref();
+                let line = format!("domain '{name}' is defined by {}", by.unwrap_or_default());
+                self.managed.insert(name, *definition);
+                self.log_line(&line);
+            }
+            What::Deleted(name) => {
+                self.managed.end(&name);
+                self.managed.remove(&name);
+                self.log_line(&format!("the definition of '{name}' is deleted"));
+            }
             What::NewStore => {
+                self.managed.clear();
                 self.log_saved = self.log.start();
                 self.log_line("a new store was made");
             }
@@ -157,11 +176,12 @@ impl<H: Hypervisor> Xend<H> {
     }
 
     fn refuse(&mut self, then: Then, failure: Failure) {
-        if let What::Snapshot {
-            key, was_paused, ..
-        } = then.what
-        {
-            self.snapshot_is_not_kept(key, was_paused);
+        match then.what {
+            What::Snapshot {
+                key, was_paused, ..
+            } => self.snapshot_is_not_kept(key, was_paused),
+            What::Defined(name, _) | What::Deleted(name) => self.managed.end(&name),
+            What::Settings(_) | What::NewStore | What::NoSnapshot(_) => {}
         }
         self.sessions.answer(then.ticket, Err(failure));
     }

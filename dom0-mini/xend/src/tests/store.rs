@@ -6,24 +6,30 @@ use crate::store::disk::Disk;
 use crate::store::keeper::{Keeper, Order};
 use crate::store::partition::Names;
 use crate::store::simulated::{Random, SimulatedDisk};
+use crate::store::volume::{Batch, Change, File};
 use crate::{Event, Now, Xend};
 use mgmt_proto::messages::{ErrorCode, Failure, Follow, Reply, RequestBody, StoreInfo, StorePlace};
 use std::boxed::Box;
 use std::string::{String, ToString};
+use std::vec;
 
 /// A machine with a disk.
-struct Machine {
-    world: World,
+pub(super) struct Machine {
+    pub(super) world: World,
     keeper: Keeper,
 }
 
 impl Machine {
-    fn start(disk: Option<&SimulatedDisk>) -> Self {
+    pub(super) fn start(disk: Option<&SimulatedDisk>) -> Self {
+        Self::over(Fake::new(), disk)
+    }
+
+    /// A xend that starts over a machine that may have domains already.
+    pub(super) fn over(fake: Fake, disk: Option<&SimulatedDisk>) -> Self {
         let disk = disk.map(|disk| Box::new(disk.clone()) as Box<dyn Disk>);
         let mut random = Random::new(9);
         let names = Names::new(|into| random.fill(into));
         let (keeper, mounted) = Keeper::mount(disk, &names);
-        let fake = Fake::new();
         let xend = Xend::new(fake.clone(), "", mounted, facts(), Now::default());
         Self {
             world: World::with(fake, xend),
@@ -32,7 +38,7 @@ impl Machine {
     }
 
     /// Lets the keeper do what is ordered; how much that was.
-    fn keep(&mut self) -> usize {
+    pub(super) fn keep(&mut self) -> usize {
         let mut orders = 0;
         while let Some(order) = self.world.xend.take_order() {
             self.carry_out(&order);
@@ -46,10 +52,25 @@ impl Machine {
         self.world.event(Event::Kept(result.as_ref()));
     }
 
-    /// Asks, lets the keeper do what it has to, and has the answer.
-    fn ask(&mut self, body: RequestBody) -> Result<Reply, Failure> {
+    /// Changes a file of the store behind xend's back.
+    pub(super) fn tamper(&mut self, path: &str, content: &[u8]) {
+        let file = File {
+            content: content.to_vec(),
+            ..File::default()
+        };
+        let path = path.to_string();
+        let batch = Batch {
+            changes: vec![Change::Put { path, file }],
+            ..Batch::default()
+        };
+        self.keeper.carry_out(&Order::Keep(batch)).unwrap();
+    }
+
+    /// Asks, lets the keeper and xend do what they have to, and has the answer.
+    pub(super) fn ask(&mut self, body: RequestBody) -> Result<Reply, Failure> {
         let id = self.world.post(1, body);
         self.keep();
+        self.world.finish();
         self.world.answer(1, id).expect("an answer")
     }
 
@@ -65,7 +86,7 @@ impl Machine {
         }
     }
 
-    fn log(&mut self) -> String {
+    pub(super) fn log(&mut self) -> String {
         let Ok(Reply::Text(chunk)) = self.ask(RequestBody::Log(Follow::default())) else {
             panic!("no log")
         };

@@ -20,7 +20,7 @@ use alloc::vec::Vec;
 use hv_abi::control::domain::VCPUS_MAX;
 use hv_abi::layout::arm::GICV2_VCPUS_MAX;
 use mgmt_proto::config::{ConfigFile, DomainConfig, ImageSource, Policies};
-use mgmt_proto::messages::{Create, DomainKind, ErrorCode, Failure, MAX_CONFIG};
+use mgmt_proto::messages::{Create, DomainKind, ErrorCode, Failure, MAX_CONFIG, NamedBlob};
 
 impl<H: Hypervisor> Xend<H> {
     pub(super) fn create(&mut self, ticket: Ticket, create: Create) -> Outcome {
@@ -38,40 +38,74 @@ impl<H: Hypervisor> Xend<H> {
         session: SessionId,
         create: Create,
     ) -> Result<(Key, Vec<String>), Failure> {
-        let (text, config, warnings) =
+        let (text, config, mut warnings) =
             read_config(&create.origin, &create.config, &self.settings.policies)?;
+        if config.autostart.is_some() {
+            warnings.push("'on_xend_start' has no effect: this domain is not defined".into());
+        }
         self.refuse_what_is_not_there(&config)?;
+        self.admits_unmanaged(&config)?;
         self.table.admits(&config.name, config.uuid)?;
-        let plan = Plan {
-            kernel: self.content(session, &create, "kernel", &config.kernel)?,
-            ramdisk: match &config.ramdisk {
-                Some(source) => Some(self.content(session, &create, "ramdisk", source)?),
-                None => None,
-            },
-            text,
-            config,
-        };
-        let layout = lay_out(self.architecture(), &plan)?;
+        let plan = self.plan(session, &create.files, text, config)?;
         let uuid = match plan.config.uuid {
             Some(uuid) => uuid,
             None => self.random_uuid(),
         };
-        let memory_kib = plan.config.memory_mib.saturating_mul(1024);
-        let name = plan.config.name.clone();
-        let mut domain = self.new_domain(name, uuid, memory_kib, Rc::new(plan), State::Building);
-        domain.start_paused = create.paused;
-        let key = self.table.add(domain);
+        let key = self.build(plan, uuid, create.paused)?;
         if let Some(client) = self.clients.get_mut(&session) {
             create
                 .files
                 .iter()
                 .for_each(|file| client.release(&file.blob));
         }
-        self.begin_job(key, Job::Build(Build::new(layout)));
         Ok((key, warnings))
     }
 
-    fn refuse_what_is_not_there(&mut self, config: &DomainConfig) -> Result<(), Failure> {
+    /// What a domain is built from, its files uploaded by this session or in the boot bundle.
+    pub(super) fn plan(
+        &self,
+        session: SessionId,
+        files: &[NamedBlob],
+        text: String,
+        config: DomainConfig,
+    ) -> Result<Plan<H::Frames>, Failure> {
+        Ok(Plan {
+            kernel: self.content(session, files, "kernel", &config.kernel)?,
+            ramdisk: match &config.ramdisk {
+                Some(source) => Some(self.content(session, files, "ramdisk", source)?),
+                None => None,
+            },
+            text,
+            config,
+        })
+    }
+
+    /// Begins to build a domain that the table admits.
+    pub(super) fn build(
+        &mut self,
+        plan: Plan<H::Frames>,
+        uuid: [u8; 16],
+        paused: bool,
+    ) -> Result<Key, Failure> {
+        let layout = lay_out(self.architecture(), &plan)?;
+        let memory_kib = plan.config.memory_mib.saturating_mul(1024);
+        let name = plan.config.name.clone();
+        let mut domain = self.new_domain(name, uuid, memory_kib, Rc::new(plan), State::Building);
+        domain.start_paused = paused;
+        let key = self.table.add(domain);
+        self.begin_job(key, Job::Build(Build::new(layout)));
+        Ok(key)
+    }
+
+    /// Whether a domain could be built of this plan.
+    pub(super) fn check_layout(&self, plan: &Plan<H::Frames>) -> Result<(), Failure> {
+        lay_out(self.architecture(), plan).map(drop)
+    }
+
+    pub(super) fn refuse_what_is_not_there(
+        &mut self,
+        config: &DomainConfig,
+    ) -> Result<(), Failure> {
         let refuse = |sentence: String, remedy: &str| {
             Err(Failure::new(ErrorCode::REFUSED, sentence).with_remedy(remedy))
         };
@@ -119,10 +153,10 @@ impl<H: Hypervisor> Xend<H> {
     }
 
     /// Finds a kernel or ramdisk.
-    fn content(
+    pub(super) fn content(
         &self,
         session: SessionId,
-        create: &Create,
+        files: &[NamedBlob],
         key: &str,
         source: &ImageSource,
     ) -> Result<Content<H::Frames>, Failure> {
@@ -140,22 +174,22 @@ impl<H: Hypervisor> Xend<H> {
                 Err(Failure::new(ErrorCode::BAD_IMAGE, sentence)
                     .with_remedy("name a file on your side, or boot:NAME"))
             }
-            ImageSource::File(path) => self.uploaded(session, create, key, path),
+            ImageSource::File(path) => self.uploaded(session, files, key, path),
         }
     }
 
     fn uploaded(
         &self,
         session: SessionId,
-        create: &Create,
+        files: &[NamedBlob],
         key: &str,
         path: &str,
     ) -> Result<Content<H::Frames>, Failure> {
         let no = |sentence: String| {
             Failure::new(ErrorCode::BAD_BLOB, sentence)
-                .with_remedy("upload the file in the same session, before 'create'")
+                .with_remedy("upload the file in the same session first")
         };
-        let Some(named) = create.files.iter().find(|file| file.key == key) else {
+        let Some(named) = files.iter().find(|file| file.key == key) else {
             return Err(no(format!(
                 "the content of {key} '{path}' was not sent along"
             )));
@@ -175,7 +209,7 @@ impl<H: Hypervisor> Xend<H> {
 }
 
 /// Reads a configuration; everything that is wrong with it in one failure. The text says what the file's name implied.
-fn read_config(
+pub(super) fn read_config(
     origin: &str,
     text: &str,
     policies: &Policies,

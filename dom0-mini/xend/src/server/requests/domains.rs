@@ -34,7 +34,7 @@ pub(super) enum Go {
 impl<H: Hypervisor> Xend<H> {
     /// Finds a domain and asks the table of lifecycles.
     pub(super) fn may(&self, wanted: &DomainRef, ask: Ask) -> Result<(Key, DomId, Go), Failure> {
-        let key = self.table.find(wanted)?;
+        let key = self.find(wanted)?;
         let Some(domain) = self.table.get(key) else {
             return Err(Failure::new(
                 ErrorCode::INTERNAL,
@@ -49,6 +49,19 @@ impl<H: Hypervisor> Xend<H> {
             Verdict::Join => Ok((key, domid, Go::Join)),
             Verdict::Busy => no(ErrorCode::BUSY),
             Verdict::Wrong => no(ErrorCode::WRONG_STATE),
+        }
+    }
+
+    /// The domain a client means; one that is defined and does not run is not unknown.
+    pub(super) fn find(&self, wanted: &DomainRef) -> Result<Key, Failure> {
+        let found = self.table.find(wanted);
+        match wanted {
+            DomainRef::Name(name) if found.is_err() && self.managed.get(name).is_some() => {
+                let sentence = format!("domain '{name}' is not running");
+                Err(Failure::new(ErrorCode::WRONG_STATE, sentence)
+                    .with_remedy(format!("'xenman start {name}' starts it")))
+            }
+            _ => found,
         }
     }
 
@@ -204,13 +217,32 @@ impl<H: Hypervisor> Xend<H> {
             .is_some_and(|domain| domain.name == rename.name);
         if !same {
             self.table.admits_name(&rename.name)?;
+            self.admits_rename(key, &rename.name)?;
             self.rename(key, &rename.name);
         }
         Ok(Reply::Done)
     }
 
+    /// A managed domain has the name of its definition.
+    fn admits_rename(&self, key: Key, to: &str) -> Result<(), Failure> {
+        let domain = self.table.get(key);
+        if let Some(domain) = domain.filter(|domain| self.managed.owns(domain)) {
+            let sentence = format!("domain '{}' is defined under this name", domain.name);
+            return Err(Failure::new(ErrorCode::REFUSED, sentence).with_remedy(
+                "shut it down, delete its definition, and define it anew under the other name",
+            ));
+        }
+        if self.managed.get(to).is_some() {
+            let sentence = format!("domain '{to}' is defined, and is another one");
+            return Err(
+                Failure::new(ErrorCode::NAME_IN_USE, sentence).with_remedy("choose another name")
+            );
+        }
+        Ok(())
+    }
+
     pub(super) fn console_read(&mut self, ticket: Ticket, read: &ConsoleRead) -> Outcome {
-        let found = self.table.find(&read.domain);
+        let found = self.find(&read.domain);
         let grave = match &read.domain {
             DomainRef::Name(name) => self.table.grave(name),
             DomainRef::Id(_) => None,

@@ -3,6 +3,7 @@
 use crate::domain::{DOMAINS, Domain};
 use crate::hypervisor::{Answer, HostStop, Hypervisor};
 use crate::lifecycle::State;
+use crate::managed::Definition;
 use crate::platform;
 use crate::refusal::refused;
 use crate::server::{NAME, Xend};
@@ -115,13 +116,24 @@ impl<H: Hypervisor> Xend<H> {
         Reply::Done
     }
 
+    /// All domains: those that exist, and then those that are defined alone.
     pub(super) fn list(&mut self) -> Reply {
         let infos = self.infos();
-        let summaries = infos.iter().filter_map(|info| self.summary(info));
-        Reply::List(summaries.collect())
+        let mut list: Vec<DomainSummary> =
+            infos.iter().filter_map(|info| self.summary(info)).collect();
+        let is_off = |name: &str| !list.iter().any(|domain| domain.name == name);
+        let off = self.managed.iter().filter(|(name, _)| is_off(name));
+        let off: Vec<_> = off
+            .map(|(name, definition)| self.summary_off(name, definition))
+            .collect();
+        list.extend(off);
+        Reply::List(list)
     }
 
     pub(super) fn show(&mut self, wanted: &DomainRef) -> Result<Reply, Failure> {
+        if let Some(detail) = self.show_off(wanted) {
+            return Ok(Reply::Domain(detail));
+        }
         let infos = self.infos();
         let is_dom0 = matches!(wanted, DomainRef::Id(0))
             || matches!(wanted, DomainRef::Name(name) if name == "Domain-0");
@@ -146,6 +158,40 @@ impl<H: Hypervisor> Xend<H> {
                 .map(|domain| domain.guest_domid)
                 .filter(|guest| *guest != info.domid.0),
         }))
+    }
+
+    /// A domain that is defined alone.
+    fn show_off(&self, wanted: &DomainRef) -> Option<DomainDetail> {
+        let DomainRef::Name(name) = wanted else {
+            return None;
+        };
+        let definition = self.managed.get(name)?;
+        self.table.find(wanted).is_err().then(|| DomainDetail {
+            summary: self.summary_off(name, definition),
+            config: definition.text.clone(),
+            counters: Vec::new(),
+            guest_domid: None,
+        })
+    }
+
+    fn summary_off(&self, name: &str, definition: &Definition) -> DomainSummary {
+        let config = definition.config.as_ref().ok();
+        let flags = match config {
+            Some(_) => DomainFlags::MANAGED,
+            None => DomainFlags::MANAGED.with(DomainFlags::BROKEN),
+        };
+        DomainSummary {
+            domid: DomainSummary::NO_DOMID,
+            name: name.into(),
+            uuid: definition.record.uuid,
+            kind: config.map_or(DomainKind::PVH, |config| config.kind),
+            state: DomainState::OFF,
+            vcpus: config.map_or(0, |config| config.max_vcpus),
+            memory_kib: config.map_or(0, |config| config.memory_mib.saturating_mul(1024)),
+            cpu_ns: 0,
+            age_ns: 0,
+            flags,
+        }
     }
 
     fn summary(&self, info: &DomainInfo) -> Option<DomainSummary> {
@@ -174,13 +220,22 @@ impl<H: Hypervisor> Xend<H> {
             memory_kib: domain.memory_kib,
             cpu_ns: info.cpu_ns,
             age_ns: self.now.mono_ns.saturating_sub(info.created_ns),
-            flags: match domain.state {
-                State::Building => DomainFlags::BUILDING,
-                State::Saving => DomainFlags::SAVING,
-                State::Restoring => DomainFlags::RESTORING,
-                State::ShuttingDown => DomainFlags::SHUTTING_DOWN,
-                _ => DomainFlags::default(),
-            },
+            flags: self.flags_of(domain),
+        }
+    }
+
+    fn flags_of(&self, domain: &Domain<H>) -> DomainFlags {
+        let flags = match domain.state {
+            State::Building => DomainFlags::BUILDING,
+            State::Saving => DomainFlags::SAVING,
+            State::Restoring => DomainFlags::RESTORING,
+            State::ShuttingDown => DomainFlags::SHUTTING_DOWN,
+            _ => DomainFlags::default(),
+        };
+        if self.managed.owns(domain) {
+            flags.with(DomainFlags::MANAGED)
+        } else {
+            flags
         }
     }
 

@@ -185,12 +185,14 @@ impl<H: Hypervisor> Xend<H> {
         let name = wishes.name.unwrap_or_else(|| manifest.name.clone());
         check_name(&name).map_err(|reason| Failure::new(ErrorCode::BAD_REQUEST, reason))?;
         // Under another name it may run beside the one it was saved from.
-        let copy = name != manifest.name && self.table.has_uuid(&manifest.uuid);
+        let is_taken = |uuid| self.table.has_uuid(uuid) || self.managed.by_uuid(uuid).is_some();
+        let copy = name != manifest.name && is_taken(&manifest.uuid);
         let uuid = if copy {
             self.random_uuid()
         } else {
             manifest.uuid
         };
+        self.admits_restored(&name, &uuid)?;
         self.table.admits(&name, Some(uuid))?;
         let memory_kib = config.memory_mib.saturating_mul(1024);
         let plan = Rc::new(self.plan_from(&manifest, config));

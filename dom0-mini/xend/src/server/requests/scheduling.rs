@@ -110,7 +110,7 @@ impl<H: Hypervisor> Xend<H> {
         if is_dom0 {
             return Ok((None, DomId::ZERO));
         }
-        let key = self.table.find(wanted)?;
+        let key = self.find(wanted)?;
         let domid = self.table.get(key).and_then(|domain| domain.domid);
         let domid = domid.ok_or_else(|| {
             Failure::new(ErrorCode::BUSY, "the domain is being built")
