@@ -99,6 +99,8 @@ pub(crate) enum After {
     Remove(Option<Failure>),
     /// It is built again.
     Rebuild,
+    /// It is built again at this system time.
+    RebuildAt(u64),
 }
 
 /// One domain.
@@ -120,6 +122,8 @@ pub(crate) struct Domain<H: Hypervisor> {
     pub(crate) waiters: Vec<Waiter>,
     pub(crate) brake: Brake,
     pub(crate) started_ns: u64,
+    /// When to build it, if it waits for that.
+    pub(crate) restart_ns: Option<u64>,
 }
 
 impl<H: Hypervisor> Domain<H> {

@@ -25,12 +25,14 @@ pub(crate) enum State {
     Dead,
     /// Being taken apart.
     Dying,
+    /// It crashed, is gone, and waits to be built again.
+    Waiting,
 }
 
 impl State {
     /// Every state.
     #[cfg(test)]
-    pub(crate) const ALL: [Self; 8] = [
+    pub(crate) const ALL: [Self; 9] = [
         Self::Building,
         Self::Paused,
         Self::Running,
@@ -39,6 +41,7 @@ impl State {
         Self::Restoring,
         Self::Dead,
         Self::Dying,
+        Self::Waiting,
     ];
 
     /// Whether a guest is there that may act on its own.
@@ -59,6 +62,7 @@ impl fmt::Display for State {
             Self::Restoring => "is being restored",
             Self::Dead => "has stopped and is kept by its policy",
             Self::Dying => "is being taken apart",
+            Self::Waiting => "waits to be started again, as it crashed",
         })
     }
 }
@@ -120,7 +124,9 @@ pub(crate) const fn verdict(state: State, ask: Ask) -> Verdict {
         (Ask::Destroy, State::Saving) => Busy,
         (Ask::Destroy, _) => Go(State::Dying),
 
-        (_, State::Building | State::Saving | State::Restoring | State::Dying) => Busy,
+        (_, State::Building | State::Saving | State::Restoring | State::Dying | State::Waiting) => {
+            Busy
+        }
 
         (Ask::Rename, state) => Go(state),
         (_, State::Dead) => Wrong,
@@ -158,12 +164,14 @@ pub(crate) enum Happening {
     Saved,
     /// The old machine is gone, and a new one is built for the same domain.
     Rebuild,
+    /// The old machine is gone, and a new one is built later.
+    BackedOff,
 }
 
 impl Happening {
     /// Everything that can happen.
     #[cfg(test)]
-    pub(crate) const ALL: [Self; 9] = [
+    pub(crate) const ALL: [Self; 10] = [
         Self::Ready,
         Self::ReadyPaused,
         Self::Failed,
@@ -173,6 +181,7 @@ impl Happening {
         Self::SaveGivenUpPaused,
         Self::Saved,
         Self::Rebuild,
+        Self::BackedOff,
     ];
 }
 
@@ -188,7 +197,8 @@ pub(crate) const fn follow(state: State, happening: Happening) -> Option<State> 
         (Happening::SaveGivenUp, State::Saving) => Some(State::Running),
         (Happening::SaveGivenUpPaused, State::Saving) => Some(State::Paused),
         (Happening::Saved, State::Saving) => Some(State::Dying),
-        (Happening::Rebuild, State::Dying) => Some(State::Building),
+        (Happening::Rebuild, State::Dying | State::Waiting) => Some(State::Building),
+        (Happening::BackedOff, State::Dying) => Some(State::Waiting),
         _ => None,
     }
 }
@@ -201,13 +211,13 @@ mod tests {
 
     /// One letter per state, in the order of `State::ALL`: `!` go, `=` already, `+` join, `b` busy, `w` wrong.
     const TABLE: [(Ask, &str); 7] = [
-        (Ask::Pause, "b=!!bbwb"),
-        (Ask::Unpause, "b!==bbwb"),
-        (Ask::Shutdown, "bw!!bbwb"),
-        (Ask::Destroy, "!!!!b!!+"),
-        (Ask::Rename, "b!!!bb!b"),
-        (Ask::Type, "b!!!bbwb"),
-        (Ask::Save, "b!!bbbwb"),
+        (Ask::Pause, "b=!!bbwbb"),
+        (Ask::Unpause, "b!==bbwbb"),
+        (Ask::Shutdown, "bw!!bbwbb"),
+        (Ask::Destroy, "!!!!b!!+!"),
+        (Ask::Rename, "b!!!bb!bb"),
+        (Ask::Type, "b!!!bbwbb"),
+        (Ask::Save, "b!!bbbwbb"),
     ];
 
     fn letter(verdict: Verdict) -> char {
@@ -279,7 +289,7 @@ mod tests {
             }
         }
         let count = |state: State| moves.get(&state.to_string()).copied().unwrap_or(0);
-        assert_eq!(State::ALL.map(count), [3, 2, 2, 2, 3, 3, 0, 1]);
+        assert_eq!(State::ALL.map(count), [3, 2, 2, 2, 3, 3, 0, 2, 1]);
         assert_eq!(
             follow(State::Dying, Happening::Rebuild),
             Some(State::Building)

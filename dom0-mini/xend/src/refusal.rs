@@ -51,6 +51,7 @@ pub(crate) fn not_now(name: &str, state: State, code: ErrorCode) -> Failure {
     match state {
         State::Dead => failure.with_remedy("destroy it and create it again"),
         State::Paused => failure.with_remedy("unpause it first"),
+        State::Waiting => failure.with_remedy("wait for it, or destroy it"),
         State::Saving => failure.with_remedy("wait for the save to end, or end its client"),
         _ => failure.with_remedy("wait until that is done"),
     }

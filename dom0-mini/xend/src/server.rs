@@ -7,6 +7,7 @@ mod life;
 mod loads;
 mod requests;
 mod snapshots;
+mod stops;
 mod store;
 mod waits;
 
@@ -38,9 +39,9 @@ use mgmt_proto::messages::{
     Welcome,
 };
 
-/// xend's name and version.
 const SECOND_NS: u64 = 1_000_000_000;
 
+/// xend's name and version.
 pub(crate) const NAME: &str = concat!("xend ", env!("CARGO_PKG_VERSION"));
 
 /// The management server.
@@ -202,6 +203,7 @@ impl<H: Hypervisor> Xend<H> {
             self.waits_deadline(),
             self.waiters_deadline(),
             self.look_again_deadline(),
+            self.restart_deadline(),
             self.autostart.due_ns(),
             self.log_due_ns(),
             stop,
@@ -241,6 +243,7 @@ impl<H: Hypervisor> Xend<H> {
             }
         }
         self.look_again();
+        self.restart_due();
         self.start_next();
         self.serve_waits();
         self.expire_waiters();

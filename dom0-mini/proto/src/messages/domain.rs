@@ -115,6 +115,8 @@ impl DomainFlags {
     pub const MANAGED: Self = Self(1 << 4);
     /// Its definition cannot be read any more.
     pub const BROKEN: Self = Self(1 << 5);
+    /// It crashed, and waits to be started again.
+    pub const WAITING: Self = Self(1 << 6);
 
     /// Whether all bits of `other` are set.
     #[must_use]

@@ -3,9 +3,9 @@
 //!
 //! One that cannot be started is logged and holds nobody up.
 
-use super::Xend;
 use super::loads::Again;
 use super::requests::managed::Begun;
+use super::{SECOND_NS, Xend};
 use crate::hypervisor::Hypervisor;
 use crate::logbook::Level;
 use alloc::collections::VecDeque;
@@ -13,8 +13,6 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 use mgmt_proto::messages::Failure;
-
-const SECOND_NS: u64 = 1_000_000_000;
 
 /// The domains that are still to be started.
 #[derive(Debug, Default)]

@@ -11,7 +11,7 @@ use crate::job::{Destroy, Done, Job, Step, Workshop};
 use crate::lifecycle::{Happening, State, follow};
 use crate::logbook::Level;
 use crate::nodes;
-use crate::policy::{Decision, Stop};
+use crate::policy::{Brake, Stop};
 use crate::scrollback::Scrollback;
 use alloc::format;
 use alloc::rc::Rc;
@@ -20,7 +20,6 @@ use alloc::vec::Vec;
 use hv_abi::DomId;
 use hv_abi::control::domain::{DomainInfo, state as info_state};
 use mgmt_proto::blob::BlobId;
-use mgmt_proto::config::Action;
 use mgmt_proto::messages::{Created, ErrorCode, EventKind, Failure, Reply};
 
 /// Progress is told no oftener than this, in nanoseconds.
@@ -43,7 +42,7 @@ impl<H: Hypervisor> Xend<H> {
     }
 
     /// Moves a domain's state along; `false`: that cannot happen in its state.
-    fn happen(&mut self, key: Key, happening: Happening) -> bool {
+    pub(super) fn happen(&mut self, key: Key, happening: Happening) -> bool {
         let Some(domain) = self.table.get_mut(key) else {
             return false;
         };
@@ -203,7 +202,7 @@ impl<H: Hypervisor> Xend<H> {
     }
 
     /// Answers those waiters of a domain that `answer` has an answer for.
-    fn answer_waiters(
+    pub(super) fn answer_waiters(
         &mut self,
         key: Key,
         answer: impl Fn(&Domain<H>, &Goal) -> Option<Result<Reply, Failure>>,
@@ -244,6 +243,7 @@ impl<H: Hypervisor> Xend<H> {
         match domain.after.clone() {
             After::Remove(failure) => self.forget(key, failure),
             After::Rebuild => self.rebuild(key),
+            After::RebuildAt(at_ns) => self.back_off(key, at_ns),
         }
     }
 
@@ -266,7 +266,7 @@ impl<H: Hypervisor> Xend<H> {
         }
     }
 
-    fn rebuild(&mut self, key: Key) {
+    pub(super) fn rebuild(&mut self, key: Key) {
         let architecture = self.architecture();
         let wanted = self.missing_images(key);
         if !wanted.is_empty() {
@@ -370,91 +370,6 @@ impl<H: Hypervisor> Xend<H> {
         }
     }
 
-    /// A guest stopped: does what its policy says.
-    pub(super) fn stopped(&mut self, key: Key, stop: Stop) {
-        let Some(domain) = self.table.get_mut(key) else {
-            return;
-        };
-        let policies = domain.plan.config.policies;
-        let uptime = self.now.mono_ns.saturating_sub(domain.started_ns);
-        let decision = domain.brake.decide(stop, &policies, uptime);
-        let kind = match stop {
-            Stop::PowerOff => EventKind::SHUTDOWN,
-            Stop::Reboot => EventKind::REBOOTED,
-            Stop::Crash | Stop::Watchdog => EventKind::CRASHED,
-        };
-        let detail = match decision {
-            Decision::Do(action) => format!("its policy: {}", action.name()),
-            Decision::GiveUp => "three times within 10 s of its start: not restarted".into(),
-        };
-        self.note(key, kind, Some(detail));
-        self.serve_rings(key);
-        match decision {
-            Decision::Do(Action::Preserve) => self.preserve(key),
-            Decision::Do(Action::RenameRestart) => self.rename_and_restart(key),
-            Decision::Do(Action::Restart) => {
-                if self.happen(key, Happening::StoppedGone) {
-                    self.take_apart(key, After::Rebuild);
-                }
-            }
-            Decision::Do(Action::Destroy) | Decision::GiveUp => {
-                if self.happen(key, Happening::StoppedGone) {
-                    self.take_apart(key, After::Remove(None));
-                }
-            }
-        }
-    }
-
-    fn preserve(&mut self, key: Key) {
-        if self.happen(key, Happening::StoppedKept) {
-            self.answer_waiters(key, |_, goal| {
-                matches!(goal, Goal::Stopped).then_some(Ok(Reply::Done))
-            });
-        }
-    }
-
-    /// Keeps a domain under another name, and builds a new one like it.
-    fn rename_and_restart(&mut self, key: Key) {
-        let Some(domain) = self.table.get(key) else {
-            return;
-        };
-        let (name, plan) = (domain.name.clone(), Rc::clone(&domain.plan));
-        let (guest_memory, brake) = (domain.memory_kib, domain.brake);
-        self.preserve(key);
-        let kept = self.free_name(&name);
-        self.rename(key, &kept);
-        let layout = match lay_out(self.architecture(), &plan) {
-            Ok(layout) if self.table.admits(&name, None).is_ok() => layout,
-            _ => return self.log_line(&format!("'{name}' could not be built again")),
-        };
-        let uuid = self.random_uuid();
-        let domain = Domain {
-            brake,
-            ..self.new_domain(name, uuid, guest_memory, plan, State::Building)
-        };
-        let key = self.table.add(domain);
-        self.begin_job(key, Job::Build(Build::new(layout)));
-    }
-
-    /// A name like this one that no domain has.
-    fn free_name(&self, name: &str) -> String {
-        let taken = |candidate: &String| {
-            self.table
-                .iter()
-                .any(|(_, domain)| domain.name == *candidate)
-                || self.managed.get(candidate).is_some()
-        };
-        let end = (0..=name.len().min(56))
-            .rev()
-            .find(|end| name.is_char_boundary(*end))
-            .unwrap_or(0);
-        let stem = name.get(..end).unwrap_or_default();
-        (1..=u32::MAX)
-            .map(|number| format!("{stem}-{number}"))
-            .find(|candidate| !taken(candidate))
-            .unwrap_or_default()
-    }
-
     /// Gives a domain another name, everywhere it is written.
     pub(super) fn rename(&mut self, key: Key, name: &str) {
         self.note(key, EventKind::RENAMED, Some(format!("to '{name}'")));
@@ -487,6 +402,12 @@ impl<H: Hypervisor> Xend<H> {
         plan: Rc<Plan<H::Frames>>,
         state: State,
     ) -> Domain<H> {
+        let is_managed = self.managed.get(&name).is_some() || self.managed.by_uuid(&uuid).is_some();
+        let brake = if is_managed {
+            Brake::BACK_OFF
+        } else {
+            Brake::default()
+        };
         Domain {
             name,
             uuid,
@@ -502,8 +423,9 @@ impl<H: Hypervisor> Xend<H> {
             job: None,
             after: After::Remove(None),
             waiters: Vec::new(),
-            brake: crate::policy::Brake::default(),
+            brake,
             started_ns: self.now.mono_ns,
+            restart_ns: None,
         }
     }
 

@@ -189,7 +189,7 @@ impl<H: Hypervisor> Xend<H> {
             // It may be on its way to be built again: not any more.
             Go::Join | Go::Already => {
                 if let Some(domain) = self.table.get_mut(key)
-                    && domain.after == After::Rebuild
+                    && matches!(domain.after, After::Rebuild | After::RebuildAt(_))
                 {
                     domain.after = After::Remove(None);
                 }
@@ -204,6 +204,7 @@ impl<H: Hypervisor> Xend<H> {
         if let Some(domain) = self.table.get_mut(key) {
             domain.state = next;
             domain.job = None;
+            domain.restart_ns = None;
         }
         self.take_apart(key, After::Remove(why));
     }

@@ -124,7 +124,15 @@ impl<H: Hypervisor> Xend<H> {
         let is_off = |name: &str| !list.iter().any(|domain| domain.name == name);
         let off = self.managed.iter().filter(|(name, _)| is_off(name));
         let off: Vec<_> = off
-            .map(|(name, definition)| self.summary_off(name, definition))
+            .map(|(name, definition)| {
+                let wanted = DomainRef::Name(name.into());
+                let key = self.table.find(&wanted).ok();
+                let waiting = key.and_then(|key| self.table.get(key));
+                waiting.map_or_else(
+                    || self.summary_off(name, definition),
+                    |domain| self.summary_of(domain, &DomainInfo::default()),
+                )
+            })
             .collect();
         list.extend(off);
         Reply::List(list)
@@ -207,14 +215,16 @@ impl<H: Hypervisor> Xend<H> {
 
     fn summary_of(&self, domain: &Domain<H>, info: &DomainInfo) -> DomainSummary {
         DomainSummary {
-            domid: domain.domid.map_or(0, |domid| domid.0),
+            domid: domain
+                .domid
+                .map_or(DomainSummary::NO_DOMID, |domid| domid.0),
             name: domain.name.clone(),
             uuid: domain.uuid,
             kind: domain.plan.config.kind,
-            state: if domain.state == State::Dying {
-                DomainState::DYING
-            } else {
-                shown_state(info)
+            state: match domain.domid {
+                _ if domain.state == State::Dying => DomainState::DYING,
+                Some(_) => shown_state(info),
+                None => DomainState::OFF,
             },
             vcpus: domain.plan.config.max_vcpus,
             memory_kib: domain.memory_kib,
@@ -230,6 +240,7 @@ impl<H: Hypervisor> Xend<H> {
             State::Saving => DomainFlags::SAVING,
             State::Restoring => DomainFlags::RESTORING,
             State::ShuttingDown => DomainFlags::SHUTTING_DOWN,
+            State::Waiting => DomainFlags::WAITING,
             _ => DomainFlags::default(),
         };
         if self.managed.owns(domain) {
