@@ -108,7 +108,8 @@ pub struct Hello {
     /// The protocol version the client speaks: [`PROTOCOL_VERSION`].
     #[n(0)]
     pub version: u16,
-    /// The client's name and version for xend's log, such as `xenman 0.1.0`.
+    /// The client's name and version, for xend's log and for who finds it in the way, such as
+    /// `xenman 0.1.0 on ada`.
     #[n(1)]
     pub client: String,
 }

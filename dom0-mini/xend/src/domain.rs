@@ -124,6 +124,8 @@ pub(crate) struct Domain<H: Hypervisor> {
     pub(crate) started_ns: u64,
     /// When to build it, if it waits for that.
     pub(crate) restart_ns: Option<u64>,
+    /// The client that asked for what is under way with it.
+    pub(crate) holder: Option<String>,
 }
 
 impl<H: Hypervisor> Domain<H> {
@@ -138,6 +140,18 @@ impl<H: Hypervisor> Domain<H> {
         let moved = backend.serve_console(hypervisor, &mut self.console);
         if (told || moved) && self.plan.config.kind == DomainKind::HVM {
             self.look_again_ns = Some(now_ns.saturating_add(SERIAL_QUIET_NS));
+        }
+    }
+
+    /// What it does, as the end of a sentence, and for whom.
+    pub(crate) fn doing(&self) -> String {
+        let state = self.state;
+        match (state, &self.holder) {
+            (State::ShuttingDown, Some(client)) => format!("{state}, as {client} asked"),
+            (State::Building | State::Saving | State::Restoring | State::Dying, Some(client)) => {
+                format!("{state} by {client}")
+            }
+            _ => format!("{state}"),
         }
     }
 
@@ -246,7 +260,7 @@ impl<H: Hypervisor> Table<H> {
         match self.domains.values().find(|domain| domain.name == name) {
             None => Ok(()),
             Some(other) => {
-                let sentence = format!("there is a domain '{name}' already; it {}", other.state);
+                let sentence = format!("there is a domain '{name}' already; it {}", other.doing());
                 Err(Failure::new(ErrorCode::NAME_IN_USE, sentence)
                     .with_remedy("choose another name, or destroy that domain"))
             }

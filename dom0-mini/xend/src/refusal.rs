@@ -1,5 +1,6 @@
 //! Sentences for what was refused.
 
+use crate::domain::Domain;
 use crate::hypervisor::Hypervisor;
 use crate::lifecycle::State;
 use alloc::format;
@@ -46,9 +47,10 @@ pub(crate) fn no_domain<H: Hypervisor>(
 }
 
 /// The domain's state does not allow it, now or at all.
-pub(crate) fn not_now(name: &str, state: State, code: ErrorCode) -> Failure {
-    let failure = Failure::new(code, format!("domain '{name}' {state}"));
-    match state {
+pub(crate) fn not_now<H: Hypervisor>(domain: &Domain<H>, code: ErrorCode) -> Failure {
+    let sentence = format!("domain '{}' {}", domain.name, domain.doing());
+    let failure = Failure::new(code, sentence);
+    match domain.state {
         State::Dead => failure.with_remedy("destroy it and create it again"),
         State::Paused => failure.with_remedy("unpause it first"),
         State::Waiting => failure.with_remedy("wait for it, or destroy it"),

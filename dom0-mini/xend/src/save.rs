@@ -62,6 +62,16 @@ pub(crate) enum Purpose<F> {
     },
 }
 
+impl<F> Purpose<F> {
+    /// The session that asked for it.
+    pub(crate) fn session(&self) -> SessionId {
+        match self {
+            Self::Client { session, .. } => *session,
+            Self::Store { ticket, .. } => ticket.session,
+        }
+    }
+}
+
 /// A save under way.
 pub(crate) struct Save<F> {
     pub(crate) purpose: Purpose<F>,

@@ -6,6 +6,7 @@ use crate::build::job::Build;
 use crate::build::layout::lay_out;
 use crate::console::Console;
 use crate::domain::{After, Domain, Goal, Key, Plan, Waiter};
+use crate::event::SessionId;
 use crate::hypervisor::Hypervisor;
 use crate::job::{Destroy, Done, Job, Step, Workshop};
 use crate::lifecycle::{Happening, State, follow};
@@ -55,6 +56,14 @@ impl<H: Hypervisor> Xend<H> {
                 log::error!("{happening:?} of '{}', which {}", domain.name, domain.state);
                 false
             }
+        }
+    }
+
+    /// Notes for whom something is done with a domain.
+    pub(super) fn hold(&mut self, key: Key, session: SessionId) {
+        let client = self.sessions.client_name(session);
+        if let Some(domain) = self.table.get_mut(key) {
+            domain.holder = Some(client);
         }
     }
 
@@ -177,6 +186,7 @@ impl<H: Hypervisor> Xend<H> {
             return;
         };
         domain.started_ns = self.now.mono_ns;
+        domain.holder = None;
         let (paused, domid) = (domain.start_paused, domain.domid);
         domain.start_paused = false;
         let started = match domid {
@@ -317,7 +327,11 @@ impl<H: Hypervisor> Xend<H> {
         if !self.happen(key, happening) {
             return;
         }
-        let Some(domid) = self.table.get(key).and_then(|domain| domain.domid) else {
+        let Some(domain) = self.table.get_mut(key) else {
+            return;
+        };
+        domain.holder = None;
+        let Some(domid) = domain.domid else {
             return;
         };
         if !was_paused && let Err(errno) = self.hypervisor.unpause(domid) {
@@ -426,6 +440,7 @@ impl<H: Hypervisor> Xend<H> {
             brake,
             started_ns: self.now.mono_ns,
             restart_ns: None,
+            holder: None,
         }
     }
 

@@ -20,6 +20,7 @@ impl<H: Hypervisor> Xend<H> {
         let Some(domain) = self.table.get_mut(key) else {
             return;
         };
+        domain.holder = None;
         let policies = domain.plan.config.policies;
         let uptime = self.now.mono_ns.saturating_sub(domain.started_ns);
         let decision = domain.brake.decide(stop, &policies, uptime);

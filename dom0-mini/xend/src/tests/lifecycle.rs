@@ -463,3 +463,38 @@ fn settings_are_in_force_and_what_is_wrong_with_them_is_in_the_log() {
     world.print(domid, &"x".repeat(1500));
     assert_eq!(world.console("guest").unwrap().0.len(), 1024);
 }
+
+#[test]
+fn who_is_in_the_way_is_named() {
+    let mut world = World::new();
+    world.create(config("guest")).unwrap();
+    world.connect_as(2, "xenman on \u{1b}ada");
+    world.connect(3);
+    let sentence = |world: &mut World, body: RequestBody| {
+        let refused = world.ask_as(3, body).unwrap_err();
+        assert_eq!(refused.code, ErrorCode::BUSY);
+        refused.message
+    };
+    let pause = || RequestBody::Pause(by_name("guest"));
+    world
+        .ask_as(2, RequestBody::SaveBegin(by_name("guest")))
+        .unwrap();
+    let save = "domain 'guest' is being saved by xenman on ada";
+    assert_eq!(sentence(&mut world, pause()), save);
+    let destroy = RequestBody::Destroy(by_name("guest"));
+    assert_eq!(sentence(&mut world, destroy), save);
+    world.event(Event::SessionClosed(2));
+    world.ask_as(3, pause()).unwrap();
+    world
+        .ask_as(3, RequestBody::Unpause(by_name("guest")))
+        .unwrap();
+
+    world.connect_as(2, "xenman on bob");
+    world.post(2, RequestBody::Destroy(by_name("guest")));
+    let id = world.post(3, pause());
+    let refused = world.answer(3, id).unwrap().unwrap_err();
+    assert_eq!(
+        refused.message,
+        "domain 'guest' is being taken apart by xenman on bob"
+    );
+}

@@ -138,10 +138,14 @@ impl World {
     }
 
     pub(crate) fn connect(&mut self, session: u16) {
+        self.connect_as(session, "test");
+    }
+
+    pub(crate) fn connect_as(&mut self, session: u16, client: &str) {
         self.event(Event::SessionOpened(session));
         let hello = Hello {
             version: PROTOCOL_VERSION,
-            client: "test".into(),
+            client: client.into(),
         };
         self.send(session, &ClientMessage::Hello(hello));
         let first = self.inbox.get_mut(&session).and_then(Vec::pop);

@@ -26,6 +26,7 @@ impl<H: Hypervisor> Xend<H> {
     pub(super) fn create(&mut self, ticket: Ticket, create: Create) -> Outcome {
         match self.begin_build(ticket.session, create) {
             Ok((key, warnings)) => {
+                self.hold(key, ticket.session);
                 self.wait_for(key, ticket, Goal::Created(warnings), None);
                 None
             }

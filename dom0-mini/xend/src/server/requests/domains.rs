@@ -42,7 +42,7 @@ impl<H: Hypervisor> Xend<H> {
             ));
         };
         let domid = domain.domid.unwrap_or(DomId::ZERO);
-        let no = |code| Err(not_now(&domain.name, domain.state, code));
+        let no = |code| Err(not_now(domain, code));
         match verdict(domain.state, ask) {
             Verdict::Go(next) => Ok((key, domid, Go::On(next))),
             Verdict::Already => Ok((key, domid, Go::Already)),
@@ -108,6 +108,7 @@ impl<H: Hypervisor> Xend<H> {
             Ok(key) => key,
             Err(failure) => return Some(Err(failure)),
         };
+        self.hold(key, ticket.session);
         if wait_ms == 0 {
             return Some(Ok(Reply::Done));
         }
@@ -184,6 +185,7 @@ impl<H: Hypervisor> Xend<H> {
         self.wait_for(key, ticket, Goal::Gone, None);
         match go {
             Go::On(next) => {
+                self.hold(key, ticket.session);
                 self.destroy_now(key, next, None);
             }
             // It may be on its way to be built again: not any more.

@@ -207,6 +207,7 @@ impl<H: Hypervisor> Xend<H> {
     pub(super) fn start_defined(&mut self, ticket: Ticket, start: Start) -> Outcome {
         match self.begin_start(&start.name, start.paused) {
             Ok(Begun::Build(key)) => {
+                self.hold(key, ticket.session);
                 self.wait_for(key, ticket, Goal::Created(Vec::new()), None);
                 None
             }
@@ -301,7 +302,7 @@ impl<H: Hypervisor> Xend<H> {
         let uuid = definition.record.uuid;
         self.admits_change(name, Some(uuid))?;
         if let Some(domain) = self.runs(name, &uuid) {
-            let sentence = format!("domain '{}' {}", domain.name, domain.state);
+            let sentence = format!("domain '{}' {}", domain.name, domain.doing());
             return Err(
                 Failure::new(ErrorCode::WRONG_STATE, sentence).with_remedy(format!(
                     "'xenman shutdown -w {0}' or 'xenman destroy {0}' first",
@@ -464,11 +465,12 @@ fn same_uuid(other: &str) -> Failure {
 
 fn runs_already<H: Hypervisor>(name: &str, domain: &Domain<H>) -> Failure {
     let sentence = if domain.name == name {
-        format!("domain '{name}' {}", domain.state)
+        format!("domain '{name}' {}", domain.doing())
     } else {
         format!(
             "domain '{}', which {}, has its UUID",
-            domain.name, domain.state
+            domain.name,
+            domain.doing()
         )
     };
     Failure::new(ErrorCode::WRONG_STATE, sentence).with_remedy("it can be started when it is gone")

@@ -111,8 +111,9 @@ impl<H: Hypervisor> Xend<H> {
             paused: incoming.paused,
             name: incoming.name,
         };
-        self.begin_restore(origin, &incoming.bytes, wishes)
-            .map(drop)
+        let key = self.begin_restore(origin, &incoming.bytes, wishes)?;
+        self.hold(key, ticket.session);
+        Ok(())
     }
 
     pub(super) fn restore_from_store(
@@ -134,6 +135,7 @@ impl<H: Hypervisor> Xend<H> {
         };
         match self.begin_restore_of(Snapshot::new(blob, record.manifest_length), wishes) {
             Ok(key) => {
+                self.hold(key, ticket.session);
                 self.wait_for(key, ticket, Goal::Created(self.lost_images(key)), None);
                 None
             }

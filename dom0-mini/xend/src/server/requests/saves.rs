@@ -125,6 +125,7 @@ impl<H: Hypervisor> Xend<H> {
             return Err(Failure::new(ErrorCode::WRONG_STATE, sentence));
         }
         self.log_line(&format!("domain {} is saved", domid.0));
+        self.hold(key, purpose.session());
         self.begin_job(
             key,
             Job::Save(Box::new(Save::new(purpose, was_paused, host))),
