@@ -13,6 +13,9 @@
 //!   slow reader hurts nobody.
 //! - Structures are maps with integer keys: a reader ignores keys it does not know, a field added later
 //!   is optional. Enumerations that will grow (codes, states, kinds) are plain integers with constants.
+//! - A request that changes something may carry a [`Token`]. If its session breaks before the answer, the
+//!   client repeats it in another one with the same token: xend carries it out once, and gives the one
+//!   answer to all. Within a session the link loses and doubles nothing.
 //! - A session's end aborts its saves (the domain runs on), its restores and its uploads, and drops its
 //!   references to blobs.
 
@@ -143,7 +146,16 @@ pub struct Request {
     /// What is asked for.
     #[n(1)]
     pub body: RequestBody,
+    /// Makes a repeat harmless, in another session too; random. Heeded for requests that change
+    /// something ([`RequestBody::is_change`]); xend remembers the last 64 that were done.
+    #[n(2)]
+    pub token: Option<Token>,
 }
+
+/// Stands for one wish, however often it is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(transparent)]
+pub struct Token(#[cbor(n(0), with = "minicbor::bytes")] pub [u8; 16]);
 
 /// The answer to one request.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]

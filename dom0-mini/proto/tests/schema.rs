@@ -43,7 +43,11 @@ fn all_clients() -> Vec<(String, ClientMessage)> {
     let requests = requests().into_iter().zip(1..).map(|((name, body), id)| {
         (
             format!("request-{name}"),
-            ClientMessage::Request(Request { id, body }),
+            ClientMessage::Request(Request {
+                id,
+                body,
+                token: None,
+            }),
         )
     });
     let clients = clients()

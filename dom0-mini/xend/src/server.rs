@@ -350,6 +350,7 @@ impl<H: Hypervisor> Xend<H> {
                         session,
                         stream,
                         request,
+                        repeat: None,
                     };
                     self.sessions.respond(ticket, Err(rejected.failure));
                 }
@@ -390,13 +391,10 @@ impl<H: Hypervisor> Xend<H> {
             session,
             stream,
             request: request.id,
+            repeat: None,
         };
         match self.sessions.admit(ticket) {
-            Admission::Admitted => {
-                if let Some(result) = self.dispatch(ticket, request.body) {
-                    self.sessions.answer(ticket, result);
-                }
-            }
+            Admission::Admitted => self.admitted(ticket, request),
             Admission::Ignored => {}
             Admission::TooMany => self.sessions.respond(
                 ticket,
@@ -414,6 +412,18 @@ impl<H: Hypervisor> Xend<H> {
         }
     }
 
+    fn admitted(&mut self, ticket: Ticket, request: Request) {
+        let token = request.token.filter(|_| request.body.is_change());
+        let ticket = match token {
+            None => Some(ticket),
+            Some(token) => self.sessions.begin_repeatable(token, ticket),
+        };
+        let Some(ticket) = ticket else { return };
+        if let Some(result) = self.dispatch(ticket, request.body) {
+            self.sessions.answer(ticket, result);
+        }
+    }
+
     /// A session is over: its waits, its uploads and references, its saves and restores.
     fn end_session(&mut self, session: SessionId) {
         self.sessions.close(session);
@@ -421,9 +431,8 @@ impl<H: Hypervisor> Xend<H> {
         self.waits.retain(|wait| wait.ticket.session != session);
         self.loads.retain(|again| !again.is_for(session));
         for (_, domain) in self.table.iter_mut() {
-            domain
-                .waiters
-                .retain(|waiter| waiter.ticket.session != session);
+            let stays = |ticket: &Ticket| ticket.session != session || ticket.repeat.is_some();
+            domain.waiters.retain(|waiter| stays(&waiter.ticket));
         }
         self.abort_saves_and_restores(session, None);
     }

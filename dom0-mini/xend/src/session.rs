@@ -4,12 +4,17 @@
 //! [`REQUESTS`] are under way; messages that cannot be sent yet are at most one per request, a progress report and a
 //! few refusals. A client that breaks these bounds is told so and closed.
 
+mod repeats;
+
 use crate::event::{Effect, SessionId, StreamId};
 use alloc::collections::{BTreeMap, VecDeque};
-use alloc::{string::String, vec::Vec};
+use alloc::{string::String, vec, vec::Vec};
 use mgmt_proto::messages::{
-    self, ErrorCode, Failure, Outcome, Progress, Reply, Response, ServerMessage,
+    self, ErrorCode, Failure, Outcome, Progress, Reply, Response, ServerMessage, Token,
 };
+#[cfg(test)]
+pub(crate) use repeats::KEPT;
+use repeats::{Number, Repeats, Turn};
 
 /// Requests of one session that may be under way.
 pub(crate) const REQUESTS: usize = 8;
@@ -29,6 +34,8 @@ pub(crate) struct Ticket {
     pub(crate) session: SessionId,
     pub(crate) stream: StreamId,
     pub(crate) request: u64,
+    /// If the request carries a token: its answer goes to all who wait for it, whatever session they are in.
+    pub(crate) repeat: Option<Number>,
 }
 
 /// One connected client.
@@ -46,6 +53,7 @@ pub(crate) struct Sessions {
     open: BTreeMap<SessionId, Session>,
     /// Whose turn it is: the next session at or after this one is served first.
     turn: SessionId,
+    repeats: Repeats,
 }
 
 /// Whether a request may begin.
@@ -77,6 +85,7 @@ impl Sessions {
     /// A client is gone.
     pub(crate) fn close(&mut self, id: SessionId) {
         self.open.remove(&id);
+        self.repeats.leave(id);
     }
 
     /// Whether a client is connected and not on its way out.
@@ -129,8 +138,32 @@ impl Sessions {
         Admission::Admitted
     }
 
+    /// Begins an admitted request with a token: the ticket it is carried out for, or none if it is not.
+    pub(crate) fn begin_repeatable(&mut self, token: Token, ticket: Ticket) -> Option<Ticket> {
+        match self.repeats.begin(token, ticket) {
+            Turn::First(number) => Some(Ticket {
+                repeat: Some(number),
+                ..ticket
+            }),
+            Turn::Joined => None,
+            Turn::Done(reply) => {
+                self.answer(ticket, Ok(*reply));
+                None
+            }
+        }
+    }
+
     /// Queues the one answer to a request under way; without one (its session ended) nothing.
     pub(crate) fn answer(&mut self, ticket: Ticket, result: Result<Reply, Failure>) {
+        let Some(number) = ticket.repeat else {
+            return self.answer_one(ticket, result);
+        };
+        for ticket in self.repeats.end(number, &result) {
+            self.answer_one(ticket, result.clone());
+        }
+    }
+
+    fn answer_one(&mut self, ticket: Ticket, result: Result<Reply, Failure>) {
         let Some(session) = self.open.get_mut(&ticket.session) else {
             return;
         };
@@ -156,6 +189,16 @@ impl Sessions {
 
     /// Queues a word about how far a request has come, unless something waits already.
     pub(crate) fn progress(&mut self, ticket: Ticket, done: u64, total: u64, what: &str) {
+        let tickets = match ticket.repeat {
+            Some(number) => self.repeats.waiting(number).to_vec(),
+            None => vec![ticket],
+        };
+        for ticket in tickets {
+            self.progress_of_one(ticket, done, total, what);
+        }
+    }
+
+    fn progress_of_one(&mut self, ticket: Ticket, done: u64, total: u64, what: &str) {
         let idle = self
             .open
             .get(&ticket.session)

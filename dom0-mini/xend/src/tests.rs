@@ -6,6 +6,7 @@ mod clock;
 mod hvm;
 mod lifecycle;
 mod managed;
+mod repeats;
 mod robustness;
 mod scheduling;
 mod snapshots;

@@ -323,7 +323,11 @@ impl Worker {
                 let id = self.next_id;
                 self.next_id += 1;
                 let stream = body.stream();
-                let bytes = encode(&ClientMessage::Request(Request { id, body }));
+                let bytes = encode(&ClientMessage::Request(Request {
+                    id,
+                    body,
+                    token: None,
+                }));
                 self.under_way.insert(id, tell);
                 self.waiting.push_back((stream, bytes));
                 Ok(())

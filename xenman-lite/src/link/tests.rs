@@ -246,7 +246,11 @@ impl Rude {
             .send(
                 self.session,
                 stream,
-                encode(&ClientMessage::Request(Request { id, body })),
+                encode(&ClientMessage::Request(Request {
+                    id,
+                    body,
+                    token: None,
+                })),
             )
             .is_ok()
     }

@@ -196,6 +196,32 @@ impl RequestBody {
             _ => link::STREAM_CONTROL,
         }
     }
+
+    /// Whether it changes something that outlives its session.
+    #[must_use]
+    pub const fn is_change(&self) -> bool {
+        matches!(
+            self,
+            Self::ConfigSet(_)
+                | Self::HostInit(_)
+                | Self::Create(_)
+                | Self::Pause(_)
+                | Self::Unpause(_)
+                | Self::Shutdown(_)
+                | Self::Reboot(_)
+                | Self::Destroy(_)
+                | Self::Rename(_)
+                | Self::SchedulingSet(_)
+                | Self::VcpuPin(_)
+                | Self::New(_)
+                | Self::Start(_)
+                | Self::Delete(_)
+                | Self::DefinitionSet(_)
+                | Self::SaveToStore(_)
+                | Self::RestoreFromStore(_)
+                | Self::SnapshotDelete(_)
+        )
+    }
 }
 
 /// Reads on from a cursor.

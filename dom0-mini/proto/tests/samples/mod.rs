@@ -21,13 +21,23 @@ fn chunk() -> Chunk {
 
 pub(crate) fn clients() -> Vec<(&'static str, ClientMessage)> {
     let client = "xenman 0.1.0".into();
-    vec![(
-        "hello",
-        ClientMessage::Hello(Hello {
-            version: PROTOCOL_VERSION,
-            client,
-        }),
-    )]
+    vec![
+        (
+            "hello",
+            ClientMessage::Hello(Hello {
+                version: PROTOCOL_VERSION,
+                client,
+            }),
+        ),
+        (
+            "repeatable",
+            ClientMessage::Request(Request {
+                id: 7,
+                body: RequestBody::Delete("web".into()),
+                token: Some(Token(UUID)),
+            }),
+        ),
+    ]
 }
 
 pub(crate) fn servers() -> Vec<(&'static str, ServerMessage)> {

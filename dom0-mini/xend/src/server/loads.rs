@@ -29,8 +29,9 @@ pub(crate) enum Again {
 }
 
 impl Again {
+    /// Whether only this session wants it.
     pub(super) fn is_for(&self, session: SessionId) -> bool {
-        matches!(self, Self::Request(ticket, _) if ticket.session == session)
+        matches!(self, Self::Request(ticket, _) if ticket.session == session && ticket.repeat.is_none())
     }
 }
 

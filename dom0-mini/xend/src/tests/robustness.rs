@@ -184,6 +184,7 @@ fn garbage_ends_its_session_and_nothing_else() {
     let good = messages::encode(&ClientMessage::Request(Request {
         id: 1,
         body: RequestBody::Destroy(by_name("other")),
+        token: None,
     }));
     let mut bad: Vec<Vec<u8>> = vec![vec![], vec![0xff; 10], vec![0x82; 500], vec![0; 100_000]];
     bad.extend((0..good.len()).map(|length| good[..length].to_vec()));
@@ -244,6 +245,7 @@ fn a_session_has_eight_requests_under_way() {
     let repeat = Request {
         id: ids[0],
         body: follow(),
+        token: None,
     };
     world.send(1, &ClientMessage::Request(repeat));
     world.pass(1000);
@@ -260,6 +262,7 @@ fn a_client_that_does_not_read_is_closed_and_bounded() {
         let bytes = messages::encode(&ClientMessage::Request(Request {
             id,
             body: RequestBody::Info,
+            token: None,
         }));
         let event = Event::Message {
             session: 1,
@@ -291,7 +294,11 @@ fn memory_is_not_read_ahead_of_a_slow_client() {
             index: 0,
             limit: 1,
         });
-        let bytes = messages::encode(&ClientMessage::Request(Request { id, body }));
+        let bytes = messages::encode(&ClientMessage::Request(Request {
+            id,
+            body,
+            token: None,
+        }));
         let event = Event::Message {
             session: 1,
             stream: 1,

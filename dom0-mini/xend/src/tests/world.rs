@@ -13,7 +13,7 @@ use hv_abi::xen::hvm::param;
 use mgmt_proto::blob::{CHUNK, Chunk, blob_id};
 use mgmt_proto::messages::{
     self, BlobOpen, BlobPut, ClientMessage, ConsoleRead, Create, DomainRef, ErrorCode, Failure,
-    Hello, NamedBlob, Outcome, PROTOCOL_VERSION, Reply, Request, RequestBody, ServerMessage,
+    Hello, NamedBlob, Outcome, PROTOCOL_VERSION, Reply, Request, RequestBody, ServerMessage, Token,
 };
 use std::boxed::Box;
 use std::cell::RefMut;
@@ -178,7 +178,26 @@ impl World {
     pub(crate) fn post(&mut self, session: u16, body: RequestBody) -> u64 {
         let id = self.next_request;
         self.next_request += 1;
-        self.send(session, &ClientMessage::Request(Request { id, body }));
+        self.send(
+            session,
+            &ClientMessage::Request(Request {
+                id,
+                body,
+                token: None,
+            }),
+        );
+        id
+    }
+
+    /// Sends a request with a token; its id.
+    pub(crate) fn post_repeatable(&mut self, session: u16, token: u8, body: RequestBody) -> u64 {
+        let id = self.next_request;
+        self.next_request += 1;
+        let token = Some(Token([token; 16]));
+        self.send(
+            session,
+            &ClientMessage::Request(Request { id, body, token }),
+        );
         id
     }
 
