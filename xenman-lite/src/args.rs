@@ -33,6 +33,9 @@ pub(crate) enum Verb {
     Dmesg(Dmesg),
     Log(Log),
     Create(Create),
+    New(New),
+    Start(Start),
+    Delete(Delete),
     Destroy(Destroy),
     Shutdown(Shutdown),
     Reboot(Reboot),
@@ -58,13 +61,16 @@ pub(crate) enum Verb {
 pub(crate) const HOST_REMEDY: &str = "say -H unix:PATH or -H serial:/dev/tty…, or set XENMAN_HOST";
 
 /// The verbs, for suggestions.
-const VERBS: [&str; 24] = [
+const VERBS: [&str; 27] = [
     "top",
     "info",
     "list",
     "dmesg",
     "log",
     "create",
+    "new",
+    "start",
+    "delete",
     "destroy",
     "shutdown",
     "reboot",
@@ -94,7 +100,7 @@ pub(crate) struct Info {
     pub(crate) domain: Option<String>,
 }
 
-/// List the domains, Domain-0 first.
+/// List the domains, Domain-0 first, and last those that are defined and do not run.
 #[derive(FromArgs, Debug)]
 #[argh(subcommand, name = "list")]
 pub(crate) struct List {
@@ -140,6 +146,44 @@ pub(crate) struct Create {
     /// attach to the domain's console
     #[argh(switch, short = 'c')]
     pub(crate) console: bool,
+}
+
+/// Define a domain without starting it: the host keeps its configuration and its files.
+///
+/// The domain is managed from then on: it is started and stopped as often as wanted, by its name.
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "new")]
+pub(crate) struct New {
+    /// the configuration file
+    #[argh(positional, arg_name = "file")]
+    pub(crate) file: String,
+    /// settings that count more than the file's; they are kept with it
+    #[argh(positional, arg_name = "key=value")]
+    pub(crate) overrides: Vec<String>,
+}
+
+/// Start a managed domain.
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "start")]
+pub(crate) struct Start {
+    /// the domain's name
+    #[argh(positional)]
+    pub(crate) name: String,
+    /// leave the domain paused
+    #[argh(switch, short = 'p')]
+    pub(crate) paused: bool,
+    /// attach to the domain's console
+    #[argh(switch, short = 'c')]
+    pub(crate) console: bool,
+}
+
+/// Forget the definition of a managed domain that does not run.
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "delete")]
+pub(crate) struct Delete {
+    /// the domain's name
+    #[argh(positional)]
+    pub(crate) name: String,
 }
 
 /// Take a domain apart at once, without asking the guest.
@@ -376,7 +420,7 @@ pub(crate) struct HostInit {
     pub(crate) force: bool,
 }
 
-/// Configurations: of domains (check), and of xend, xend-config.sxp (show, set, check).
+/// Configurations: of domains (show, edit, check), and of xend, xend-config.sxp (show, set, check).
 #[derive(FromArgs, Debug)]
 #[argh(subcommand, name = "config")]
 pub(crate) struct Config {
@@ -388,14 +432,31 @@ pub(crate) struct Config {
 #[argh(subcommand)]
 pub(crate) enum ConfigVerb {
     Show(ConfigShow),
+    Edit(ConfigEdit),
     Set(ConfigSet),
     Check(ConfigCheck),
 }
 
-/// Show xend's configuration as it is in force.
+/// Show xend's configuration as it is in force, or a managed domain's as it was written.
 #[derive(FromArgs, Debug)]
 #[argh(subcommand, name = "show")]
-pub(crate) struct ConfigShow {}
+pub(crate) struct ConfigShow {
+    /// the name of a managed domain
+    #[argh(positional)]
+    pub(crate) domain: Option<String>,
+}
+
+/// Edit a managed domain's configuration, with the editor that VISUAL or EDITOR names.
+///
+/// It is refused if somebody else changed it meanwhile, or if there is an error in it; the edited text is kept then. What runs is not
+/// changed: the configuration has effect at the domain's next start.
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "edit")]
+pub(crate) struct ConfigEdit {
+    /// the domain's name
+    #[argh(positional)]
+    pub(crate) domain: String,
+}
 
 /// Give xend another configuration. One with an error is refused, and the last one holds.
 #[derive(FromArgs, Debug)]

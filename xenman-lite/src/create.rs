@@ -22,14 +22,36 @@ const MAX_IMAGE: u64 = 1 << 30;
 /// A configuration and the files it names, checked.
 pub(crate) struct Prepared {
     file: ConfigFile,
+    /// The file as it is, with overrides if there are any.
+    written: String,
     warnings: Vec<String>,
     kernel: Option<(String, Kernel, Vec<u8>)>,
     ramdisk: Option<Vec<u8>>,
 }
 
+impl Prepared {
+    /// The configuration as it was written.
+    pub(crate) fn written(&self) -> &str {
+        &self.written
+    }
+
+    /// The file's name.
+    pub(crate) fn origin(&self) -> &str {
+        self.file.origin()
+    }
+
+    /// Tells the warnings that were not told yet.
+    pub(crate) fn tell_more(&self, warnings: &[String]) {
+        let more = warnings
+            .iter()
+            .filter(|warning| !self.warnings.contains(warning));
+        more.for_each(|warning| note(&format!("xenman: warning: {}", harmless(warning))));
+    }
+}
+
 /// `config check`.
 pub(crate) fn check(check: &args::ConfigCheck, output: Output) -> Result<(), Problem> {
-    let (_, config, warnings) = read_config(&check.file, &check.overrides)?;
+    let (_, (_, config, warnings)) = read_config(&check.file, &check.overrides)?;
     let warnings = tell(&warnings);
     output.either(
         &json!({ "name": config.name, "warnings": warnings }),
@@ -41,30 +63,18 @@ pub(crate) fn check(check: &args::ConfigCheck, output: Output) -> Result<(), Pro
     )
 }
 
-/// Reads and checks what `create` is to send.
-pub(crate) fn prepare(create: &args::Create) -> Result<Prepared, Problem> {
-    let (file, config, warnings) = read_config(&create.file, &create.overrides)?;
+/// Reads and checks what `create` or `new` is to send.
+pub(crate) fn prepare(path: &str, overrides: &[String]) -> Result<Prepared, Problem> {
+    let (text, (file, config, warnings)) = read_config(path, overrides)?;
     let warnings = tell(&warnings);
-    if file.text().len() > MAX_CONFIG {
-        return Err(Problem::new(format!(
-            "{}: a host takes configurations of at most {} KiB",
-            create.file,
-            MAX_CONFIG / 1024
-        ))
-        .with_remedy("shorten its comments"));
-    }
-    let kernel = match &config.kernel {
-        ImageSource::File(path) => {
-            let (kernel, bytes) = read_kernel(path)?;
-            Some((path.clone(), kernel, bytes))
-        }
-        ImageSource::Boot(_) | ImageSource::Store(_) => None,
-    };
-    let ramdisk = match &config.ramdisk {
-        Some(ImageSource::File(path)) => Some(read_ramdisk(path)?),
-        Some(ImageSource::Boot(_) | ImageSource::Store(_)) | None => None,
-    };
+    check_length(path, file.text())?;
+    let (kernel, ramdisk) = read_images(&config, |_, _| true)?;
     Ok(Prepared {
+        written: if overrides.is_empty() {
+            text
+        } else {
+            file.text().to_owned()
+        },
         file,
         warnings,
         kernel,
@@ -72,20 +82,51 @@ pub(crate) fn prepare(create: &args::Create) -> Result<Prepared, Problem> {
     })
 }
 
+/// Whether a host takes a configuration of this length.
+pub(crate) fn check_length(path: &str, text: &str) -> Result<(), Problem> {
+    if text.len() <= MAX_CONFIG {
+        return Ok(());
+    }
+    Err(Problem::new(format!(
+        "{path}: a host takes configurations of at most {} KiB",
+        MAX_CONFIG / 1024
+    ))
+    .with_remedy("shorten its comments"))
+}
+
+/// A kernel: its name, what it is, its bytes.
+type NamedKernel = (String, Kernel, Vec<u8>);
+
+/// Reads the files that a configuration names and `is_wanted` says are wanted, by key and source.
+fn read_images(
+    config: &DomainConfig,
+    is_wanted: impl Fn(&str, &ImageSource) -> bool,
+) -> Result<(Option<NamedKernel>, Option<Vec<u8>>), Problem> {
+    let kernel = match &config.kernel {
+        source @ ImageSource::File(path) if is_wanted("kernel", source) => {
+            let (kernel, bytes) = read_kernel(path)?;
+            Some((path.clone(), kernel, bytes))
+        }
+        _ => None,
+    };
+    let ramdisk = match &config.ramdisk {
+        Some(source @ ImageSource::File(path)) if is_wanted("ramdisk", source) => {
+            Some(read_ramdisk(path)?)
+        }
+        _ => None,
+    };
+    Ok((kernel, ramdisk))
+}
+
 /// Uploads what xend lacks and creates the domain.
 pub(crate) fn create(
     client: &Arc<Client>,
     output: Output,
     create: &args::Create,
-    prepared: Prepared,
+    prepared: &Prepared,
 ) -> Result<(), Problem> {
-    if create.console && create.paused {
-        return Err(
-            Problem::usage("--console and --paused together leave nothing to see")
-                .with_remedy("use 'xenman unpause' and 'xenman console' afterwards"),
-        );
-    }
-    let files = upload_files(client, &prepared)?;
+    refuse_console_of_paused(create.console, create.paused)?;
+    let files = upload_files(client, prepared)?;
     let body = RequestBody::Create(Create {
         config: prepared.file.text().to_owned(),
         origin: prepared.file.origin().to_owned(),
@@ -98,11 +139,7 @@ pub(crate) fn create(
     let Reply::Created(created) = reply else {
         return Err(Problem::nonsense("a new domain"));
     };
-    let more = created
-        .warnings
-        .iter()
-        .filter(|warning| !prepared.warnings.contains(warning));
-    more.for_each(|warning| note(&format!("xenman: warning: {}", harmless(warning))));
+    prepared.tell_more(&created.warnings);
     if !create.console || output.json {
         output.either(
             &json!({ "domid": created.domid, "name": created.name, "warnings": created.warnings }),
@@ -120,16 +157,59 @@ pub(crate) fn create(
     }
 }
 
-fn upload_files(client: &Client, prepared: &Prepared) -> Result<Vec<NamedBlob>, Problem> {
+/// A paused domain says nothing.
+pub(crate) fn refuse_console_of_paused(console: bool, paused: bool) -> Result<(), Problem> {
+    if !(console && paused) {
+        return Ok(());
+    }
+    Err(
+        Problem::usage("--console and --paused together leave nothing to see")
+            .with_remedy("use 'xenman unpause' and 'xenman console' afterwards"),
+    )
+}
+
+/// Makes sure that this session holds the files that were read.
+pub(crate) fn upload_files(
+    client: &Client,
+    prepared: &Prepared,
+) -> Result<Vec<NamedBlob>, Problem> {
+    upload_images(
+        client,
+        prepared.kernel.as_ref(),
+        prepared.ramdisk.as_deref(),
+    )
+}
+
+fn upload_images(
+    client: &Client,
+    kernel: Option<&NamedKernel>,
+    ramdisk: Option<&[u8]>,
+) -> Result<Vec<NamedBlob>, Problem> {
     let mut files = Vec::new();
-    if let Some((path, kernel, bytes)) = &prepared.kernel {
+    if let Some((path, kernel, bytes)) = kernel {
         kernel.check_arch(path, &client.welcome().arch)?;
         files.push(upload(client, "kernel", bytes)?);
     }
-    if let Some(bytes) = &prepared.ramdisk {
+    if let Some(bytes) = ramdisk {
         files.push(upload(client, "ramdisk", bytes)?);
     }
     Ok(files)
+}
+
+/// Uploads the files that a configuration names and another one does not.
+pub(crate) fn upload_what_is_new(
+    client: &Client,
+    config: &DomainConfig,
+    before: Option<&DomainConfig>,
+) -> Result<Vec<NamedBlob>, Problem> {
+    let (kernel, ramdisk) = read_images(config, |key, source| {
+        let named = before.and_then(|before| match key {
+            "kernel" => Some(&before.kernel),
+            _ => before.ramdisk.as_ref(),
+        });
+        named != Some(source)
+    })?;
+    upload_images(client, kernel.as_ref(), ramdisk.as_deref())
 }
 
 /// A configuration file of at most `max` bytes.
@@ -140,15 +220,21 @@ pub(crate) fn read_text(path: &str, max: u64) -> Result<String, Problem> {
     })
 }
 
-fn read_config(
-    path: &str,
-    overrides: &[String],
-) -> Result<(ConfigFile, DomainConfig, Vec<Warning>), Problem> {
+/// A configuration, its meaning and what to know about it.
+pub(crate) type Parsed = (ConfigFile, DomainConfig, Vec<Warning>);
+
+fn read_config(path: &str, overrides: &[String]) -> Result<(String, Parsed), Problem> {
     let text = read_text(path, MAX_TEXT as u64).map_err(|problem| {
         problem.with_remedy_if_none("name the configuration file of a domain")
     })?;
+    let parsed = parse(path, &text, overrides)?;
+    Ok((text, parsed))
+}
+
+/// Reads a configuration; everything that is wrong with it in one problem.
+pub(crate) fn parse(path: &str, text: &str, overrides: &[String]) -> Result<Parsed, Problem> {
     let file =
-        ConfigFile::parse_with(path, &text, overrides).map_err(|error| config_problem(&[error]))?;
+        ConfigFile::parse_with(path, text, overrides).map_err(|error| config_problem(&[error]))?;
     let (config, warnings) =
         DomainConfig::from_file(&file).map_err(|errors| config_problem(&errors))?;
     Ok((file, config, warnings))

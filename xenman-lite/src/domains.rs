@@ -52,14 +52,14 @@ fn chosen(all: &[DomainSummary], only: &[String]) -> Result<Vec<DomainSummary>, 
 
 fn is_named(domain: &DomainSummary, name: &str) -> bool {
     match DomainRef::parse(name) {
-        DomainRef::Id(domid) => domain.domid == domid,
+        DomainRef::Id(domid) => domain.number() == Some(domid),
         DomainRef::Name(name) => domain.name == name,
     }
 }
 
 fn summary_json(domain: &DomainSummary) -> Value {
     json!({
-        "domid": domain.domid,
+        "domid": domain.number(),
         "name": domain.name,
         "uuid": uuid_text(&domain.uuid),
         "type": domain.kind.name(),
@@ -67,6 +67,8 @@ fn summary_json(domain: &DomainSummary) -> Value {
         "vcpus": domain.vcpus,
         "memory_kib": domain.memory_kib,
         "cpu_ns": domain.cpu_ns,
+        "managed": domain.flags.contains(DomainFlags::MANAGED),
+        "broken": domain.flags.contains(DomainFlags::BROKEN),
     })
 }
 
@@ -76,6 +78,8 @@ fn summary_row(domain: &DomainSummary) -> Vec<String> {
         (DomainFlags::SAVING, "saving"),
         (DomainFlags::RESTORING, "restoring"),
         (DomainFlags::SHUTTING_DOWN, "shutting down"),
+        (DomainFlags::BROKEN, "broken"),
+        (DomainFlags::WAITING, "waiting to restart"),
     ];
     let doing: String = doing
         .iter()
@@ -84,13 +88,20 @@ fn summary_row(domain: &DomainSummary) -> Vec<String> {
         .collect();
     vec![
         domain.name.clone(),
-        domain.domid.to_string(),
+        number_text(domain),
         domain.kind.name().to_owned(),
         (domain.memory_kib / 1024).to_string(),
         domain.vcpus.to_string(),
         format!("{}{doing}", domain.state.name()),
         seconds(domain.cpu_ns),
     ]
+}
+
+/// The domain's number, or a dash.
+fn number_text(domain: &DomainSummary) -> String {
+    domain
+        .number()
+        .map_or_else(|| "-".to_owned(), |domid| domid.to_string())
 }
 
 /// All domains.
@@ -161,7 +172,7 @@ pub(crate) fn info(client: &Client, output: Output, name: &str) -> Result<(), Pr
     let summary = &detail.summary;
     let mut lines = vec![
         ("name".to_owned(), summary.name.clone()),
-        ("number".to_owned(), summary.domid.to_string()),
+        ("number".to_owned(), number_text(summary)),
         ("UUID".to_owned(), uuid_text(&summary.uuid)),
         ("type".to_owned(), summary.kind.name().to_owned()),
         ("state".to_owned(), summary.state.name().to_owned()),
@@ -214,13 +225,25 @@ pub(crate) fn domid(client: &Client, output: Output, name: &str) -> Result<(), P
         .iter()
         .find(|domain| domain.name == name)
         .ok_or_else(|| unknown(name, &all))?;
-    output.either(&json!({ "domid": domain.domid }), &domain.domid.to_string())
+    let domid = number(domain)?;
+    output.either(&json!({ "domid": domid }), &domid.to_string())
 }
 
 /// `domname`.
 pub(crate) fn domname(client: &Client, output: Output, domid: u16) -> Result<(), Problem> {
     let name = show(client, &domid.to_string())?.name;
     output.either(&json!({ "name": name }), &harmless(&name))
+}
+
+/// The number of a domain that runs.
+fn number(domain: &DomainSummary) -> Result<u16, Problem> {
+    domain.number().ok_or_else(|| {
+        let name = harmless(&domain.name);
+        let mut problem = Problem::new(format!("domain '{name}' is not running"))
+            .with_remedy(format!("'xenman start {name}' starts it"));
+        problem.code = Some(ErrorCode::WRONG_STATE);
+        problem
+    })
 }
 
 /// What the guest is asked for.
@@ -250,7 +273,7 @@ pub(crate) fn shutdown(
     shutdown: &args::Shutdown,
 ) -> Result<(), Problem> {
     let domids = match (&shutdown.domain, shutdown.all) {
-        (Some(name), false) => vec![show(client, name)?.domid],
+        (Some(name), false) => vec![number(&show(client, name)?)?],
         (None, true) => guests(client)?,
         (Some(_), true) => return Err(Problem::usage("name a domain or say --all, not both")),
         (None, false) => return Err(Problem::usage("name a domain, or say --all")),
@@ -265,7 +288,7 @@ pub(crate) fn reboot(
     output: Output,
     reboot: &args::Reboot,
 ) -> Result<(), Problem> {
-    let domid = show(client, &reboot.domain)?.domid;
+    let domid = number(&show(client, &reboot.domain)?)?;
     wish(client, Wish::Reboot, &[domid], reboot.wait)?;
     output.done()
 }
@@ -280,7 +303,10 @@ fn guests(client: &Client) -> Result<Vec<u16>, Problem> {
             DomainState::SHUTDOWN | DomainState::CRASHED | DomainState::DYING
         )
     };
-    Ok(guests.filter(alive).map(|domain| domain.domid).collect())
+    Ok(guests
+        .filter(alive)
+        .filter_map(|domain| domain.number())
+        .collect())
 }
 
 /// Asks all of them, then waits for each if told to. The first failure is reported after all are asked.

@@ -7,10 +7,12 @@
 mod args;
 mod console;
 mod create;
+mod definition;
 mod domains;
 mod host;
 mod image;
 mod link;
+mod managed;
 mod output;
 mod problem;
 mod restore;
@@ -29,8 +31,14 @@ use problem::Problem;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use std::{path::Path, process::ExitCode, sync::Arc};
 
-/// How this client introduces itself.
-const CLIENT_NAME: &str = concat!("xenman ", env!("CARGO_PKG_VERSION"));
+/// How this client introduces itself: with the machine it runs on, where Linux tells it.
+fn client_name() -> String {
+    let name = concat!("xenman ", env!("CARGO_PKG_VERSION"));
+    match std::fs::read_to_string("/proc/sys/kernel/hostname") {
+        Ok(machine) => format!("{name} on {}", machine.trim()),
+        Err(_) => name.to_owned(),
+    }
+}
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args_os()
@@ -75,15 +83,19 @@ fn run(asked: Asked) -> Result<(), Problem> {
         }) if !settings::is_settings(&check.file) => create::check(&check, output),
         Verb::Serve(serve) => broker(&host(arguments.host)?, &serve),
         Verb::Create(create) => {
-            let prepared = create::prepare(&create)?;
+            let prepared = create::prepare(&create.file, &create.overrides)?;
             let client = Arc::new(connect(arguments.host)?);
-            create::create(&client, output, &create, prepared)
+            create::create(&client, output, &create, &prepared)
+        }
+        Verb::New(new) => {
+            let prepared = create::prepare(&new.file, &new.overrides)?;
+            managed::new(&connect(arguments.host)?, output, &prepared)
         }
         Verb::Top(top) => {
             top::check(&top, output)?;
             let host = host(arguments.host)?;
             if top.once {
-                top::once(&Client::connect(&host, CLIENT_NAME)?, output, &top)
+                top::once(&Client::connect(&host, &client_name())?, output, &top)
             } else {
                 top::show(host, &top)
             }
@@ -100,6 +112,8 @@ fn with_client(client: &Arc<Client>, output: Output, verb: Verb) -> Result<(), P
         Verb::List(list) => domains::list(client, output, &list.domains),
         Verb::Dmesg(dmesg) => host::text(client, output, dmesg.follow, RequestBody::Dmesg),
         Verb::Log(log) => host::text(client, output, log.follow, RequestBody::Log),
+        Verb::Start(start) => managed::start(client, output, &start),
+        Verb::Delete(it) => managed::delete(client, output, &it.name),
         Verb::Destroy(it) => domains::simple(client, output, &it.domain, RequestBody::Destroy),
         Verb::Pause(it) => domains::simple(client, output, &it.domain, RequestBody::Pause),
         Verb::Unpause(it) => domains::simple(client, output, &it.domain, RequestBody::Unpause),
@@ -116,7 +130,7 @@ fn with_client(client: &Arc<Client>, output: Output, verb: Verb) -> Result<(), P
         Verb::Host(group) => host::group(client, output, &group.verb),
         Verb::Domid(domid) => domains::domid(client, output, &domid.name),
         Verb::Domname(domname) => domains::domname(client, output, domname.domid),
-        Verb::Serve(_) | Verb::Create(_) | Verb::Restore(_) | Verb::Top(_) => Ok(()),
+        Verb::Serve(_) | Verb::Create(_) | Verb::New(_) | Verb::Restore(_) | Verb::Top(_) => Ok(()),
     }
 }
 
@@ -134,7 +148,7 @@ fn host(option: Option<String>) -> Result<Host, Problem> {
 }
 
 fn connect(option: Option<String>) -> Result<Client, Problem> {
-    Ok(Client::connect(&host(option)?, CLIENT_NAME)?)
+    Ok(Client::connect(&host(option)?, &client_name())?)
 }
 
 /// `serve`.

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! xend's configuration: `config show`, `config set`, and `config check` of a file like `xend-config.sxp`.
+//! `config`: xend's own, `show`, `set`, and `check` of a file like `xend-config.sxp`; a domain's is told apart by its name.
 
 use crate::{
-    args::ConfigVerb,
+    args::{ConfigShow, ConfigVerb},
     create::read_text,
+    definition,
     link::Client,
     output::{Output, harmless, note},
     problem::Problem,
@@ -22,7 +23,9 @@ pub(crate) fn is_settings(file: &str) -> bool {
 /// `config`, but for checking a domain's.
 pub(crate) fn config(client: &Client, output: Output, verb: ConfigVerb) -> Result<(), Problem> {
     match verb {
-        ConfigVerb::Show(_) => show(client, output),
+        ConfigVerb::Show(ConfigShow { domain: None }) => show(client, output),
+        ConfigVerb::Show(ConfigShow { domain: Some(it) }) => definition::show(client, output, &it),
+        ConfigVerb::Edit(edit) => definition::edit(client, output, &edit.domain),
         ConfigVerb::Set(set) => {
             let remarks = ask(client, &set.file, RequestBody::ConfigSet)?;
             output.either(&as_json(&remarks), "xend has a new configuration")

@@ -59,7 +59,7 @@ pub(crate) fn is_on_terminal() -> bool {
 
 /// `top`.
 pub(crate) fn show(host: Host, top: &args::Top) -> Result<(), Problem> {
-    let client = Client::connect(&host, crate::CLIENT_NAME)?;
+    let client = Client::connect(&host, &crate::client_name())?;
     dashboard::Dashboard::new(host, client, interval(top)?)?.run()
 }
 

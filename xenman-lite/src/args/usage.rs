@@ -153,7 +153,7 @@ mod tests {
         ),
         (
             "xenman config",
-            "config: say what to do: show or set or check",
+            "config: say what to do: show or edit or set or check",
             "config",
         ),
         (

@@ -3,7 +3,7 @@
 
 use super::sample;
 use crate::{
-    CLIENT_NAME,
+    client_name,
     link::{Client, Host, LinkError},
     problem::Problem,
 };
@@ -86,7 +86,7 @@ fn follow(
     let lost = |error: LinkError| News::Lost(sentence(&error.into()));
     let client = match client {
         Some(client) => client,
-        None => match Client::connect_within(host, CLIENT_NAME, PATIENCE) {
+        None => match Client::connect_within(host, &client_name(), PATIENCE) {
             Ok(client) => Arc::new(client),
             Err(error) => return say(lost(error)),
         },

@@ -5,4 +5,5 @@
 
 mod domains;
 mod fake;
+mod managed;
 mod verbs;

@@ -51,6 +51,7 @@ fn lists_domains() {
         serde_json::json!({
             "domid": 3, "name": "debian", "uuid": "03030303-0303-0303-0303-030303030303", "type": "pvh",
             "state": "blocked", "vcpus": 1, "memory_kib": 65536, "cpu_ns": 1_500_000_000u64,
+            "managed": false, "broken": false,
         })
     );
     let text = host.run("list").done().out;

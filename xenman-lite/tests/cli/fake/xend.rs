@@ -27,6 +27,9 @@ pub struct State {
     uploads: Vec<(BlobOpen, BTreeMap<u32, Chunk>)>,
     pub chunks_put: usize,
     pub created: Vec<Create>,
+    pub defined: BTreeMap<String, Define>,
+    /// Who changes a definition while it is edited.
+    pub faster: Option<String>,
     pub paused_restore: Option<bool>,
     /// The guest's memory, and what was restored.
     pub memory: Vec<u8>,
@@ -105,6 +108,8 @@ impl State {
             uploads: Vec::new(),
             chunks_put: 0,
             created: Vec::new(),
+            defined: BTreeMap::new(),
+            faster: None,
             paused_restore: None,
             memory,
             restored: BTreeMap::new(),
@@ -214,6 +219,14 @@ impl State {
                 return self.text(*follow, waited);
             }
             RequestBody::Create(create) => self.create(create),
+            RequestBody::New(define) => Ok(self.define(define)),
+            RequestBody::Start(start) => self.start(start),
+            RequestBody::Delete(name) => {
+                self.defined.remove(name);
+                self.remove(&DomainRef::Name(name.clone()))
+            }
+            RequestBody::DefinitionShow(name) => self.definition(name),
+            RequestBody::DefinitionSet(redefine) => self.redefine(redefine),
             RequestBody::Pause(domain) => self.set(domain, DomainState::PAUSED),
             RequestBody::Unpause(domain) => self.set(domain, DomainState::RUNNING),
             RequestBody::Destroy(domain) => self.remove(domain),
@@ -390,6 +403,65 @@ impl State {
             domid: 5,
             name: config.name,
             warnings,
+        }))
+    }
+
+    fn define(&mut self, define: &Define) -> Reply {
+        let file = ConfigFile::parse(&define.origin, &define.config).unwrap();
+        let (config, _) = DomainConfig::from_file(&file).unwrap();
+        let off = DomainSummary {
+            domid: DomainSummary::NO_DOMID,
+            state: DomainState::OFF,
+            flags: DomainFlags::MANAGED,
+            ..summary(9, &config.name, config.kind)
+        };
+        self.domains.push(off);
+        self.defined.insert(config.name.clone(), define.clone());
+        Reply::Defined(Defined {
+            name: config.name,
+            uuid: [9; 16],
+            warnings: Vec::new(),
+            running: false,
+        })
+    }
+
+    fn start(&mut self, start: &Start) -> Result<Reply, Failure> {
+        self.find(&DomainRef::Name(start.name.clone()))?;
+        self.domains.retain(|domain| domain.name != start.name);
+        self.domains.push(summary(6, &start.name, DomainKind::PVH));
+        Ok(Reply::Created(Created {
+            domid: 6,
+            name: start.name.clone(),
+            warnings: Vec::new(),
+        }))
+    }
+
+    fn definition(&mut self, name: &str) -> Result<Reply, Failure> {
+        let define = self.defined.get(name).ok_or_else(unknown)?;
+        Ok(Reply::Definition(Definition {
+            name: name.to_owned(),
+            path: format!("/etc/xen/{name}.cfg"),
+            config: define.config.clone(),
+            changed_by: Some("xenman on ada".to_owned()),
+            changed_ns: None,
+            broken: None,
+        }))
+    }
+
+    fn redefine(&mut self, redefine: &Redefine) -> Result<Reply, Failure> {
+        let define = self.defined.get_mut(&redefine.name).ok_or_else(unknown)?;
+        if let Some(by) = &self.faster {
+            let sentence = format!("the definition was changed meanwhile, by {by}");
+            return Err(Failure::new(ErrorCode::BUSY, sentence).with_remedy("look at it again"));
+        }
+        assert_eq!(redefine.was, Digest::of_chunk(define.config.as_bytes()));
+        define.config = redefine.config.clone();
+        define.files = redefine.files.clone();
+        Ok(Reply::Defined(Defined {
+            name: redefine.name.clone(),
+            uuid: [9; 16],
+            warnings: Vec::new(),
+            running: true,
         }))
     }
 
