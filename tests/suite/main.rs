@@ -11,6 +11,7 @@ mod hostile;
 mod hvm;
 mod lifecycle;
 mod linux;
+mod managed;
 mod power_cuts;
 mod pty;
 mod q35;

@@ -23,16 +23,27 @@ const SUPERBLOCKS: [u64; 2] = [MIB, MIB + 64 * SECTOR];
 const SETTINGS: &str = "(loglevel DEBUG)\n(console-limit 128)\n";
 
 /// A machine that is switched on and off again.
-struct Machine {
+pub(crate) struct Machine {
     board: Board,
     folder: TempDir,
+    /// Small guests in its boot bundle.
+    guests: &'static [&'static str],
 }
 
 impl Machine {
     /// A machine with an empty disk.
     fn new(board: Board) -> Self {
+        Self::with_guests(board, &[])
+    }
+
+    /// A machine with an empty disk, and these guests as kernels in its boot bundle.
+    pub(crate) fn with_guests(board: Board, guests: &'static [&'static str]) -> Self {
         let folder = tempfile::tempdir().expect("there is room for a disk");
-        let machine = Self { board, folder };
+        let machine = Self {
+            board,
+            folder,
+            guests,
+        };
         let file = File::create_new(machine.disk());
         let made = file.and_then(|file| file.set_len(32 * MIB));
         made.expect("the disk is made");
@@ -44,10 +55,14 @@ impl Machine {
     }
 
     /// Boots it for a while; then the emulator is killed.
-    fn on(&self, work: impl FnOnce(Operator<'_>) -> Result<(), Trouble>) {
+    pub(crate) fn on(&self, work: impl FnOnce(Operator<'_>) -> Result<(), Trouble>) {
         let images = Images::of_workspace();
         let archive = self.folder.path().join("bundle.cpio");
-        let bundle = Bundle::new(&self.board.dom0(&images)).expect("Domain-0 was built");
+        let mut bundle = Bundle::new(&self.board.dom0(&images)).expect("Domain-0 was built");
+        for guest in self.guests {
+            let added = bundle.add(guest, &self.board.guest(&images, guest));
+            added.expect("the guest was built");
+        }
         bundle.write(&archive).expect("the bundle is written");
         let mut machine = self.board.machine(&images, archive);
         machine.disk = Some(Disk::file(self.disk()));
@@ -67,22 +82,30 @@ impl Machine {
 
     /// The configuration of a small guest of that name.
     fn guest(&self, name: &str) -> String {
-        let kernel = self.board.guest(&Images::of_workspace(), name);
-        let kernel = kernel.display();
+        let kernel = self.kernel(name);
         let text = format!("name = \"{name}\"\nmemory = {SMALL_MIB}\nkernel = \"{kernel}\"\n");
-        let path = self.folder.path().join(format!("{name}.cfg"));
-        std::fs::write(&path, text).expect("there is room for a file");
-        path.display().to_string()
+        self.file(&format!("{name}.cfg"), &text)
+    }
+
+    /// The path of a small guest of that name.
+    pub(crate) fn kernel(&self, name: &str) -> String {
+        let kernel = self.board.guest(&Images::of_workspace(), name);
+        kernel.display().to_string()
     }
 
     fn settings(&self) -> String {
-        let path = self.folder.path().join("settings.sxp");
-        std::fs::write(&path, SETTINGS).expect("there is room for a file");
+        self.file("settings.sxp", SETTINGS)
+    }
+
+    /// Writes a file to give to xenman; its path.
+    pub(crate) fn file(&self, name: &str, content: &str) -> String {
+        let path = self.folder.path().join(name);
+        std::fs::write(&path, content).expect("there is room for a file");
         path.display().to_string()
     }
 }
 
-fn holds(is_so: bool, otherwise: &str) -> Result<(), Trouble> {
+pub(crate) fn holds(is_so: bool, otherwise: &str) -> Result<(), Trouble> {
     is_so
         .then_some(())
         .ok_or_else(|| Trouble(otherwise.to_owned()))
