@@ -117,7 +117,7 @@ fn store_text(store: &StoreInfo) -> String {
     let disk = size(store.size_kib);
     match store.place {
         StorePlace::DISK => match store.free_kib {
-            Some(free) => format!("on a disk of {disk}, {} free for snapshots", size(free)),
+            Some(free) => format!("on a disk of {disk}, {} free", size(free)),
             None => format!("on a disk of {disk}"),
         },
         StorePlace::RESCUE => format!(

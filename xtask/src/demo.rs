@@ -1,6 +1,7 @@
 //! `cargo xtask demo`: the main job, unattended, told as it happens.
 
 mod bochs;
+mod kept;
 mod together;
 
 use std::fs;
@@ -63,20 +64,22 @@ impl Demo {
             Board::QemuVirt | Board::QemuQ35 => perform(board, &host, self.cpus),
             Board::BochsPc => bochs::perform(&host),
         };
-        match outcome {
-            Ok(()) => {
-                let seconds = started.elapsed().as_secs();
-                println!("\nEverything worked; since xend's first answer: {seconds} s.");
-                Ok(())
-            }
-            Err(failure) => {
-                host.emulator().keep_log("demo");
-                if let Ok(log) = Operator::new(&host).run(&["log"]) {
-                    eprintln!("xend's log:\n{log}");
-                }
-                Err(failure)
-            }
+        outcome.inspect_err(|_| show_logs(&host))?;
+        drop(host);
+        if board != Board::BochsPc {
+            kept::perform(board, &images, self.cpus)?;
         }
+        let seconds = started.elapsed().as_secs();
+        println!("\nEverything worked; since xend's first answer: {seconds} s.");
+        Ok(())
+    }
+}
+
+/// What the machine said and xend's log, for who has to find out why something failed.
+fn show_logs(host: &Host) {
+    host.emulator().keep_log("demo");
+    if let Ok(log) = Operator::new(host).run(&["log"]) {
+        eprintln!("xend's log:\n{log}");
     }
 }
 
