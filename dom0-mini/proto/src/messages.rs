@@ -23,6 +23,7 @@ mod codec;
 mod domain;
 mod failure;
 mod host;
+mod images;
 mod managed;
 mod reply;
 mod request;
@@ -39,15 +40,19 @@ pub use domain::{
 };
 pub use failure::{ErrorCode, Failure};
 pub use host::{BootPhase, HostInfo, StoreInfo, StorePlace};
+pub use images::{
+    Image, ImageAdd, ImagePart, ImageRole, ImageSummary, MAX_DESCRIPTION, MAX_IMAGE_NAME,
+    MAX_TEMPLATE, check_image_name,
+};
 pub use managed::{Define, Defined, Definition, Redefine, Start};
 pub use reply::{
     BlobHeld, BlobState, BlobSummary, ConsoleChunk, Created, Events, ManifestPiece, Remark, Reply,
     RestoreStarted, SaveStarted, Saved, SavedChunk, SnapshotSummary, TextChunk, Written,
 };
 pub use request::{
-    BlobOpen, BlobPut, ConsoleRead, ConsoleWrite, Create, Follow, NamedBlob, Rename, RequestBody,
-    RestoreBegin, RestoreCommit, RestoreFromStore, RestoreManifest, RestorePut, SaveCommit,
-    SaveManifest, SaveRead, SaveToStore, Shutdown,
+    BlobOpen, BlobPut, BlobRead, ConsoleRead, ConsoleWrite, Create, Follow, NamedBlob, Rename,
+    RequestBody, RestoreBegin, RestoreCommit, RestoreFromStore, RestoreManifest, RestorePut,
+    SaveCommit, SaveManifest, SaveRead, SaveToStore, Shutdown,
 };
 pub use scheduling::{DomainScheduling, PinVcpu, SetScheduling, VcpuSummary};
 pub use stats::{DomainStats, HostStats, Stats};

@@ -3,6 +3,7 @@
 mod adopt;
 mod auto;
 mod autostart;
+mod images;
 mod life;
 mod loads;
 mod requests;

@@ -7,6 +7,7 @@ pub(crate) mod content;
 mod database_file;
 pub mod disk;
 pub(crate) mod files;
+pub(crate) mod images;
 pub mod keeper;
 pub(crate) mod loads;
 pub mod partition;

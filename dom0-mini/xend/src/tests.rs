@@ -4,6 +4,7 @@ mod auto;
 mod blobs;
 mod clock;
 mod hvm;
+mod images;
 mod lifecycle;
 mod managed;
 mod repeats;

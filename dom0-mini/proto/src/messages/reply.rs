@@ -4,12 +4,13 @@
 use super::{
     domain::{DomainDetail, DomainSummary, Event},
     host::HostInfo,
+    images::{Image, ImageSummary},
     managed::{Defined, Definition},
     scheduling::{DomainScheduling, VcpuSummary},
     stats::Stats,
 };
 use crate::blob::{BlobId, Chunk};
-use alloc::{string::String, vec::Vec};
+use alloc::{boxed::Box, string::String, vec::Vec};
 use minicbor::{Decode, Encode};
 
 /// What came of a request that was done.
@@ -88,6 +89,15 @@ pub enum Reply {
     /// How a managed domain is defined.
     #[n(121)]
     Definition(#[n(0)] Definition),
+    /// The store's images.
+    #[n(130)]
+    Images(#[n(0)] Vec<ImageSummary>),
+    /// One image in full.
+    #[n(131)]
+    Image(#[n(0)] Box<Image>),
+    /// A chunk of a blob.
+    #[n(132)]
+    Chunk(#[n(0)] Chunk),
 }
 
 /// Something to say about a configuration.

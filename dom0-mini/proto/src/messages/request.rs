@@ -3,6 +3,7 @@
 
 use super::{
     domain::DomainRef,
+    images::ImageAdd,
     managed::{Define, Redefine, Start},
     scheduling::{PinVcpu, SetScheduling},
 };
@@ -130,6 +131,9 @@ pub enum RequestBody {
     /// All blobs → `Blobs`.
     #[n(53)]
     BlobList,
+    /// A chunk of a blob, which this session holds then → `Chunk`.
+    #[n(54)]
+    BlobRead(#[n(0)] BlobRead),
 
     /// Stops a domain and prepares its state for reading → `SaveStarted`.
     #[n(64)]
@@ -177,6 +181,19 @@ pub enum RequestBody {
     /// Deletes a snapshot from the store → `Done`.
     #[n(97)]
     SnapshotDelete(#[n(0)] String),
+
+    /// Keeps an image → `Done`, with progress.
+    #[n(112)]
+    ImageAdd(#[n(0)] ImageAdd),
+    /// The store's images → `Images`.
+    #[n(113)]
+    ImageList,
+    /// One image in full → `Image`.
+    #[n(114)]
+    ImageShow(#[n(0)] String),
+    /// Takes an image out of the store; what was made from it keeps what it needs → `Done`.
+    #[n(115)]
+    ImageRemove(#[n(0)] String),
 }
 
 impl RequestBody {
@@ -186,6 +203,7 @@ impl RequestBody {
     pub const fn stream(&self) -> u16 {
         match self {
             Self::BlobPut(_)
+            | Self::BlobRead(_)
             | Self::SaveManifest(_)
             | Self::SaveRead(_)
             | Self::RestoreManifest(_)
@@ -220,6 +238,8 @@ impl RequestBody {
                 | Self::SaveToStore(_)
                 | Self::RestoreFromStore(_)
                 | Self::SnapshotDelete(_)
+                | Self::ImageAdd(_)
+                | Self::ImageRemove(_)
         )
     }
 }
@@ -349,6 +369,18 @@ pub struct BlobPut {
     /// The chunk.
     #[n(2)]
     pub chunk: Chunk,
+}
+
+/// Asks for a chunk of a blob.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct BlobRead {
+    /// Which blob.
+    #[n(0)]
+    pub id: BlobId,
+    /// Which chunk of it, from 0.
+    #[n(1)]
+    pub index: u32,
 }
 
 /// Asks for a piece of a save's manifest.

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! One sample of every kind of message, every field in use at least once.
 
+mod images;
+
 use mgmt_proto::{
     blob::{Chunk, Digest},
     messages::*,
@@ -88,6 +90,7 @@ pub(crate) fn requests() -> Vec<(&'static str, RequestBody)> {
     all.push(("config-check", RequestBody::ConfigCheck(settings())));
     all.push(("host-init", RequestBody::HostInit(true)));
     all.extend(managed_requests());
+    all.extend(images::requests());
     all
 }
 
@@ -507,6 +510,7 @@ pub(crate) fn replies() -> Vec<(&'static str, Reply)> {
     }));
     all.push(("info-disk", Reply::Info(info)));
     all.extend(managed_replies());
+    all.extend(images::replies());
     all
 }
 

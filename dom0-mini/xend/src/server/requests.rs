@@ -68,6 +68,7 @@ impl<H: Hypervisor> Xend<H> {
             RequestBody::BlobCommit(upload) => Some(self.blob_commit(ticket.session, upload)),
             RequestBody::BlobAbort(upload) => Some(self.blob_abort(ticket.session, upload)),
             RequestBody::BlobRelease(id) => Some(self.blob_release(ticket.session, &id)),
+            RequestBody::BlobRead(read) => self.blob_read(ticket, read),
             RequestBody::BlobList => Some(Ok(Reply::Blobs(self.blobs.list()))),
             RequestBody::SaveBegin(domain) => self.save_begin(ticket, &domain),
             RequestBody::SaveManifest(wish) => Some(self.save_manifest(ticket.session, &wish)),
@@ -83,6 +84,10 @@ impl<H: Hypervisor> Xend<H> {
             RequestBody::RestoreFromStore(restore) => self.restore_from_store(ticket, restore),
             RequestBody::SnapshotList => Some(Ok(self.snapshot_list())),
             RequestBody::SnapshotDelete(label) => self.snapshot_delete(ticket, label),
+            RequestBody::ImageAdd(add) => self.image_add(ticket, add),
+            RequestBody::ImageList => Some(Ok(self.image_list())),
+            RequestBody::ImageShow(name) => Some(self.image_show(name)),
+            RequestBody::ImageRemove(name) => self.image_remove(ticket, name),
         }
     }
 }

@@ -57,6 +57,10 @@ pub(super) enum What {
     },
     /// A snapshot is gone.
     NoSnapshot(String),
+    /// An image is there; who added it.
+    Image(String, String),
+    /// An image is gone.
+    NoImage(String),
 }
 
 impl<H: Hypervisor> Xend<H> {
@@ -171,6 +175,8 @@ impl<H: Hypervisor> Xend<H> {
                 return self.snapshot_is_kept(key, &label, then.ticket, then.reply);
             }
             What::NoSnapshot(label) => self.log_line(&format!("snapshot '{label}' is deleted")),
+            What::Image(name, by) => self.log_line(&format!("image '{name}' is added by {by}")),
+            What::NoImage(name) => self.log_line(&format!("image '{name}' is removed")),
         }
         self.sessions.answer(then.ticket, Ok(then.reply));
     }
@@ -181,7 +187,11 @@ impl<H: Hypervisor> Xend<H> {
                 key, was_paused, ..
             } => self.snapshot_is_not_kept(key, was_paused),
             What::Defined(name, _) | What::Deleted(name) => self.managed.end(&name),
-            What::Settings(_) | What::NewStore | What::NoSnapshot(_) => {}
+            What::Settings(_)
+            | What::NewStore
+            | What::NoSnapshot(_)
+            | What::Image(..)
+            | What::NoImage(_) => {}
         }
         self.sessions.answer(then.ticket, Err(failure));
     }

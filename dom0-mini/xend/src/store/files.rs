@@ -154,13 +154,25 @@ impl<F: AsRef<[u8]>, T> StoreFiles<F, T> {
 
     /// Whether a file is on its way.
     pub(crate) fn is_coming(&self, path: &str) -> bool {
+        self.coming().any(|coming| coming == path)
+    }
+
+    /// The files of a folder, and those that soon will be.
+    pub(crate) fn count(&self, folder: &str) -> usize {
+        let is_new = |path: &&str| path.starts_with(folder) && self.get(path).is_none();
+        let new: BTreeSet<&str> = self.coming().filter(is_new).collect();
+        self.under(folder).count().saturating_add(new.len())
+    }
+
+    /// The files that are on their way.
+    fn coming(&self) -> impl Iterator<Item = &str> {
         let with_keeper = match &self.keeper {
             Keeper::CarriesOut(pending) => Some(pending),
             _ => None,
         };
         let all = self.waiting.iter().chain(with_keeper);
-        let mut changes = all.flat_map(|pending| pending.wish.changes());
-        changes.any(|change| matches!(change, Change::Put { path: coming, .. } if coming == path))
+        let files = all.flat_map(|pending| put(pending.wish.changes()));
+        files.map(|(path, _)| path)
     }
 
     /// Where a blob is kept, if a file refers to it.

@@ -298,7 +298,7 @@ fn what_is_wrong_with_a_configuration_is_said() {
         (
             "name = 'x'\nmemory = 2\nkernel = 'store:k'\n",
             ErrorCode::BAD_IMAGE,
-            "store",
+            "no image 'k'",
         ),
     ] {
         let failure = world.ask(create(text)).unwrap_err();

@@ -9,9 +9,10 @@ use crate::server::loads::Again;
 use crate::session::Ticket;
 use crate::store::blobs::Upload;
 use alloc::format;
-use mgmt_proto::blob::BlobId;
+use alloc::string::String;
+use mgmt_proto::blob::{BlobId, Chunk, chunk_length};
 use mgmt_proto::messages::{
-    BlobHeld, BlobOpen, BlobPut, BlobState, ErrorCode, Failure, Reply, RequestBody,
+    BlobHeld, BlobOpen, BlobPut, BlobRead, BlobState, ErrorCode, Failure, Reply, RequestBody,
 };
 
 pub(super) fn no_session() -> Failure {
@@ -24,7 +25,10 @@ fn no_upload(upload: u32) -> Failure {
 }
 
 impl<H: Hypervisor> Xend<H> {
-    pub(super) fn client(&mut self, session: SessionId) -> Result<&mut Client<H::Frames>, Failure> {
+    pub(in crate::server) fn client(
+        &mut self,
+        session: SessionId,
+    ) -> Result<&mut Client<H::Frames>, Failure> {
         self.clients.get_mut(&session).ok_or_else(no_session)
     }
 
@@ -89,6 +93,30 @@ impl<H: Hypervisor> Xend<H> {
         let client = self.client(session)?;
         let there = client.uploads.remove(&upload);
         there.map(|_| Reply::Done).ok_or_else(|| no_upload(upload))
+    }
+
+    pub(super) fn blob_read(&mut self, ticket: Ticket, read: BlobRead) -> Outcome {
+        if self.is_on_disk(&read.id) {
+            let again = Again::Request(ticket, RequestBody::BlobRead(read));
+            self.load([read.id].into(), again);
+            return None;
+        }
+        Some(self.read_blob(ticket.session, read))
+    }
+
+    /// A chunk of a blob in memory, which the session holds from then on: it is read from the disk once.
+    fn read_blob(&mut self, session: SessionId, read: BlobRead) -> Result<Reply, Failure> {
+        let found = self.blobs.find(&read.id);
+        let bad = |sentence: String| Failure::new(ErrorCode::BAD_BLOB, sentence);
+        let blob = found.ok_or_else(|| bad(format!("there is no blob {}", read.id)))?;
+        let index = u64::from(read.index);
+        if chunk_length(blob.length(), index).is_none() {
+            return Err(bad(format!("the blob has no chunk {index}")));
+        }
+        // One that is all zero has no bytes.
+        let chunk = Chunk::encode(blob.chunk(index).unwrap_or_default());
+        self.client(session)?.hold(blob)?;
+        Ok(Reply::Chunk(chunk))
     }
 
     pub(super) fn blob_release(

@@ -11,6 +11,7 @@ use crate::lifecycle::State;
 use crate::platform::Architecture;
 use crate::scheduling;
 use crate::server::Xend;
+use crate::server::loads::Again;
 use crate::session::Ticket;
 use crate::store::content::Content;
 use alloc::format;
@@ -20,10 +21,18 @@ use alloc::vec::Vec;
 use hv_abi::control::domain::VCPUS_MAX;
 use hv_abi::layout::arm::GICV2_VCPUS_MAX;
 use mgmt_proto::config::{ConfigFile, DomainConfig, ImageSource, Policies};
-use mgmt_proto::messages::{Create, DomainKind, ErrorCode, Failure, MAX_CONFIG, NamedBlob};
+use mgmt_proto::messages::{
+    Create, DomainKind, ErrorCode, Failure, MAX_CONFIG, NamedBlob, RequestBody,
+};
 
 impl<H: Hypervisor> Xend<H> {
     pub(super) fn create(&mut self, ticket: Ticket, create: Create) -> Outcome {
+        let to_load = self.images_to_load(&create.origin, &create.config);
+        if !to_load.is_empty() {
+            let again = Again::Request(ticket, RequestBody::Create(create));
+            self.load(to_load, again);
+            return None;
+        }
         match self.begin_build(ticket.session, create) {
             Ok((key, warnings)) => {
                 self.hold(key, ticket.session);
@@ -62,9 +71,9 @@ impl<H: Hypervisor> Xend<H> {
         Ok((key, warnings))
     }
 
-    /// What a domain is built from, its files uploaded by this session or in the boot bundle.
+    /// What a domain is built from: uploaded by this session, in the boot bundle, or of an image.
     pub(super) fn plan(
-        &self,
+        &mut self,
         session: SessionId,
         files: &[NamedBlob],
         text: String,
@@ -155,7 +164,7 @@ impl<H: Hypervisor> Xend<H> {
 
     /// Finds a kernel or ramdisk.
     pub(super) fn content(
-        &self,
+        &mut self,
         session: SessionId,
         files: &[NamedBlob],
         key: &str,
@@ -170,11 +179,7 @@ impl<H: Hypervisor> Xend<H> {
                         .with_remedy("name a file that 'cargo xtask bundle' put there")
                 })
             }
-            ImageSource::Store(name) => {
-                let sentence = format!("the store has no image '{name}': images come later");
-                Err(Failure::new(ErrorCode::BAD_IMAGE, sentence)
-                    .with_remedy("name a file on your side, or boot:NAME"))
-            }
+            ImageSource::Store(name) => self.image_content(name, key),
             ImageSource::File(path) => self.uploaded(session, files, key, path),
         }
     }

@@ -35,6 +35,11 @@ pub(in crate::server) enum Begun {
 
 impl<H: Hypervisor> Xend<H> {
     pub(super) fn define(&mut self, ticket: Ticket, define: Define) -> Outcome {
+        let to_load = self.images_to_load(&define.origin, &define.config);
+        if !to_load.is_empty() {
+            self.load(to_load, Again::Request(ticket, RequestBody::New(define)));
+            return None;
+        }
         self.try_define(ticket, define)
             .unwrap_or_else(|failure| Some(Err(failure)))
     }
@@ -56,7 +61,8 @@ impl<H: Hypervisor> Xend<H> {
         let path = managed::path_of(&config.name, &origin, config.kind);
         let plan = self.plan(ticket.session, &files, whole, config)?;
         self.check_layout(&plan)?;
-        let files = named_in(&plan.config, files);
+        let mut files = named_in(&plan.config, files);
+        files.extend(self.image_files(&plan.config));
         Ok(self.keep(ticket, (path, text), plan, (uuid, files), warnings))
     }
 
@@ -331,6 +337,12 @@ impl<H: Hypervisor> Xend<H> {
     }
 
     pub(super) fn definition_set(&mut self, ticket: Ticket, redefine: Redefine) -> Outcome {
+        let to_load = self.images_to_load(&redefine.name, &redefine.config);
+        if !to_load.is_empty() {
+            let again = Again::Request(ticket, RequestBody::DefinitionSet(redefine));
+            self.load(to_load, again);
+            return None;
+        }
         self.try_redefine(ticket, redefine)
             .unwrap_or_else(|failure| Some(Err(failure)))
     }
@@ -358,7 +370,10 @@ impl<H: Hypervisor> Xend<H> {
         if lost(&plan).is_none() {
             self.check_layout(&plan)?;
         }
-        let files = named_in(&plan.config, [kept, files].concat());
+        let mut new = named_in(&plan.config, files);
+        new.extend(self.image_files(&plan.config));
+        new.retain(|file| kept.iter().all(|it| it.key != file.key));
+        let files = [kept, new].concat();
         Ok(self.keep(ticket, (path, text), plan, (uuid, files), warnings))
     }
 
@@ -416,7 +431,8 @@ impl<H: Hypervisor> Xend<H> {
         same.next().map(|(other, _)| other)
     }
 
-    /// The uploaded files that an edit names as they were named before, and does not send anew.
+    /// The files that an edit names as they were named before, and does not send anew. What is an image's stays what it was
+    /// then, too.
     fn files_kept(&self, name: &str, sent: &[NamedBlob], config: &DomainConfig) -> Vec<NamedBlob> {
         let Some(definition) = self.managed.get(name) else {
             return Vec::new();
