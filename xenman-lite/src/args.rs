@@ -1,11 +1,16 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The command line: verbs, their arguments, and the options that may stand anywhere.
 
+mod create;
+mod image;
 mod usage;
 
 use crate::{output::harmless, problem::Problem};
 use argh::FromArgs;
 use mgmt_proto::config::suggest;
+
+pub(crate) use create::{Create, Description, New, Source, name_is};
+pub(crate) use image::{Image, ImageAdd, ImageExport, ImageVerb};
 
 /// xenman: control a host and its domains.
 ///
@@ -49,6 +54,7 @@ pub(crate) enum Verb {
     Save(Save),
     Restore(Restore),
     Snapshot(Snapshot),
+    Image(Image),
     Domid(Domid),
     Domname(Domname),
     Serve(Serve),
@@ -61,7 +67,7 @@ pub(crate) enum Verb {
 pub(crate) const HOST_REMEDY: &str = "say -H unix:PATH or -H serial:/dev/tty…, or set XENMAN_HOST";
 
 /// The verbs, for suggestions.
-const VERBS: [&str; 27] = [
+const VERBS: [&str; 28] = [
     "top",
     "info",
     "list",
@@ -84,6 +90,7 @@ const VERBS: [&str; 27] = [
     "save",
     "restore",
     "snapshot",
+    "image",
     "domid",
     "domname",
     "serve",
@@ -125,41 +132,6 @@ pub(crate) struct Log {
     /// go on with what is new, until interrupted
     #[argh(switch, short = 'f')]
     pub(crate) follow: bool,
-}
-
-/// Create and start a domain from an xl-style configuration file.
-///
-/// The kernel and ramdisk it names are files here, uploaded unless the host has them already, or boot:NAME for a member of the
-/// host's boot bundle. Compressed kernels (bzImage, EFI zboot, gzip, zstd, xz, lz4) are unpacked here.
-#[derive(FromArgs, Debug)]
-#[argh(subcommand, name = "create")]
-pub(crate) struct Create {
-    /// the configuration file
-    #[argh(positional, arg_name = "file")]
-    pub(crate) file: String,
-    /// settings that count more than the file's, such as memory=512 or name=b
-    #[argh(positional, arg_name = "key=value")]
-    pub(crate) overrides: Vec<String>,
-    /// leave the domain paused
-    #[argh(switch, short = 'p')]
-    pub(crate) paused: bool,
-    /// attach to the domain's console
-    #[argh(switch, short = 'c')]
-    pub(crate) console: bool,
-}
-
-/// Define a domain without starting it: the host keeps its configuration and its files.
-///
-/// The domain is managed from then on: it is started and stopped as often as wanted, by its name.
-#[derive(FromArgs, Debug)]
-#[argh(subcommand, name = "new")]
-pub(crate) struct New {
-    /// the configuration file
-    #[argh(positional, arg_name = "file")]
-    pub(crate) file: String,
-    /// settings that count more than the file's; they are kept with it
-    #[argh(positional, arg_name = "key=value")]
-    pub(crate) overrides: Vec<String>,
 }
 
 /// Start a managed domain.
@@ -524,9 +496,21 @@ pub(crate) fn parse(words: &[String], on_terminal: bool) -> Result<Asked, Proble
     }
     check_verb(program, from_verb(&words).first().copied())?;
     match Arguments::from_args(&[program], &words) {
-        Ok(arguments) => Ok(Asked::Verb(arguments)),
+        Ok(arguments) => match misdescribed(&arguments.verb) {
+            Some((verb, why)) => Err(usage::problem_with(program, &[verb], why)),
+            None => Ok(Asked::Verb(arguments)),
+        },
         Err(exit) if exit.status.is_ok() => Ok(Asked::Text(exit.output)),
         Err(exit) => Err(usage::problem(program, from_verb(&words), &exit.output)),
+    }
+}
+
+/// What is wrong with how a new domain is described, and the verb.
+fn misdescribed(verb: &Verb) -> Option<(&'static str, &'static str)> {
+    match verb {
+        Verb::Create(create) => create.description().err().map(|why| ("create", why)),
+        Verb::New(new) => new.description().err().map(|why| ("new", why)),
+        _ => None,
     }
 }
 

@@ -51,7 +51,8 @@ impl Prepared {
 
 /// `config check`.
 pub(crate) fn check(check: &args::ConfigCheck, output: Output) -> Result<(), Problem> {
-    let (_, (_, config, warnings)) = read_config(&check.file, &check.overrides)?;
+    let text = read_config_text(&check.file)?;
+    let (_, config, warnings) = parse(&check.file, &text, &check.overrides)?;
     let warnings = tell(&warnings);
     output.either(
         &json!({ "name": config.name, "warnings": warnings }),
@@ -65,7 +66,17 @@ pub(crate) fn check(check: &args::ConfigCheck, output: Output) -> Result<(), Pro
 
 /// Reads and checks what `create` or `new` is to send.
 pub(crate) fn prepare(path: &str, overrides: &[String]) -> Result<Prepared, Problem> {
-    let (text, (file, config, warnings)) = read_config(path, overrides)?;
+    let text = read_config_text(path)?;
+    prepare_text(path, text, overrides)
+}
+
+/// Checks a configuration that `create` or `new` is to send; `path` is its name in messages.
+pub(crate) fn prepare_text(
+    path: &str,
+    text: String,
+    overrides: &[String],
+) -> Result<Prepared, Problem> {
+    let (file, config, warnings) = parse(path, &text, overrides)?;
     let warnings = tell(&warnings);
     check_length(path, file.text())?;
     let (kernel, ramdisk) = read_images(&config, |_, _| true)?;
@@ -223,12 +234,9 @@ pub(crate) fn read_text(path: &str, max: u64) -> Result<String, Problem> {
 /// A configuration, its meaning and what to know about it.
 pub(crate) type Parsed = (ConfigFile, DomainConfig, Vec<Warning>);
 
-fn read_config(path: &str, overrides: &[String]) -> Result<(String, Parsed), Problem> {
-    let text = read_text(path, MAX_TEXT as u64).map_err(|problem| {
-        problem.with_remedy_if_none("name the configuration file of a domain")
-    })?;
-    let parsed = parse(path, &text, overrides)?;
-    Ok((text, parsed))
+fn read_config_text(path: &str) -> Result<String, Problem> {
+    read_text(path, MAX_TEXT as u64)
+        .map_err(|problem| problem.with_remedy_if_none("name the configuration file of a domain"))
 }
 
 /// Reads a configuration; everything that is wrong with it in one problem.
@@ -273,7 +281,7 @@ fn read_image(key: &str, path: &str) -> Result<Vec<u8>, Problem> {
 }
 
 /// Reads a file of at most `most` bytes, and not for ever from something that has no end.
-fn read(path: &str, most: u64) -> Result<Vec<u8>, Problem> {
+pub(crate) fn read(path: &str, most: u64) -> Result<Vec<u8>, Problem> {
     let failed = |error| Problem::file("read", path, &error);
     let file = File::open(path).map_err(failed)?;
     let mut bytes = Vec::new();

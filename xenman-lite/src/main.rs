@@ -11,6 +11,7 @@ mod definition;
 mod domains;
 mod host;
 mod image;
+mod images;
 mod link;
 mod managed;
 mod output;
@@ -23,7 +24,7 @@ mod signals;
 mod top;
 mod upload;
 
-use args::{Asked, ConfigVerb, Verb};
+use args::{Asked, ConfigVerb, Description, ImageVerb, Source, Verb};
 use link::{Client, Host};
 use mgmt_proto::messages::RequestBody;
 use output::{Output, note};
@@ -83,13 +84,18 @@ fn run(asked: Asked) -> Result<(), Problem> {
         }) if !settings::is_settings(&check.file) => create::check(&check, output),
         Verb::Serve(serve) => broker(&host(arguments.host)?, &serve),
         Verb::Create(create) => {
-            let prepared = create::prepare(&create.file, &create.overrides)?;
-            let client = Arc::new(connect(arguments.host)?);
-            create::create(&client, output, &create, &prepared)
+            let (client, prepared) = prepare(arguments.host, create.description())?;
+            create::create(&Arc::new(client), output, &create, &prepared)
         }
         Verb::New(new) => {
-            let prepared = create::prepare(&new.file, &new.overrides)?;
-            managed::new(&connect(arguments.host)?, output, &prepared)
+            let (client, prepared) = prepare(arguments.host, new.description())?;
+            managed::new(&client, output, &prepared)
+        }
+        Verb::Image(args::Image {
+            verb: ImageVerb::Add(add),
+        }) => {
+            let new = images::prepare(&add)?;
+            images::add(&connect(arguments.host)?, output, new)
         }
         Verb::Top(top) => {
             top::check(&top, output)?;
@@ -102,6 +108,25 @@ fn run(asked: Asked) -> Result<(), Problem> {
         }
         Verb::Restore(restore) => restore::restore(|| connect(arguments.host), output, &restore),
         verb => with_client(&Arc::new(connect(arguments.host)?), output, verb),
+    }
+}
+
+/// Checks a new domain's description before the host is asked, as far as it is here.
+fn prepare(
+    host: Option<String>,
+    description: Result<Description, &'static str>,
+) -> Result<(Client, create::Prepared), Problem> {
+    let Description { source, overrides } = description.map_err(Problem::usage)?;
+    match source {
+        Source::File(file) => {
+            let prepared = create::prepare(&file, &overrides)?;
+            Ok((connect(host)?, prepared))
+        }
+        Source::Image { image, name } => {
+            let client = connect(host)?;
+            let prepared = images::domain(&client, (&image, &name), &overrides)?;
+            Ok((client, prepared))
+        }
     }
 }
 
@@ -126,6 +151,7 @@ fn with_client(client: &Arc<Client>, output: Output, verb: Verb) -> Result<(), P
         Verb::Console(console) => console::console(client, output, &console),
         Verb::Save(save) => save::save(client, output, &save),
         Verb::Snapshot(snapshot) => host::snapshot(client, output, snapshot.verb),
+        Verb::Image(image) => images::image(client, output, &image.verb),
         Verb::Config(config) => settings::config(client, output, config.verb),
         Verb::Host(group) => host::group(client, output, &group.verb),
         Verb::Domid(domid) => domains::domid(client, output, &domid.name),

@@ -81,6 +81,50 @@ fn create_takes_overrides_and_switches_in_any_order() {
     let Verb::Create(create) = arguments("xenman create -p a.cfg memory=96 -c name=b").verb else {
         panic!()
     };
-    assert_eq!((create.file.as_str(), create.overrides.len()), ("a.cfg", 2));
+    let description = create.description().unwrap();
+    assert_eq!(description.source, Source::File("a.cfg".to_owned()));
+    assert_eq!(description.overrides, ["memory=96", "name=b"]);
     assert!(create.paused && create.console);
+}
+
+fn description(line: &str) -> Description {
+    match arguments(line).verb {
+        Verb::Create(create) => create.description().unwrap(),
+        Verb::New(new) => new.description().unwrap(),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_domain_is_made_from_a_file_or_from_an_image() {
+    for verb in ["create", "new"] {
+        let image = description(&format!(
+            "xenman {verb} --image debian --name web1 on_crash=preserve --memory 96 --vcpus 2"
+        ));
+        let source = Source::Image {
+            image: "debian".to_owned(),
+            name: "web1".to_owned(),
+        };
+        assert_eq!(image.source, source);
+        assert_eq!(
+            image.overrides,
+            ["on_crash=preserve", "memory=96", "vcpus=2"]
+        );
+        let file = description(&format!("xenman {verb} a.cfg --name b"));
+        assert_eq!(file.source, Source::File("a.cfg".to_owned()));
+        assert_eq!(file.overrides, ["name=\"b\""]);
+        for (line, why) in [
+            ("", "<file> or --image is missing"),
+            (" --image debian", "--image needs --name"),
+            (" a.cfg --image debian --name b", "are one too many"),
+        ] {
+            let told = read(&format!("xenman {verb}{line}"))
+                .unwrap_err()
+                .to_string();
+            assert!(
+                told.contains(&format!("{verb}: ")) && told.contains(why),
+                "{told}"
+            );
+        }
+    }
 }

@@ -18,10 +18,15 @@ pub(super) fn help(program: &str, path: &[&str]) -> String {
 /// The problem with `words`, which begin with the verb, if there is one. `said` is argh's word for it.
 pub(super) fn problem(program: &str, words: &[&str], said: &str) -> Problem {
     let path = path(program, words);
+    let message = sentence(said.trim_end(), &help(program, path));
+    problem_with(program, path, &message)
+}
+
+/// The problem with a verb, with its usage as the remedy.
+pub(super) fn problem_with(program: &str, path: &[&str], message: &str) -> Problem {
     let help = help(program, path);
-    let message = sentence(said.trim_end(), &help);
     let message = match path {
-        [] => message,
+        [] => message.to_owned(),
         path => format!("{}: {message}", path.join(" ")),
     };
     let usage = help.lines().next().unwrap_or_default();
@@ -197,7 +202,8 @@ mod tests {
     fn a_wrong_line_is_told_with_its_cause_and_the_verbs_usage() {
         assert_eq!(
             refusal("xenman create"),
-            "xenman: create: <file> is missing\n  help: write xenman create [-p] [-c] [--] <file> [<key=value...>]; \
+            "xenman: create: <file> or --image is missing\n  help: write xenman create [--image <image>] [--name <name>] \
+             [--memory <mib>] [--vcpus <n>] [-p] [-c] [--] [<file|key=value...>]; \
              'xenman create --help' explains it"
         );
         for (line, cause, path) in WRONG {

@@ -5,5 +5,6 @@
 
 mod domains;
 mod fake;
+mod images;
 mod managed;
 mod verbs;

@@ -309,7 +309,10 @@ fn lists_and_pins_virtual_cpus() {
 #[test]
 fn xends_configuration_is_shown_set_and_checked() {
     let host = Host::start();
-    assert_eq!(host.run("config show").done().out, "(loglevel INFO)\n");
+    assert_eq!(
+        host.run("config show").done().out,
+        "(loglevel INFO)\n(default-bridge br7)\n"
+    );
     let file = |name: &str, text: &str| host.write(name, text).display().to_string();
     let good = file("good.sxp", "(loglevel DEBUG)\n(vnc-listen x)\n");
     let bad = file("bad.sxp", "(loglevel LOUD)\n");

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A small xend on a socket, and xenman as an operator runs it.
 
+mod images;
 mod xend;
 
 use mgmt_proto::{

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What the fake xend knows, and how it answers.
 
-use super::unknown;
+use super::{images, unknown};
 use mgmt_proto::{
     blob::{BlobId, CHUNK, Chunk, Digest, blob_id},
     config::{ConfigFile, DomainConfig},
@@ -28,6 +28,9 @@ pub struct State {
     pub chunks_put: usize,
     pub created: Vec<Create>,
     pub defined: BTreeMap<String, Define>,
+    pub images: BTreeMap<String, ImageAdd>,
+    /// Chunks of blobs arrive with a bit flipped.
+    pub damages_chunks: bool,
     /// Who changes a definition while it is edited.
     pub faster: Option<String>,
     pub paused_restore: Option<bool>,
@@ -109,6 +112,8 @@ impl State {
             chunks_put: 0,
             created: Vec::new(),
             defined: BTreeMap::new(),
+            images: BTreeMap::new(),
+            damages_chunks: false,
             faster: None,
             paused_restore: None,
             memory,
@@ -186,9 +191,9 @@ impl State {
         Some(match body {
             RequestBody::Info => Ok(Reply::Info(info())),
             RequestBody::ConfigShow => Ok(Reply::Text(TextChunk {
-                next: 16,
+                next: 37,
                 lost: 0,
-                text: b"(loglevel INFO)\n".to_vec(),
+                text: b"(loglevel INFO)\n(default-bridge br7)\n".to_vec(),
             })),
             RequestBody::ConfigSet(text) if text.contains("LOUD") => {
                 Err(Failure::new(ErrorCode::BAD_CONFIG, "1:11: error: loglevel"))
@@ -254,6 +259,15 @@ impl State {
                 Ok(Reply::Done)
             }
             RequestBody::BlobCommit(upload) => self.blob_commit(*upload),
+            RequestBody::BlobRead(read) => self.blob_read(*read),
+            RequestBody::BlobRelease(_) => Ok(Reply::Done),
+            RequestBody::ImageAdd(add) => self.image_add(add),
+            RequestBody::ImageList => Ok(images::list(&self.images)),
+            RequestBody::ImageShow(name) => images::show(&self.images, name),
+            RequestBody::ImageRemove(name) => match self.images.remove(name) {
+                Some(_) => Ok(Reply::Done),
+                None => Err(images::unknown(name)),
+            },
             RequestBody::SaveBegin(domain) => self.find(domain).map(|_| {
                 Reply::SaveStarted(SaveStarted {
                     save: 7,
