@@ -9,6 +9,7 @@ mod faults;
 mod gic;
 mod hostile;
 mod hvm;
+mod images;
 mod lifecycle;
 mod linux;
 mod managed;
