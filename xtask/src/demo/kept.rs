@@ -1,6 +1,6 @@
-//! What outlives the machine: a domain that is defined on a disk, and starts with it.
+//! What outlives the machine: an image, and a domain that is defined from it and starts with the machine.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::path::Path;
 
 use harness::board::Board;
@@ -13,6 +13,8 @@ use super::{BOOT, DOMAIN, LIMIT, RAMDISK, SOON, Stage, step};
 use crate::failure::Failure;
 use crate::{Outcome, bundle};
 
+/// The image's name.
+const IMAGE: &str = "bookworm";
 /// Room for a kernel, a ramdisk and a snapshot.
 const DISK_BYTES: u64 = 256 << 20;
 
@@ -58,13 +60,24 @@ fn define(board: Board, images: &Images, host: &Host) -> Outcome {
     let stage = Stage {
         operator: Operator::new(host),
     };
-    let file = host.folder().join("debian.cfg");
-    let text = configuration(board, images);
-    print!("\ndebian.cfg:\n{text}");
-    fs::write(&file, text).map_err(Failure::file(&file))?;
-    step("define a domain that starts with the machine", || {
-        stage.show_within(&["new", &file.to_string_lossy()], BOOT)
+    let debian = board.debian(images);
+    let file = |name: &str| debian.join(name).display().to_string();
+    let (kernel, ramdisk) = (file(board.kernel()), file(RAMDISK));
+    step("add Debian to the host's images", || {
+        let parts = ["--kernel", &kernel, "--initrd", &ramdisk];
+        let text = ["--description", "Debian's kernel and busybox"];
+        let words = [&["image", "add", IMAGE], &parts[..], &text[..]].concat();
+        stage.show_within(&words, BOOT)
     })?;
+    step("list the images", || stage.show(&["image", "list"]))?;
+    step(
+        "define a domain from it that starts with the machine",
+        || {
+            let from = ["--image", IMAGE, "--name", DOMAIN, "--memory", "256"];
+            let words = [&["new"], &from[..], &["on_xend_start=\"start\""]].concat();
+            stage.show(&words)
+        },
+    )?;
     step("list the domains", || stage.show(&["list"]))?;
     step("start it", || stage.show(&["start", DOMAIN]))?;
     step("reach userspace", || stage.reach_userspace())?;
@@ -85,6 +98,7 @@ fn find_again(host: &Host) -> Outcome {
     })?;
     step("reach userspace", || stage.reach_userspace())?;
     step("list the domains", || stage.show(&["list"]))?;
+    step("list the images", || stage.show(&["image", "list"]))?;
     step("find its configuration", || {
         stage.show(&["config", "show", DOMAIN])
     })?;
@@ -97,15 +111,4 @@ fn find_again(host: &Host) -> Outcome {
         }
     })?;
     step("look at the host", || stage.show(&["info"]))
-}
-
-fn configuration(board: Board, images: &Images) -> String {
-    let debian = board.debian(images);
-    let file = |name: &str| debian.join(name).display().to_string();
-    format!(
-        "name = \"{DOMAIN}\"\nmemory = 256\nkernel = \"{}\"\nramdisk = \"{}\"\nextra = \"console=hvc0\"\n\
-         on_xend_start = \"start\"\n",
-        file(board.kernel()),
-        file(RAMDISK),
-    )
 }
