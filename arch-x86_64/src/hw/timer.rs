@@ -6,6 +6,7 @@ use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use super::cpu::{self, Cpu, noted};
 use super::{identity, interrupts, msr, port};
+use crate::calibration::moment;
 use crate::msr::TSC_DEADLINE;
 
 const NEVER: u64 = u64::MAX;
@@ -43,6 +44,14 @@ const MEASURE_US: u64 = 1_000;
 const PM_HZ: u64 = 3_579_545;
 const PIT_HZ: u64 = 1_193_182;
 
+/// What passed meanwhile on each clock.
+struct Measured {
+    tsc: u64,
+    /// APIC timer ticks.
+    counted: u32,
+    elapsed_ns: u64,
+}
+
 /// Measures the TSC's rate, and the APIC timer's if it has to count down. The APIC is on.
 ///
 /// A function of its own in the image, too: who counts instructions leaves it out (`cargo xtask bench`).
@@ -51,22 +60,33 @@ pub(crate) fn calibrate(reference: Reference) {
     let by_deadline = identity::features().has_tsc_deadline;
     interrupts::timer::start(by_deadline);
     interrupts::timer::count_down(if by_deadline { 0 } else { u32::MAX });
-    let start_count = interrupts::timer::current();
-    let start = now_ticks();
-    let elapsed_ns = match reference {
-        Reference::Hpet { base, period_fs } => wait_hpet(base, period_fs),
-        Reference::PowerManagement { port } => wait_power_management(port),
-        Reference::IntervalTimer => wait_interval_timer(),
+    let measured = match reference {
+        Reference::Hpet { base, period_fs } => by_hpet(base, period_fs),
+        Reference::PowerManagement { port } => by_power_management(port),
+        Reference::IntervalTimer => by_interval_timer(),
     };
-    let ticks = now_ticks().wrapping_sub(start);
-    let counted = start_count.wrapping_sub(interrupts::timer::current());
     interrupts::timer::count_down(0);
     HZ.store(
-        crate::calibration::rate(ticks, elapsed_ns),
+        crate::calibration::rate(measured.tsc, measured.elapsed_ns),
         Ordering::Relaxed,
     );
-    let counts = crate::calibration::counts(counted, ticks);
+    let counts = crate::calibration::counts(measured.counted, measured.tsc);
     COUNTS.store(if by_deadline { 0 } else { counts }, Ordering::Relaxed);
+}
+
+/// Measures until a clock of `mask`'s bits has counted so far: how far it has then, too.
+fn measure(read: impl Fn() -> u32, mask: u32, wanted: u64) -> (Measured, u64) {
+    let now = || moment(now_ticks, || (read(), interrupts::timer::current()));
+    let passed = |from: u32, to: u32| u64::from(to.wrapping_sub(from) & mask);
+    let start = now();
+    while passed(start.read.0, read()) < wanted {}
+    let end = now();
+    let measured = Measured {
+        tsc: end.tsc.wrapping_sub(start.tsc),
+        counted: start.read.1.wrapping_sub(end.read.1),
+        elapsed_ns: 0,
+    };
+    (measured, passed(start.read.0, end.read.0))
 }
 
 /// Femtoseconds in a tick of an HPET, which is mapped.
@@ -76,7 +96,7 @@ pub(crate) fn hpet_period_fs(base: u64) -> u64 {
     capabilities >> 32
 }
 
-fn wait_hpet(base: u64, period_fs: u64) -> u64 {
+fn by_hpet(base: u64, period_fs: u64) -> Measured {
     const CONFIGURATION: u64 = 0x10;
     const COUNTER: u64 = 0xF0;
     let read = |offset: u64| {
@@ -85,30 +105,26 @@ fn wait_hpet(base: u64, period_fs: u64) -> u64 {
     };
     // SAFETY: as above: switches the counter on.
     unsafe { ((base + CONFIGURATION) as *mut u64).write_volatile(read(CONFIGURATION) | 1) };
-    let start = read(COUNTER) as u32;
     let wanted = MEASURE_US * 1_000_000_000 / period_fs.max(1);
-    loop {
-        let passed = (read(COUNTER) as u32).wrapping_sub(start);
-        if u64::from(passed) >= wanted {
-            return u64::from(passed) * period_fs / 1_000_000;
-        }
+    let (measured, passed) = measure(|| read(COUNTER) as u32, u32::MAX, wanted);
+    Measured {
+        elapsed_ns: passed * period_fs / 1_000_000,
+        ..measured
     }
 }
 
-fn wait_power_management(port: u16) -> u64 {
+fn by_power_management(port: u16) -> Measured {
     /// All of them have 24 bits.
     const BITS: u32 = 0xFF_FFFF;
-    let start = port::read_u32(port);
     let wanted = MEASURE_US * PM_HZ / 1_000_000;
-    loop {
-        let passed = port::read_u32(port).wrapping_sub(start) & BITS;
-        if u64::from(passed) >= wanted {
-            return u64::from(passed) * 1_000_000_000 / PM_HZ;
-        }
+    let (measured, passed) = measure(|| port::read_u32(port), BITS, wanted);
+    Measured {
+        elapsed_ns: passed * 1_000_000_000 / PM_HZ,
+        ..measured
     }
 }
 
-fn wait_interval_timer() -> u64 {
+fn by_interval_timer() -> Measured {
     const CONTROL: u16 = 0x43;
     const COUNTER2: u16 = 0x42;
     const GATE: u16 = 0x61;
@@ -118,10 +134,15 @@ fn wait_interval_timer() -> u64 {
     port::write_u8(CONTROL, 0xB0);
     port::write_u8(COUNTER2, wanted as u8);
     port::write_u8(COUNTER2, (wanted >> 8) as u8);
+    let (start, start_count) = (now_ticks(), interrupts::timer::current());
     while port::read_u8(GATE) & 0x20 == 0 {
         core::hint::spin_loop();
     }
-    u64::from(wanted) * 1_000_000_000 / PIT_HZ
+    Measured {
+        tsc: now_ticks().wrapping_sub(start),
+        counted: start_count.wrapping_sub(interrupts::timer::current()),
+        elapsed_ns: u64::from(wanted) * 1_000_000_000 / PIT_HZ,
+    }
 }
 
 /// Switches the timer of a further CPU on.
