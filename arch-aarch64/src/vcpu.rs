@@ -16,7 +16,7 @@ use hv_abi::control::vcpu::StartContext;
 use hv_abi::record::Header;
 use hv_abi::record::arm::{Cpu, FloatingPoint, Timer};
 use hv_abi::{ARM_HYPERCALL_TAG, Errno};
-use hv_common::arch::{self, Exit, Gpa, Mfn, RecordSink, Refusal, RefusalKind, Reply};
+use hv_common::arch::{self, Exit, Gpa, Mfn, RecordSink, Refusal, RefusalKind, Reply, Taken};
 use zerocopy::FromZeros;
 
 use crate::Aarch64;
@@ -28,7 +28,7 @@ use crate::hw::{cpu, interrupts, lists, tlb, world};
 use crate::platform::Platform;
 use crate::psci::{self, Question};
 use crate::stage2;
-use crate::vgic::{Gic, Plan};
+use crate::vgic::{Gic, ListRegister, Plan};
 
 /// A guest CPU.
 #[repr(C)]
@@ -56,6 +56,7 @@ pub struct Vcpu {
     timer: Timer,
     /// Timers whose interrupt the guest would take, when it left the CPU (bits of [`host::event`]).
     timers_enabled: u32,
+    counts: Taken,
     /// The domain's counter offset when it left the CPU.
     offset: u64,
     floating_point: FloatingPoint,
@@ -108,6 +109,7 @@ impl Vcpu {
             interface: Interface::default(),
             timer: Timer::default(),
             timers_enabled: 0,
+            counts: Taken::default(),
             offset: 0,
             floating_point: FloatingPoint::new_zeroed(),
         }
@@ -121,7 +123,9 @@ impl Vcpu {
         let used = self.lists;
         let counted = self.take_counted_ends(&mut gic);
         for number in 0..used {
-            if let Some(over) = gic.fold(self.index, lists::read(number)) {
+            let list = lists::read(number);
+            count_taken(&mut self.counts, &self.plan, number, list);
+            if let Some(over) = gic.fold(self.index, list) {
                 interrupts::deactivate(over);
             }
         }
@@ -132,7 +136,7 @@ impl Vcpu {
         }
         self.lists = plan.lists().len();
         for number in self.lists..used {
-            lists::write(number, crate::vgic::ListRegister::new());
+            lists::write(number, ListRegister::new());
         }
         drop(gic);
         let mut control = lists::ENABLE;
@@ -172,10 +176,12 @@ impl Vcpu {
             lists::control(self.list_control);
         }
         for number in 0..self.lists {
-            if let Some(over) = gic.fold(self.index, lists::read(number)) {
+            let list = lists::read(number);
+            count_taken(&mut self.counts, &self.plan, number, list);
+            if let Some(over) = gic.fold(self.index, list) {
                 interrupts::deactivate(over);
             }
-            lists::write(number, crate::vgic::ListRegister::new());
+            lists::write(number, ListRegister::new());
         }
         self.lists = 0;
     }
@@ -236,6 +242,14 @@ impl Vcpu {
             address,
         }
     }
+}
+
+/// Counts an interrupt that went into a list register pending and is not any more: the guest took it.
+#[inline(always)]
+fn count_taken(counts: &mut Taken, plan: &Plan, number: usize, now: ListRegister) {
+    let planned = plan.lists().get(number);
+    let taken = planned.is_some_and(ListRegister::pending) && !now.pending();
+    counts.interrupts = counts.interrupts.wrapping_add(u32::from(taken));
 }
 
 impl hv_common::arch::Vcpu<Aarch64> for Vcpu {
@@ -314,7 +328,7 @@ impl hv_common::arch::Vcpu<Aarch64> for Vcpu {
                 ))),
             };
             match done {
-                Done::GoOn => {}
+                Done::GoOn => self.counts.exits = self.counts.exits.wrapping_add(1),
                 Done::Access => return self.access_exit(),
                 Done::Exit(exit) => return exit,
             }
@@ -342,6 +356,11 @@ impl hv_common::arch::Vcpu<Aarch64> for Vcpu {
     #[inline]
     fn pc(&self) -> u64 {
         self.context.pc
+    }
+
+    #[inline]
+    fn take_counts(&mut self) -> Taken {
+        core::mem::take(&mut self.counts)
     }
 
     fn save(&self, platform: &Platform, nth: usize, out: &mut dyn RecordSink) -> Option<()> {

@@ -19,7 +19,7 @@ use hv_abi::Errno;
 use hv_abi::control::vcpu::StartContext;
 use hv_abi::record::Header;
 use hv_abi::record::x86::Cpu;
-use hv_common::arch::{self, Exit, Gpa, Mfn, RecordSink, Refusal, RefusalKind, Reply};
+use hv_common::arch::{self, Exit, Gpa, Mfn, RecordSink, Refusal, RefusalKind, Reply, Taken};
 
 use crate::X86;
 use crate::apic::{Apic, Now};
@@ -59,6 +59,7 @@ pub struct Vcpu<V: Vendor> {
     tsc_offset: u64,
     code: Code,
     trail: Trail,
+    counts: Taken,
 }
 
 /// What the next answer is for.
@@ -101,6 +102,7 @@ impl<V: Vendor> Vcpu<V> {
             tsc_offset: 0,
             code: Code::default(),
             trail: Trail::default(),
+            counts: Taken::default(),
         };
         vcpu.set_state(&after_reset());
         vcpu
@@ -240,8 +242,9 @@ impl<V: Vendor> hv_common::arch::Vcpu<X86<V>> for Vcpu<V> {
                 Event::Hypercall => self.hypercall(host),
                 other => self.serve(host, platform, other),
             };
-            if let Done::Exit(exit) = done {
-                return exit;
+            match done {
+                Done::GoOn => self.counts.exits = self.counts.exits.wrapping_add(1),
+                Done::Exit(exit) => return exit,
             }
         }
     }
@@ -267,6 +270,11 @@ impl<V: Vendor> hv_common::arch::Vcpu<X86<V>> for Vcpu<V> {
     #[inline]
     fn pc(&self) -> u64 {
         if self.is_loaded { self.rip() } else { self.pc }
+    }
+
+    #[inline]
+    fn take_counts(&mut self) -> Taken {
+        core::mem::take(&mut self.counts)
     }
 
     fn describe(&self, line: &mut dyn FnMut(core::fmt::Arguments<'_>)) {

@@ -154,6 +154,9 @@ pub trait Vcpu<A: Arch>: Send {
     /// Its program counter, for reports.
     fn pc(&self) -> u64;
 
+    /// What it counted since it was last asked.
+    fn take_counts(&mut self) -> Taken;
+
     /// Tells what its registers are and what led there, line by line, for the log when it cannot go on. Only while not
     /// loaded.
     fn describe(&self, line: &mut dyn FnMut(core::fmt::Arguments<'_>)) {
@@ -174,6 +177,15 @@ pub trait Vcpu<A: Arch>: Send {
         header: &Header,
         body: &[u8],
     ) -> Result<(), Errno>;
+}
+
+/// See [`Vcpu::take_counts`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Taken {
+    /// Exits that it dealt with by itself.
+    pub exits: u32,
+    /// Interrupts that the guest took.
+    pub interrupts: u32,
 }
 
 /// The interrupt controller of a domain. Shared by its vCPUs: has its own lock, taken after the domain's.

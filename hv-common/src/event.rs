@@ -21,7 +21,7 @@ use crate::arch::{Arch, Host, Mfn};
 use crate::device;
 use crate::domain::{Domain, DomainState, notify_upcall, wake};
 use crate::hypervisor::Hypervisor;
-use crate::vcpu::{NO_ADDRESS, NOT_POLLING, POLLING_ANY, VcpuSlot};
+use crate::vcpu::{NO_ADDRESS, NOT_POLLING, POLLING_ANY, VcpuSlot, count};
 
 mod bind;
 mod entry;
@@ -160,6 +160,9 @@ fn set_pending<A: Arch>(
     };
     if pending.fetch_or(bit, Ordering::SeqCst) & bit != 0 {
         return nothing;
+    }
+    if let Some(slot) = domain.vcpu(vcpu) {
+        count(&slot.counters.events);
     }
     Delivery {
         port,

@@ -163,6 +163,12 @@ pub fn read(cursor: u64, out: &mut [u8]) -> Piece {
     SINK.ring.lock().read(cursor, out)
 }
 
+/// Bytes written since boot.
+#[must_use]
+pub fn written() -> u64 {
+    SINK.ring.lock().end
+}
+
 /// Whether there is text that nobody was told of; clears the mark.
 pub fn take_news() -> bool {
     SINK.news.load(Ordering::Relaxed) && SINK.news.swap(false, Ordering::AcqRel)

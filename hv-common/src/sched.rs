@@ -338,6 +338,7 @@ fn pick<A: Arch>(hypervisor: &Hypervisor<A>, cpu: &Cpu) -> Option<(DomainRef<A>,
             place::share_work(hypervisor, cpu);
             return Some((domain, key.vcpu));
         }
+        slot.queued.end();
     }
 }
 
@@ -377,9 +378,11 @@ pub fn enqueue<A: Arch>(hypervisor: &Hypervisor<A>, domain: &Domain<A>, slot: &V
     let Some(cpu) = place::choose(hypervisor, domain, slot) else {
         return;
     };
+    let now = hypervisor.now_ns();
+    slot.queued.begin(now);
     let mut queue = cpu.queue.lock();
     let paid = slot.virtual_ns.load(Ordering::Relaxed);
-    let floor = cpu.floor_ns(&queue, hypervisor.now_ns());
+    let floor = cpu.floor_ns(&queue, now);
     let paid = paid.max(floor.saturating_sub(SLICE_NS));
     slot.virtual_ns.store(paid, Ordering::Relaxed);
     queue.push(Entry {

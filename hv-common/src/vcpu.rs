@@ -10,7 +10,7 @@
 
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
-use hv_abi::xen::vcpu::runstate;
+use hv_abi::control::vcpu::Usage;
 
 use crate::arch::Arch;
 use crate::lock::{Guard, Lock};
@@ -18,11 +18,14 @@ use crate::time::NEVER;
 
 mod run_state;
 mod stay;
+mod usage;
 
 pub use run_state::Activity;
 pub(crate) use run_state::Attention;
 use run_state::RunState;
 pub use stay::run;
+pub use usage::{Counters, Runstate};
+pub(crate) use usage::{Queued, count};
 
 /// It polls for no port.
 pub const NOT_POLLING: u32 = u32::MAX;
@@ -39,6 +42,8 @@ pub struct VcpuSlot<A: Arch> {
     /// What others touch on the way to it.
     pub(crate) run_state: RunState,
     home: AtomicU32,
+    /// Since when it waits for a CPU.
+    pub(crate) queued: Queued,
     /// A device's interrupt waits for it: it goes first.
     pub(crate) urgent: AtomicBool,
     /// Weighted time it has run.
@@ -67,76 +72,6 @@ pub struct VcpuSlot<A: Arch> {
     pub counters: Counters,
 }
 
-/// What a vCPU did so far. Written by the CPU that runs it.
-#[derive(Debug, Default)]
-pub struct Counters {
-    /// Exits that reached common code.
-    pub exits: AtomicU64,
-    /// Hypercalls.
-    pub hypercalls: AtomicU64,
-    /// Program counter when it last left its CPU.
-    pub pc: AtomicU64,
-}
-
-/// Adds one to a counter that only this CPU writes.
-fn count(counter: &AtomicU64) {
-    counter.store(
-        counter.load(Ordering::Relaxed).wrapping_add(1),
-        Ordering::Relaxed,
-    );
-}
-
-/// Time a vCPU spent in each state of [`runstate`], host nanoseconds.
-#[derive(Debug)]
-pub struct Runstate {
-    state: AtomicU32,
-    since_ns: AtomicU64,
-    time_ns: [AtomicU64; 4],
-}
-
-impl Runstate {
-    const fn new(now_ns: u64) -> Self {
-        Self {
-            state: AtomicU32::new(runstate::OFFLINE),
-            since_ns: AtomicU64::new(now_ns),
-            time_ns: [const { AtomicU64::new(0) }; 4],
-        }
-    }
-
-    /// Goes over to a state.
-    pub fn enter(&self, state: u32, now_ns: u64) {
-        let before = self.state.swap(state, Ordering::Relaxed);
-        let since = self.since_ns.swap(now_ns, Ordering::Relaxed);
-        if let Some(time) = self.time_ns.get(before as usize) {
-            let spent = now_ns.saturating_sub(since);
-            let sum = time.load(Ordering::Relaxed).saturating_add(spent);
-            time.store(sum, Ordering::Relaxed);
-        }
-    }
-
-    /// The state, since when, and the times, as of now.
-    #[must_use]
-    pub fn read(&self, now_ns: u64) -> (u32, u64, [u64; 4]) {
-        let state = self.state.load(Ordering::Relaxed);
-        let since = self.since_ns.load(Ordering::Relaxed);
-        let mut times = [0; 4];
-        for (out, time) in times.iter_mut().zip(&self.time_ns) {
-            *out = time.load(Ordering::Relaxed);
-        }
-        if let Some(time) = times.get_mut(state as usize) {
-            *time = time.saturating_add(now_ns.saturating_sub(since));
-        }
-        (state, since, times)
-    }
-
-    /// Sets the times (restore).
-    pub fn set_times(&self, times: [u64; 4]) {
-        for (time, value) in self.time_ns.iter().zip(times) {
-            time.store(value, Ordering::Relaxed);
-        }
-    }
-}
-
 impl<A: Arch> VcpuSlot<A> {
     /// A vCPU that is off, on that CPU's queue.
     pub fn new(index: u32, registers: A::Vcpu, home: u32, now_ns: u64) -> Self {
@@ -145,6 +80,7 @@ impl<A: Arch> VcpuSlot<A> {
             registers: Lock::new(registers),
             run_state: RunState::new(),
             home: AtomicU32::new(home),
+            queued: Queued::new(),
             urgent: AtomicBool::new(false),
             virtual_ns: AtomicU64::new(0),
             capped_until_ns: AtomicU64::new(0),
@@ -228,10 +164,10 @@ impl<A: Arch> VcpuSlot<A> {
         self.affinity().wrapping_shr(cpu) & 1 != 0
     }
 
-    /// Time it ran, nanoseconds.
+    /// What it did so far.
     #[must_use]
-    pub fn cpu_ns(&self, now_ns: u64) -> u64 {
-        let (_, _, [running, ..]) = self.runstate.read(now_ns);
-        running
+    pub fn usage(&self, now_ns: u64) -> Usage {
+        let (_, _, times) = self.runstate.read(now_ns);
+        self.counters.usage(times)
     }
 }

@@ -62,6 +62,7 @@ impl<V: Vendor> Vcpu<V> {
     }
 
     fn put_in(&mut self, next: Next, requests: &Requests) {
+        self.counts.interrupts = self.counts.interrupts.wrapping_add(1);
         let event = match next {
             Next::Nmi => {
                 requests.take_nmi();

@@ -23,7 +23,8 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use super::{
     Access, Arch, Attributes, ClockScale, DevicePlace, DevicePlaces, Exit, Gfn, Gpa,
-    GuestInterrupt, Host, Mfn, Platform, PlatformConfig, Pte, PteKind, RecordSink, Reply, Vcpu,
+    GuestInterrupt, Host, Mfn, Platform, PlatformConfig, Pte, PteKind, RecordSink, Reply, Taken,
+    Vcpu,
 };
 
 pub mod fuzz;
@@ -100,6 +101,7 @@ struct ScriptState {
     replies: Vec<Reply>,
     pages: BTreeMap<u64, Page>,
     deadline_ns: Option<u64>,
+    counts: Taken,
 }
 
 /// An exit, and what happens in the world before it.
@@ -177,7 +179,9 @@ impl Script {
     /// Takes the interrupt that is pending, as a guest would.
     #[must_use]
     pub fn take_interrupt(&self) -> bool {
-        self.interrupt.swap(false, Ordering::AcqRel)
+        let takes = self.interrupt.swap(false, Ordering::AcqRel);
+        lock(&self.state).counts.interrupts += u32::from(takes);
+        takes
     }
 
     fn translate(&self, va: u64, access: Access) -> Option<Gpa> {
@@ -295,6 +299,10 @@ impl Vcpu<Fake> for FakeVcpu {
 
     fn pc(&self) -> u64 {
         self.registers.pc
+    }
+
+    fn take_counts(&mut self) -> Taken {
+        core::mem::take(&mut lock(&self.script.state).counts)
     }
 
     fn save(&self, _: &FakePlatform, nth: usize, out: &mut dyn RecordSink) -> Option<()> {

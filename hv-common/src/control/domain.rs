@@ -3,6 +3,7 @@
 use core::sync::atomic::Ordering;
 
 use hv_abi::control::domain::{self as abi, BLOB_MAX, CreateDomain, DomainInfo, ShutdownReason};
+use hv_abi::control::vcpu::Usage;
 use hv_abi::{DomId, Errno, FRAME_SIZE};
 
 use crate::arch::{Arch, Host};
@@ -148,6 +149,8 @@ fn list<A: Arch>(
 pub(super) fn describe<A: Arch>(domain: &Domain<A>, now_ns: u64) -> DomainInfo {
     let account = &domain.account;
     let slots = || domain.vcpus.iter();
+    let mut usage = Usage::default();
+    slots().for_each(|slot| usage += slot.usage(now_ns));
     DomainInfo {
         domid: domain.id,
         guest_domid: domain.guest_id,
@@ -161,13 +164,7 @@ pub(super) fn describe<A: Arch>(domain: &Domain<A>, now_ns: u64) -> DomainInfo {
         frames_max: account.frames_max(),
         frames_uncleared: account.uncleared(),
         overhead_frames: account.overhead(),
-        cpu_ns: slots().map(|slot| slot.cpu_ns(now_ns)).sum(),
-        exits: slots()
-            .map(|slot| slot.counters.exits.load(Ordering::Relaxed))
-            .sum(),
-        hypercalls: slots()
-            .map(|slot| slot.counters.hypercalls.load(Ordering::Relaxed))
-            .sum(),
+        usage,
         refusals: domain.refusals.read(),
         created_ns: domain.created_ns,
     }

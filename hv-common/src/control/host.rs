@@ -99,6 +99,7 @@ fn info<A: Arch>(hypervisor: &Hypervisor<A>, now_ns: u64) -> HostInfo {
         cpu_id: hypervisor.facts.cpu_id,
         extension: hypervisor.facts.extension,
         reserved: 0,
+        log_bytes: crate::log::written(),
     }
 }
 

@@ -66,8 +66,7 @@ fn describe<A: Arch>(slot: &VcpuSlot<A>, now_ns: u64) -> VcpuInfo {
             Activity::Ready => state::RUNNABLE,
         },
         cpu: u32::try_from(slot.home()).unwrap_or(0),
-        cpu_ns: slot.cpu_ns(now_ns),
         pc: slot.counters.pc.load(Ordering::Relaxed),
-        exits: slot.counters.exits.load(Ordering::Relaxed),
+        usage: slot.usage(now_ns),
     }
 }

@@ -2,13 +2,13 @@ use std::vec::Vec;
 
 use hv_abi::CallNumber;
 use hv_abi::control::domain::ShutdownReason;
-use hv_abi::control::vcpu::StartContext;
+use hv_abi::control::vcpu::{ExitCounts, StartContext, Usage};
 use hv_abi::xen::sched as abi;
 
 use super::*;
 use crate::arch::fake::machine::Machine;
 use crate::arch::fake::{Fake, FakeHost};
-use crate::arch::{Exit, Power, Refusal, RefusalKind, Reply, Vcpu};
+use crate::arch::{Exit, Gpa, Power, Refusal, RefusalKind, Reply, Vcpu};
 use crate::domain::{add_hold, hold, remove_hold};
 
 /// A machine with one CPU on which Domain-0 sleeps.
@@ -33,7 +33,7 @@ fn activity(domain: &DomainRef<Fake>, vcpu: u32) -> Activity {
 
 fn ran_ns(machine: &Machine, domain: &DomainRef<Fake>) -> u64 {
     let now = machine.hypervisor.now_ns();
-    domain.vcpu(0).expect("it has one").cpu_ns(now)
+    domain.vcpu(0).expect("it has one").usage(now).cpu_ns
 }
 
 /// The guest takes its interrupt and sleeps.
@@ -99,6 +99,84 @@ fn weights_share_a_cpu() {
     let (light, heavy) = (ran_ns(&machine, &light), ran_ns(&machine, &heavy));
     let ratio = heavy as f64 / light as f64;
     assert!((1.9..2.1).contains(&ratio), "{light} {heavy}");
+}
+
+fn usage(machine: &Machine, domain: &DomainRef<Fake>) -> Usage {
+    let now = machine.hypervisor.now_ns();
+    domain.vcpu(0).expect("it has one").usage(now)
+}
+
+#[test]
+fn who_waits_for_a_cpu_is_seen_to_wait() {
+    let machine = machine();
+    let domains = [running(&machine, 1), running(&machine, 1)];
+    burn(&machine, &[&domains[0], &domains[1]], 400);
+    for domain in &domains {
+        let usage = usage(&machine, domain);
+        let ran = usage.cpu_ns as f64 / usage.runnable_ns as f64;
+        assert!(
+            (0.8..1.25).contains(&ran),
+            "as long as the other: {usage:?}"
+        );
+        assert_eq!(usage.blocked_ns, 0);
+        assert!((15..30).contains(&usage.runs), "slices of 10 ms: {usage:?}");
+        assert!(usage.longest_queued_ns >= SLICE_NS, "{usage:?}");
+        assert!(usage.queued_ns <= usage.runnable_ns, "{usage:?}");
+    }
+}
+
+#[test]
+fn a_domain_on_hold_waits_for_nothing() {
+    let machine = machine();
+    let domain = running(&machine, 1);
+    let other = running(&machine, 1);
+    burn(&machine, &[&domain], 20);
+    add_hold(machine.hypervisor, &domain, hold::PAUSED);
+    turn(machine.hypervisor);
+    let before = usage(&machine, &domain);
+    burn(&machine, &[&other], 500);
+    remove_hold(machine.hypervisor, &domain, hold::PAUSED);
+    burn(&machine, &[&domain], 20);
+    let after = usage(&machine, &domain);
+    assert!(
+        after.runnable_ns - before.runnable_ns < 2 * SLICE_NS,
+        "{after:?}"
+    );
+    assert!(after.longest_queued_ns < 2 * SLICE_NS, "{after:?}");
+}
+
+#[test]
+fn exits_are_counted_by_what_they_were_for() {
+    let machine = machine();
+    let domain = running(&machine, 1);
+    let script = domain.platform.script(0);
+    script.call(17, &[0]).call(17, &[0]);
+    script.exit(Exit::Wake { vcpus: 1 });
+    script.exit(Exit::Power(Power::IsOn { vcpu: 0 }));
+    script.exit(Exit::Interrupted);
+    let (gpa, size) = (Gpa(0x10), 4);
+    script.exit(Exit::Load { gpa, size });
+    script.exit(Exit::Store {
+        gpa,
+        size,
+        value: 1,
+    });
+    let _raised = domain.platform.raise(GuestInterrupt::Upcall { vcpu: 0 });
+    takes_interrupt(&domain);
+    turn(machine.hypervisor);
+    assert_eq!(script.left(), 0);
+    let usage = usage(&machine, &domain);
+    let expected = ExitCounts {
+        hypercalls: 2,
+        accesses: 2,
+        idle: 1,
+        interrupted: 1,
+        ipis: 1,
+        power: 1,
+        ..ExitCounts::default()
+    };
+    assert_eq!((usage.exits, usage.interrupts), (expected, 1), "{usage:?}");
+    assert_eq!(usage.exits.total(), 8);
 }
 
 #[test]

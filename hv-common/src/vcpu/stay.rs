@@ -9,7 +9,8 @@ use hv_abi::control::vcpu::StartContext;
 use hv_abi::xen::vcpu::runstate;
 
 use super::run_state::{Activity, Waited};
-use super::{NOT_POLLING, VcpuSlot, count};
+use super::usage::count;
+use super::{NOT_POLLING, VcpuSlot};
 use crate::arch::{Arch, Exit, Gpa, Power, Refusal, RefusalKind, Reply, Vcpu, cpu_on};
 use crate::device;
 use crate::domain::{self, DomainRef};
@@ -85,7 +86,8 @@ pub fn run<A: Arch>(
     slot.run_state.arrive(cpu.number());
     slot.urgent.store(false, Ordering::Relaxed);
     slot.polling.store(NOT_POLLING, Ordering::Relaxed);
-    slot.runstate.enter(runstate::RUNNING, now);
+    let queued_ns = slot.runstate.arrive(slot.queued.end(), now);
+    slot.counters.note_run(queued_ns);
     hypercall::vcpu::publish_runstate(hypervisor, domain, slot);
     let stay = Stay {
         hypervisor,
@@ -105,6 +107,7 @@ pub fn run<A: Arch>(
         registers.describe(&mut |line| log::error!("d{domid}v{index}: {line}"));
     }
     slot.counters.pc.store(registers.pc(), Ordering::Relaxed);
+    slot.counters.take(registers.take_counts());
     let end = hypervisor.now_ns();
     cpu.charge(domain, slot, end, end.saturating_sub(now));
     cpu.end(slot);
@@ -126,7 +129,7 @@ impl<A: Arch> Stay<'_, A> {
     #[inline(always)]
     fn note_end(&self, registers: &A::Vcpu, leave: Leave, now: u64) {
         let state = match leave {
-            Leave::Ready if self.slot.is_online() => runstate::RUNNABLE,
+            Leave::Ready if self.slot.is_online() && self.domain.held() == 0 => runstate::RUNNABLE,
             Leave::Blocked { .. } => runstate::BLOCKED,
             Leave::Ready | Leave::Off => runstate::OFFLINE,
         };
@@ -148,7 +151,6 @@ impl<A: Arch> Stay<'_, A> {
         }
         loop {
             let exit = registers.run(host, &self.domain.platform, reply);
-            count(&self.slot.counters.exits);
             // The commonest goes first and straight; the rest is out of its way.
             let step = match &exit {
                 Exit::Call { number, args } => self.call(registers, *number, args),
@@ -177,26 +179,39 @@ impl<A: Arch> Stay<'_, A> {
     }
 
     #[inline(never)]
-    fn serve(&self, registers: &A::Vcpu, exit: &Exit) -> Step {
+    fn serve(&self, registers: &mut A::Vcpu, exit: &Exit) -> Step {
+        let counters = &self.slot.counters;
         match *exit {
             Exit::Call { number, ref args } => self.call(registers, number, args),
             Exit::Interrupted => {
+                count(&counters.interrupted);
+                // One that is alone on its CPU does not leave it for long.
+                counters.take(registers.take_counts());
                 sched::take_interrupts(self.hypervisor, self.cpu);
                 Step::Go(Reply::Resume)
             }
-            Exit::Idle => Step::Block(Reply::Resume, Wait::INTERRUPT),
+            Exit::Idle => {
+                count(&counters.idle);
+                Step::Block(Reply::Resume, Wait::INTERRUPT)
+            }
             Exit::Wake { vcpus } => {
+                count(&counters.ipis);
                 self.wake(vcpus);
                 Step::Go(Reply::Resume)
             }
             Exit::Load { gpa, size } => self.load(registers, gpa, size),
             Exit::Store { gpa, size, value } => self.store(registers, gpa, size, value),
-            Exit::Power(power) => self.power(power),
+            Exit::Power(power) => {
+                count(&counters.power);
+                self.power(power)
+            }
             Exit::Refused(refusal) => {
+                count(&counters.refused);
                 domain::refuse(self.domain, self.slot.index, &refusal);
                 Step::Go(Reply::Resume)
             }
             Exit::Fault(refusal) => {
+                count(&counters.refused);
                 domain::crash(self.hypervisor, self.domain, self.slot.index, &refusal);
                 self.has_crashed.set(true);
                 Step::Yield(Reply::Resume)
@@ -261,6 +276,7 @@ impl<A: Arch> Stay<'_, A> {
 
     #[inline(always)]
     fn load(&self, registers: &A::Vcpu, gpa: Gpa, size: u8) -> Step {
+        count(&self.slot.counters.accesses);
         match device::load(self.hypervisor, self.domain, gpa) {
             Some(value) => Step::Go(Reply::Loaded(value)),
             None => self.refuse_access("load", registers, gpa.0, size),
@@ -269,6 +285,7 @@ impl<A: Arch> Stay<'_, A> {
 
     #[inline(always)]
     fn store(&self, registers: &A::Vcpu, gpa: Gpa, size: u8, value: u64) -> Step {
+        count(&self.slot.counters.accesses);
         match device::store(self.hypervisor, self.domain, gpa, value) {
             Some(()) => Step::Go(Reply::Resume),
             None => self.refuse_access("store", registers, gpa.0, size),

@@ -3,6 +3,7 @@
 //! A domain is made paused and empty; memory, context and parameters come by other calls; the first `UNPAUSE` starts
 //! it and is refused while frames are not cleared yet (`EBUSY`) or the first vCPU has no context (`EINVAL`).
 
+use super::vcpu::Usage;
 use crate::DomId;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -174,12 +175,8 @@ pub struct DomainInfo {
     pub frames_uncleared: u64,
     /// Frames the hypervisor uses for it: tables and records.
     pub overhead_frames: u64,
-    /// Time its vCPUs ran, nanoseconds.
-    pub cpu_ns: u64,
-    /// Exits that reached common code.
-    pub exits: u64,
-    /// Hypercalls.
-    pub hypercalls: u64,
+    /// What its vCPUs did.
+    pub usage: Usage,
     /// Things it did that were refused.
     pub refusals: Refusals,
     /// System time it was made at, nanoseconds.

@@ -87,6 +87,8 @@ pub struct HostInfo {
     pub extension: u32,
     /// Reserved.
     pub reserved: u32,
+    /// Bytes written to the hypervisor's log.
+    pub log_bytes: u64,
 }
 
 /// Values of [`HostInfo::extension`].

@@ -30,6 +30,102 @@ impl StartContext {
     pub const REAL_MODE: u64 = 1 << 63;
 }
 
+/// Exits of a vCPU, by what they were for.
+#[repr(C)]
+#[derive(
+    Clone, Copy, Default, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable,
+)]
+pub struct ExitCounts {
+    /// Hypercalls.
+    pub hypercalls: u64,
+    /// Loads and stores of devices, and where nothing is.
+    pub accesses: u64,
+    /// It waited for an interrupt.
+    pub idle: u64,
+    /// The host's interrupts.
+    pub interrupted: u64,
+    /// Interrupts for its domain's other vCPUs.
+    pub ipis: u64,
+    /// Calls about the power of vCPUs and the domain.
+    pub power: u64,
+    /// What was refused, other than by a hypercall's or an access's answer.
+    pub refused: u64,
+    /// What the architecture deals with by itself: its registers, its interrupt controller, its firmware. Those of a vCPU
+    /// that runs count when it next comes back for something else.
+    pub architecture: u64,
+}
+
+impl ExitCounts {
+    /// All together.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        let kinds = [
+            self.hypercalls,
+            self.accesses,
+            self.idle,
+            self.interrupted,
+            self.ipis,
+            self.power,
+            self.refused,
+            self.architecture,
+        ];
+        kinds.into_iter().fold(0, u64::saturating_add)
+    }
+}
+
+impl core::ops::AddAssign for ExitCounts {
+    fn add_assign(&mut self, other: Self) {
+        self.hypercalls += other.hypercalls;
+        self.accesses += other.accesses;
+        self.idle += other.idle;
+        self.interrupted += other.interrupted;
+        self.ipis += other.ipis;
+        self.power += other.power;
+        self.refused += other.refused;
+        self.architecture += other.architecture;
+    }
+}
+
+/// What a vCPU did since it was made; of a domain, all its vCPUs together. Everything but the longest wait only grows.
+#[repr(C)]
+#[derive(
+    Clone, Copy, Default, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable,
+)]
+pub struct Usage {
+    /// Time it ran, nanoseconds.
+    pub cpu_ns: u64,
+    /// Time it wanted to run and did not, nanoseconds: others ran, or its domain's cap held it back.
+    pub runnable_ns: u64,
+    /// Time it waited for an event, nanoseconds.
+    pub blocked_ns: u64,
+    /// How often it got a CPU.
+    pub runs: u64,
+    /// Time it stood in a CPU's queue before that, nanoseconds, all together.
+    pub queued_ns: u64,
+    /// The longest time it did; of a domain, the longest of all.
+    pub longest_queued_ns: u64,
+    /// Exits.
+    pub exits: ExitCounts,
+    /// Interrupts it took.
+    pub interrupts: u64,
+    /// Events that were sent to it.
+    pub events: u64,
+}
+
+impl core::ops::AddAssign for Usage {
+    fn add_assign(&mut self, other: Self) {
+        self.cpu_ns += other.cpu_ns;
+        self.runnable_ns += other.runnable_ns;
+        self.blocked_ns += other.blocked_ns;
+        self.runs += other.runs;
+        self.queued_ns += other.queued_ns;
+        self.longest_queued_ns = self.longest_queued_ns.max(other.longest_queued_ns);
+        self.exits += other.exits;
+        self.interrupts += other.interrupts;
+        self.events += other.events;
+    }
+}
+
 /// One vCPU.
 #[repr(C)]
 #[derive(
@@ -40,10 +136,8 @@ pub struct VcpuInfo {
     pub state: u32,
     /// CPU it last ran on.
     pub cpu: u32,
-    /// Time it ran, nanoseconds.
-    pub cpu_ns: u64,
     /// Program counter when it last left the CPU.
     pub pc: u64,
-    /// Exits that reached common code.
-    pub exits: u64,
+    /// What it did.
+    pub usage: Usage,
 }
