@@ -338,7 +338,7 @@ fn pick<A: Arch>(hypervisor: &Hypervisor<A>, cpu: &Cpu) -> Option<(DomainRef<A>,
             place::share_work(hypervisor, cpu);
             return Some((domain, key.vcpu));
         }
-        slot.queued.end();
+        let _since = slot.queued.end();
     }
 }
 
@@ -421,6 +421,7 @@ pub fn release_domain<A: Arch>(hypervisor: &Hypervisor<A>, domain: &Domain<A>) {
         }
         // One that is on a CPU is put back by that CPU when it leaves.
         if slot.activity() == Activity::Ready && slot.running_on().is_none() {
+            slot.queued.restart(hypervisor.now_ns());
             enqueue(hypervisor, domain, slot);
         }
     }

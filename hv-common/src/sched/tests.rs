@@ -129,20 +129,20 @@ fn who_waits_for_a_cpu_is_seen_to_wait() {
 fn a_domain_on_hold_waits_for_nothing() {
     let machine = machine();
     let domain = running(&machine, 1);
-    let other = running(&machine, 1);
-    burn(&machine, &[&domain], 20);
-    add_hold(machine.hypervisor, &domain, hold::PAUSED);
+    let (held, host) = (domain.clone(), machine.hypervisor);
+    let hold = move || add_hold(host, &held, hold::PAUSED);
+    domain
+        .platform
+        .script(0)
+        .exit_after(hold, Exit::Interrupted);
     turn(machine.hypervisor);
-    let before = usage(&machine, &domain);
-    burn(&machine, &[&other], 500);
-    remove_hold(machine.hypervisor, &domain, hold::PAUSED);
-    burn(&machine, &[&domain], 20);
-    let after = usage(&machine, &domain);
-    assert!(
-        after.runnable_ns - before.runnable_ns < 2 * SLICE_NS,
-        "{after:?}"
-    );
-    assert!(after.longest_queued_ns < 2 * SLICE_NS, "{after:?}");
+    host.host.advance(500_000_000);
+    remove_hold(host, &domain, hold::PAUSED);
+    host.host.advance(3_000_000);
+    turn(host);
+    let usage = usage(&machine, &domain);
+    assert_eq!((usage.runs, usage.runnable_ns), (2, 3_000_000), "{usage:?}");
+    assert_eq!(usage.longest_queued_ns, 3_000_000);
 }
 
 #[test]

@@ -166,7 +166,7 @@ impl Runstate {
         let version = self.version.load(Ordering::Acquire);
         let values = self.read_any(now_ns);
         fence(Ordering::Acquire);
-        let is_whole = version % 2 == 0 && self.version.load(Ordering::Relaxed) == version;
+        let is_whole = version.is_multiple_of(2) && self.version.load(Ordering::Relaxed) == version;
         is_whole.then_some(values)
     }
 
@@ -206,6 +206,11 @@ impl Queued {
         if self.0.load(Ordering::Relaxed) == NEVER {
             self.0.store(now_ns, Ordering::Relaxed);
         }
+    }
+
+    /// It is in a queue, where it could not run until now.
+    pub(crate) fn restart(&self, now_ns: u64) {
+        self.0.store(now_ns, Ordering::Relaxed);
     }
 
     /// It is in none any more; since when it was. [`NEVER`]: it was in none.
