@@ -6,6 +6,7 @@ use crate::{
     link::Client,
     output::{Output, harmless, note, seconds, size},
     problem::Problem,
+    usage,
 };
 use mgmt_proto::{
     config::{check_name, suggest, uuid_text},
@@ -162,11 +163,13 @@ fn detail(client: &Client, name: &str) -> Result<DomainDetail, Problem> {
 /// `info NAME`.
 pub(crate) fn info(client: &Client, output: Output, name: &str) -> Result<(), Problem> {
     let detail = detail(client, name)?;
+    let used = usage::of(client, &detail.summary)?;
     let counters = detail.counters.iter();
     if output.json {
         let counters = counters.map(|it| (it.name.clone(), it.count.into()));
         let mut shown = summary_json(&detail.summary);
         shown["counters"] = Value::Object(counters.collect());
+        shown["usage"] = json!(used.as_ref().map(|it| usage::json(it)));
         return output.json(&shown);
     }
     let summary = &detail.summary;
@@ -183,6 +186,9 @@ pub(crate) fn info(client: &Client, output: Output, name: &str) -> Result<(), Pr
             format!("{} s", seconds(summary.cpu_ns)),
         ),
     ];
+    if let Some(used) = &used {
+        lines.extend(usage::lines(used));
+    }
     lines.extend(counters.map(|it| (it.name.clone(), it.count.to_string())));
     let lines = lines.into_iter();
     let text: String = lines

@@ -23,6 +23,7 @@ mod settings;
 mod signals;
 mod top;
 mod upload;
+mod usage;
 
 use args::{Asked, ConfigVerb, Description, ImageVerb, Source, Verb};
 use link::{Client, Host};

@@ -6,7 +6,7 @@ mod calls;
 use crate::hypervisor::{Answer, HostStop};
 use crate::ring::{FakePage, SharedPage};
 use hv_abi::control::domain::{CreateDomain, DomainInfo, ShutdownReason, state};
-use hv_abi::control::vcpu::StartContext;
+use hv_abi::control::vcpu::{StartContext, Usage};
 use hv_abi::layout::arm::{CONSOLE_GFN, XENSTORE_GFN};
 use hv_abi::{DomId, Errno};
 use std::cell::RefCell;
@@ -74,6 +74,8 @@ pub(crate) struct FakeDomain {
     pub(crate) scheduling: (u32, u32),
     /// Where its vCPUs may run.
     pub(crate) affinity: BTreeMap<u32, u64>,
+    /// What each of its vCPUs used.
+    pub(crate) usage: Usage,
     dying: bool,
 }
 
@@ -220,7 +222,10 @@ impl FakeDomain {
         if self.dying {
             bits |= state::DYING;
         }
+        let mut usage = Usage::default();
+        (0..self.create.vcpus).for_each(|_| usage += self.usage);
         DomainInfo {
+            usage,
             domid: DomId(domid),
             guest_domid: self.create.guest_domid,
             state: bits,

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Two samples make figures: shares of CPUs and events per second.
 
+use crate::usage::usage_json;
 use mgmt_proto::{
     config::uuid_text,
     messages::{DomainFlags, DomainStats, DomainSummary, HostStats, Stats},
@@ -16,6 +17,8 @@ pub(crate) struct Figures {
     /// Time that domains ran, of one CPU's, in percent: up to 100 times the CPUs. What ran in the hypervisor on behalf
     /// of a domain counts as the domain's.
     pub(crate) cpu_percent: Option<f64>,
+    /// What the hypervisor and xend write to their logs.
+    pub(crate) log_bytes_per_s: Option<f64>,
     pub(crate) domains: Vec<DomainFigures>,
 }
 
@@ -46,11 +49,15 @@ impl Figures {
             .into_iter()
             .map(|stats| DomainFigures::between(before(&stats), stats, interval_ns))
             .collect();
+        let logged =
+            |host: &HostStats| host.hypervisor_log_bytes?.checked_add(host.xend_log_bytes?);
+        let log_bytes = earlier.and_then(|it| logged(&later.host)?.checked_sub(logged(&it.host)?));
         let shares = domains.iter().filter_map(|domain| domain.cpu_percent);
         Self {
             host: later.host,
             interval_ns,
             cpu_percent: (interval_ns > 0).then(|| shares.sum()),
+            log_bytes_per_s: log_bytes.map(|bytes| ratio(bytes, interval_ns.max(1)) * 1e9),
             domains,
         }
     }
@@ -83,6 +90,9 @@ impl Figures {
                 "boot_kib": host.boot_kib,
                 "store_kib": host.store_kib,
                 "domains_kib": host.domains_kib,
+                "hypervisor_log_bytes": host.hypervisor_log_bytes,
+                "xend_log_bytes": host.xend_log_bytes,
+                "log_bytes_per_s": rounded(self.log_bytes_per_s),
             },
             "domains": self.domains.iter().map(DomainFigures::json).collect::<Vec<_>>(),
         })
@@ -141,6 +151,7 @@ impl DomainFigures {
             "hypercalls": stats.hypercalls,
             "hypercalls_per_s": rounded(self.hypercalls_per_s),
             "refusals": stats.refusals,
+            "usage": stats.usage.as_ref().map(usage_json),
         })
     }
 }
@@ -217,6 +228,7 @@ mod tests {
         );
         assert_eq!(figures.cpu_percent, Some(175.0));
         assert_eq!(figures.load_percent(), Some(87.5), "of two CPUs");
+        assert_eq!(figures.json()["host"]["log_bytes_per_s"], 120.0);
         assert_eq!(figures.json()["domains"][1]["cpu_percent"], 150.0);
     }
 

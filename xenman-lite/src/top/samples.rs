@@ -2,7 +2,8 @@
 //! Samples for tests.
 
 use mgmt_proto::messages::{
-    DomainFlags, DomainKind, DomainState, DomainStats, DomainSummary, HostStats, Stats,
+    DomainFlags, DomainKind, DomainState, DomainStats, DomainSummary, ExitCounts, HostStats, Stats,
+    Usage,
 };
 
 /// A sample of a host with two CPUs and 1 GiB, up for so many seconds; domains by name, domid and milliseconds of CPU
@@ -20,6 +21,8 @@ pub(crate) fn stats(seconds: u64, domains: &[(&str, u16, u64)]) -> Stats {
             boot_kib: 2048,
             store_kib: 0,
             domains_kib: 64 << 10,
+            hypervisor_log_bytes: Some(seconds * 100),
+            xend_log_bytes: Some(seconds * 20),
         },
         domains: domains
             .iter()
@@ -55,5 +58,25 @@ fn domain(name: &str, domid: u16, cpu_ms: u64, seconds: u64) -> DomainStats {
         exits: 1000,
         hypercalls: 500,
         refusals: 0,
+        usage: Some(usage(cpu_ms)),
+    }
+}
+
+/// It waits as long for a CPU as it runs, 1 ms each time.
+fn usage(cpu_ms: u64) -> Usage {
+    Usage {
+        runnable_ns: cpu_ms * 1_000_000,
+        blocked_ns: cpu_ms * 2_000_000,
+        runs: cpu_ms,
+        queued_ns: cpu_ms * 1_000_000,
+        longest_queued_ns: 3_000_000,
+        exits: ExitCounts {
+            hypercalls: 500,
+            idle: 300,
+            architecture: 200,
+            ..ExitCounts::default()
+        },
+        interrupts: cpu_ms * 3,
+        events: cpu_ms,
     }
 }

@@ -107,6 +107,23 @@ fn info_adds_up() {
 }
 
 #[test]
+fn info_of_a_domain_shows_what_it_used() {
+    let host = Host::start();
+    let text = host.run("info debian").done().out;
+    for line in [
+        "vCPU 0                  ran 1.5 s, waited for a CPU 0.0 s, for events 0.4 s",
+        "scheduling latency      12.340 us on average, 98.765 us at most",
+        "exits: architecture     700",
+        "interrupts              120",
+    ] {
+        assert!(text.lines().any(|it| it == line), "{line}\n{text}");
+    }
+    let usage = &host.run("info debian --json").json()["usage"];
+    assert_eq!(usage["exits"]["hypercalls"], 400, "a sample later");
+    assert_eq!(usage["vcpus"][0]["runnable_ns"], 1_500_000);
+}
+
+#[test]
 fn info_of_a_domain_shows_what_was_refused_to_it() {
     let host = Host::start();
     let text = host.run("info debian").done().out;
@@ -231,8 +248,14 @@ fn one_sample_is_printed_for_scripts_and_people() {
     let host = Host::start();
     let sample = host.run("top --once --json --interval 0.1").done().json();
     assert_eq!(sample["host"]["cpu_percent"], 100.0);
+    let mut debian = sample["domains"][1].clone();
+    let usage = debian.as_object_mut().unwrap().remove("usage").unwrap();
     assert_eq!(
-        sample["domains"][1],
+        (&usage["interrupts"], &usage["exits"]["idle"]),
+        (&240.into(), &200.into())
+    );
+    assert_eq!(
+        debian,
         serde_json::json!({
             "domid": 3, "name": "debian", "uuid": "03030303-0303-0303-0303-030303030303", "type": "pvh",
             "state": "blocked", "vcpus": 1, "vcpus_online": 1, "memory_kib": 65536,

@@ -7,7 +7,7 @@ use super::{
     images::{Image, ImageSummary},
     managed::{Defined, Definition},
     scheduling::{DomainScheduling, VcpuSummary},
-    stats::Stats,
+    stats::{DomainUsage, Stats},
 };
 use crate::blob::{BlobId, Chunk};
 use alloc::{boxed::Box, string::String, vec::Vec};
@@ -77,6 +77,9 @@ pub enum Reply {
     /// The host and its domains at one moment.
     #[n(100)]
     Stats(#[n(0)] Stats),
+    /// What a domain used.
+    #[n(101)]
+    Usage(#[n(0)] Box<DomainUsage>),
     /// What each domain may use of the CPUs.
     #[n(110)]
     Scheduling(#[n(0)] Vec<DomainScheduling>),

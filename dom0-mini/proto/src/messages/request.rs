@@ -77,6 +77,9 @@ pub enum RequestBody {
     #[n(22)]
     Rename(#[n(0)] Rename),
 
+    /// What a domain used, down to its vCPUs → `Usage`.
+    #[n(23)]
+    Usage(#[n(0)] DomainRef),
     /// What each domain may use of the CPUs, Domain-0 first → `Scheduling`.
     #[n(24)]
     SchedulingList,

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The host and its domains at one moment: counters that only grow, so that two samples give rates.
 
-use super::domain::DomainSummary;
+use super::{domain::DomainSummary, scheduling::VcpuSummary};
 use alloc::vec::Vec;
 use minicbor::{Decode, Encode};
 
@@ -51,6 +51,12 @@ pub struct HostStats {
     /// Memory of all other domains.
     #[n(9)]
     pub domains_kib: u64,
+    /// Bytes written to the hypervisor's log. Absent: xend is older than this field.
+    #[n(10)]
+    pub hypervisor_log_bytes: Option<u64>,
+    /// Bytes written to xend's log. Absent: xend is older than this field.
+    #[n(11)]
+    pub xend_log_bytes: Option<u64>,
 }
 
 /// A domain's part of a sample.
@@ -63,7 +69,7 @@ pub struct DomainStats {
     /// vCPUs that are switched on.
     #[n(1)]
     pub vcpus_online: u32,
-    /// Exits of its vCPUs that were more than the fast path's business.
+    /// Exits of its vCPUs.
     #[n(2)]
     pub exits: u64,
     /// Hypercalls.
@@ -72,4 +78,112 @@ pub struct DomainStats {
     /// Things it did that were refused.
     #[n(4)]
     pub refusals: u64,
+    /// What its vCPUs did, all together. Absent: xend is older than this field.
+    #[n(5)]
+    pub usage: Option<Usage>,
+}
+
+/// What a vCPU, or all of a domain's together, did since the domain was made; CPU time is in its summary. All but the
+/// longest wait only grows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Usage {
+    /// Time it wanted to run and did not, in nanoseconds: others ran, or its domain's cap held it back.
+    #[n(0)]
+    pub runnable_ns: u64,
+    /// Time it waited for an event, in nanoseconds.
+    #[n(1)]
+    pub blocked_ns: u64,
+    /// How often it got a CPU.
+    #[n(2)]
+    pub runs: u64,
+    /// Time from when it could have run until it did, in nanoseconds, all of these runs together: its latency.
+    #[n(3)]
+    pub queued_ns: u64,
+    /// The longest of them; of a domain, that of the vCPU that waited longest.
+    #[n(4)]
+    pub longest_queued_ns: u64,
+    /// Exits by what they were for.
+    #[n(5)]
+    pub exits: ExitCounts,
+    /// Interrupts it took.
+    #[n(6)]
+    pub interrupts: u64,
+    /// Notifications that came by its event channels.
+    #[n(7)]
+    pub events: u64,
+}
+
+/// Exits by what they were for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct ExitCounts {
+    /// Hypercalls.
+    #[n(0)]
+    pub hypercalls: u64,
+    /// Loads and stores of emulated devices, and where nothing is.
+    #[n(1)]
+    pub accesses: u64,
+    /// It waited for an interrupt.
+    #[n(2)]
+    pub idle: u64,
+    /// The host's own interrupts.
+    #[n(3)]
+    pub interrupted: u64,
+    /// Interrupts for its domain's other vCPUs.
+    #[n(4)]
+    pub ipis: u64,
+    /// Calls about the power of vCPUs and the domain.
+    #[n(5)]
+    pub power: u64,
+    /// Instructions that were refused.
+    #[n(6)]
+    pub refused: u64,
+    /// What the architecture deals with by itself: system registers, the interrupt controller, firmware calls.
+    #[n(7)]
+    pub architecture: u64,
+}
+
+impl ExitCounts {
+    /// The kinds with their names, in order.
+    #[must_use]
+    pub const fn by_name(&self) -> [(&'static str, u64); 8] {
+        [
+            ("hypercalls", self.hypercalls),
+            ("accesses", self.accesses),
+            ("idle", self.idle),
+            ("interrupted", self.interrupted),
+            ("ipis", self.ipis),
+            ("power", self.power),
+            ("refused", self.refused),
+            ("architecture", self.architecture),
+        ]
+    }
+}
+
+/// One domain at one moment, down to its vCPUs.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct DomainUsage {
+    /// The moment: time since the host's start, in nanoseconds.
+    #[n(0)]
+    pub time_ns: u64,
+    /// The domain.
+    #[n(1)]
+    pub domain: DomainStats,
+    /// Its vCPUs in order. Each is as of a moment of its own, a little later.
+    #[n(2)]
+    pub vcpus: Vec<VcpuUsage>,
+}
+
+/// One vCPU.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct VcpuUsage {
+    /// What `vcpu-list` shows.
+    #[n(0)]
+    pub summary: VcpuSummary,
+    /// What it did.
+    #[n(1)]
+    pub usage: Usage,
 }

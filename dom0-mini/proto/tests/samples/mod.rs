@@ -2,6 +2,7 @@
 //! One sample of every kind of message, every field in use at least once.
 
 mod images;
+mod usage;
 
 use mgmt_proto::{
     blob::{Chunk, Digest},
@@ -91,6 +92,7 @@ pub(crate) fn requests() -> Vec<(&'static str, RequestBody)> {
     all.push(("host-init", RequestBody::HostInit(true)));
     all.extend(managed_requests());
     all.extend(images::requests());
+    all.push(usage::request());
     all
 }
 
@@ -461,6 +463,7 @@ fn stats() -> Stats {
         exits: 70_000,
         hypercalls: 60_000,
         refusals: 5,
+        usage: None,
     };
     Stats {
         host: HostStats {
@@ -474,6 +477,8 @@ fn stats() -> Stats {
             boot_kib: 1_000,
             store_kib: 4_432,
             domains_kib: 262_144,
+            hypervisor_log_bytes: None,
+            xend_log_bytes: None,
         },
         domains: vec![domain],
     }
@@ -511,6 +516,7 @@ pub(crate) fn replies() -> Vec<(&'static str, Reply)> {
     all.push(("info-disk", Reply::Info(info)));
     all.extend(managed_replies());
     all.extend(images::replies());
+    all.extend(usage::replies());
     all
 }
 

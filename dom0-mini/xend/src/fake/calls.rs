@@ -9,7 +9,7 @@ use hv_abi::control::domain::{
     CAP_MAX, CreateDomain, DomainInfo, EXTRA_FRAMES, ShutdownReason, WEIGHT_MAX,
 };
 use hv_abi::control::host::HostInfo;
-use hv_abi::control::vcpu::{StartContext, VcpuInfo};
+use hv_abi::control::vcpu::{StartContext, Usage, VcpuInfo};
 use hv_abi::layout::arm::{CONSOLE_GFN, XENSTORE_GFN};
 use hv_abi::record::{Header, Kind};
 use hv_abi::xen::hvm::param;
@@ -37,6 +37,7 @@ impl Hypervisor for Fake {
             extension: machine.extension,
             cpus: machine.cpus,
             counter_hz: machine.counter_hz,
+            log_bytes: machine.log.len() as u64,
             ..HostInfo::default()
         })
     }
@@ -110,6 +111,7 @@ impl Hypervisor for Fake {
             registers: 0,
             scheduling: (256, 0),
             affinity: BTreeMap::new(),
+            usage: Usage::default(),
             dying: false,
         };
         machine.domains.insert(domid, domain);
@@ -317,8 +319,17 @@ impl Hypervisor for Fake {
         Ok(set.unwrap_or(u64::MAX) & all)
     }
 
-    fn vcpu_info(&mut self, _: DomId, _: u32) -> Answer<VcpuInfo> {
-        Ok(VcpuInfo::default())
+    fn vcpu_info(&mut self, domid: DomId, vcpu: u32) -> Answer<VcpuInfo> {
+        if domid == DomId::ZERO {
+            return Ok(VcpuInfo::default());
+        }
+        let mut machine = self.machine()?;
+        let usage = machine.live(domid)?.usage;
+        Ok(VcpuInfo {
+            cpu: vcpu,
+            usage,
+            ..VcpuInfo::default()
+        })
     }
 
     fn save_records(&mut self, domid: DomId, cursor: u64, into: &mut [u8]) -> Answer<RecordPiece> {

@@ -8,6 +8,7 @@ pub(super) mod managed;
 mod restores;
 pub(super) mod saves;
 mod scheduling;
+mod statistics;
 
 use super::Xend;
 use super::waits::What;
@@ -38,6 +39,7 @@ impl<H: Hypervisor> Xend<H> {
             RequestBody::ConfigShow => Some(Ok(self.config_show())),
             RequestBody::HostStop(restart) => Some(Ok(self.host_stop(restart))),
             RequestBody::Stats => Some(self.stats()),
+            RequestBody::Usage(domain) => Some(self.usage(&domain)),
             RequestBody::ConfigSet(text) => self.config_set(ticket, text),
             RequestBody::ConfigCheck(text) => Some(Ok(self.config_check(&text))),
             RequestBody::HostInit(force) => self.host_init(ticket, force),

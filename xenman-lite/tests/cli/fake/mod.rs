@@ -2,6 +2,7 @@
 //! A small xend on a socket, and xenman as an operator runs it.
 
 mod images;
+mod usage;
 mod xend;
 
 use mgmt_proto::{

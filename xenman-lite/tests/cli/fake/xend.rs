@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What the fake xend knows, and how it answers.
 
-use super::{images, unknown};
+use super::{images, unknown, usage};
 use mgmt_proto::{
     blob::{BlobId, CHUNK, Chunk, Digest, blob_id},
     config::{ConfigFile, DomainConfig},
@@ -166,6 +166,14 @@ impl State {
         self.domains.iter().map(of).collect()
     }
 
+    fn usage(&mut self, domain: &DomainRef) -> Result<Reply, Failure> {
+        let domid = self.find(domain)?.domid;
+        let vcpu = self.vcpus().into_iter().find(|vcpu| vcpu.domid == domid);
+        let stats = self.stats().domains.into_iter();
+        let mut stats = stats.filter(|stats| stats.summary.domid == domid);
+        Ok(usage::reply(stats.next().unwrap(), vcpu.unwrap()))
+    }
+
     fn remove(&mut self, domain: &DomainRef) -> Result<Reply, Failure> {
         let domid = self.find(domain)?.domid;
         self.domains.retain(|domain| domain.domid != domid);
@@ -247,6 +255,7 @@ impl State {
             RequestBody::SchedulingList => Ok(Reply::Scheduling(self.scheduling())),
             RequestBody::SchedulingSet(set) => self.find(&set.domain).map(|_| Reply::Done),
             RequestBody::VcpuList => Ok(Reply::Vcpus(self.vcpus())),
+            RequestBody::Usage(domain) => self.usage(domain),
             RequestBody::VcpuPin(pin) => self.find(&pin.domain).map(|_| Reply::Done),
             RequestBody::ConsoleRead(read) => return self.console_read(read, waited),
             RequestBody::ConsoleWrite(write) => self.console_write(write),
@@ -352,6 +361,7 @@ impl State {
             exits: seconds * 1000,
             hypercalls: seconds * 200,
             refusals: 3,
+            usage: Some(usage::used(seconds)),
         });
         Stats {
             host: HostStats {
@@ -365,6 +375,8 @@ impl State {
                 boot_kib: 2_040,
                 store_kib: 0,
                 domains_kib: 65_536,
+                hypervisor_log_bytes: Some(seconds * 1000),
+                xend_log_bytes: Some(seconds * 24),
             },
             domains: domains.collect(),
         }

@@ -1,7 +1,7 @@
 //! Requests about the host, and the list of domains.
 
-use crate::domain::{DOMAINS, Domain};
-use crate::hypervisor::{Answer, HostStop, Hypervisor};
+use crate::domain::Domain;
+use crate::hypervisor::{HostStop, Hypervisor};
 use crate::lifecycle::State;
 use crate::managed::Definition;
 use crate::platform;
@@ -9,12 +9,11 @@ use crate::refusal::refused;
 use crate::server::{NAME, Xend};
 use alloc::boxed::Box;
 use alloc::string::ToString;
-use alloc::vec;
 use alloc::vec::Vec;
 use hv_abi::control::domain::{DomainInfo, ShutdownReason, state};
 use mgmt_proto::messages::{
-    DomainDetail, DomainFlags, DomainKind, DomainRef, DomainState, DomainStats, DomainSummary,
-    Failure, HostInfo, HostStats, NamedCount, Reply, Stats, TextChunk,
+    DomainDetail, DomainFlags, DomainKind, DomainRef, DomainState, DomainSummary, Failure,
+    HostInfo, NamedCount, Reply, TextChunk,
 };
 
 /// Time for the answer to a stop to get out, in nanoseconds.
@@ -49,51 +48,6 @@ impl<H: Hypervisor> Xend<H> {
             virtualization: Some(platform::virtualization(&host).into()),
             store: Some(Box::new(self.store_info())),
         }))
-    }
-
-    pub(super) fn stats(&mut self) -> Result<Reply, Failure> {
-        let (host, mut infos) = self
-            .sample()
-            .map_err(|errno| refused("tell its figures", errno))?;
-        infos.sort_unstable_by_key(|info| info.domid);
-        let domains = infos.iter().filter_map(|info| {
-            Some(DomainStats {
-                summary: self.summary(info)?,
-                vcpus_online: info.vcpus_online,
-                exits: info.exits,
-                hypercalls: info.hypercalls,
-                refusals: info.refusals.total(),
-            })
-        });
-        Ok(Reply::Stats(Stats {
-            domains: domains.collect(),
-            host: HostStats {
-                time_ns: host.now_ns,
-                cpus: host.cpus,
-                idle_ns: host.idle_ns,
-                total_kib: host.total_kib,
-                free_kib: host.free_kib,
-                hypervisor_kib: host.hypervisor_kib,
-                dom0_kib: host.dom0_kib,
-                boot_kib: host.boot_kib,
-                store_kib: host.store_kib,
-                domains_kib: host.domains_kib,
-            },
-        }))
-    }
-
-    /// The host, and all domains that exist. There is room for all of them, so that one call usually does.
-    fn sample(&mut self) -> Answer<(hv_abi::control::host::HostInfo, Vec<DomainInfo>)> {
-        let mut room = vec![DomainInfo::default(); DOMAINS + 1];
-        let (mut all, mut cursor) = (Vec::with_capacity(room.len()), 0);
-        loop {
-            let piece = self.hypervisor.sample(cursor, &mut room)?;
-            all.extend(room.iter().take(piece.count));
-            if piece.last || piece.count == 0 {
-                return Ok((piece.host, all));
-            }
-            cursor = piece.next;
-        }
     }
 
     pub(super) fn config_show(&self) -> Reply {
@@ -202,7 +156,7 @@ impl<H: Hypervisor> Xend<H> {
         }
     }
 
-    fn summary(&self, info: &DomainInfo) -> Option<DomainSummary> {
+    pub(super) fn summary(&self, info: &DomainInfo) -> Option<DomainSummary> {
         if info.domid == hv_abi::DomId::ZERO {
             return Some(domain_0(info, self.now.mono_ns));
         }
@@ -228,7 +182,7 @@ impl<H: Hypervisor> Xend<H> {
             },
             vcpus: domain.plan.config.max_vcpus,
             memory_kib: domain.memory_kib,
-            cpu_ns: info.cpu_ns,
+            cpu_ns: info.usage.cpu_ns,
             age_ns: self.now.mono_ns.saturating_sub(info.created_ns),
             flags: self.flags_of(domain),
         }
@@ -254,8 +208,8 @@ impl<H: Hypervisor> Xend<H> {
         let store = self.xenstore.counters(info.domid.0);
         let console = domain.map_or(0, |domain| u64::from(domain.console.faults()));
         [
-            ("exits", info.exits),
-            ("hypercalls", info.hypercalls),
+            ("exits", info.usage.exits.total()),
+            ("hypercalls", info.usage.exits.hypercalls),
             ("refusals", info.refusals.total()),
             ("refused calls", info.refusals.calls),
             ("refused pointers", info.refusals.pointers),
@@ -291,7 +245,7 @@ fn domain_0(info: &DomainInfo, now_ns: u64) -> DomainSummary {
         state: shown_state(info),
         vcpus: info.vcpus,
         memory_kib: info.frames.saturating_mul(4),
-        cpu_ns: info.cpu_ns,
+        cpu_ns: info.usage.cpu_ns,
         age_ns: now_ns.saturating_sub(info.created_ns),
         flags: DomainFlags::default(),
     }

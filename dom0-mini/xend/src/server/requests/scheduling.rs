@@ -10,7 +10,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use hv_abi::DomId;
 use hv_abi::control::domain::{DomainInfo, state};
-use hv_abi::control::vcpu::VcpuInfo;
+use hv_abi::control::vcpu::{Usage, VcpuInfo};
 use mgmt_proto::messages::{
     DomainRef, DomainScheduling, DomainState, ErrorCode, Failure, PinVcpu, Reply, SetScheduling,
     VcpuSummary,
@@ -58,23 +58,31 @@ impl<H: Hypervisor> Xend<H> {
         for info in self.infos() {
             if let Some(name) = self.name_of(info.domid) {
                 let vcpus = 0..info.vcpus;
-                all.extend(vcpus.filter_map(|vcpu| self.vcpu(&info, &name, vcpu)));
+                let vcpus = vcpus.filter_map(|vcpu| self.vcpu(&info, &name, vcpu));
+                all.extend(vcpus.map(|(summary, _)| summary));
             }
         }
         Ok(Reply::Vcpus(all))
     }
 
-    fn vcpu(&mut self, domain: &DomainInfo, name: &str, vcpu: u32) -> Option<VcpuSummary> {
+    /// One vCPU, and what it used. None if its domain ends just now.
+    pub(super) fn vcpu(
+        &mut self,
+        domain: &DomainInfo,
+        name: &str,
+        vcpu: u32,
+    ) -> Option<(VcpuSummary, Usage)> {
         let info = self.hypervisor.vcpu_info(domain.domid, vcpu).ok()?;
-        Some(VcpuSummary {
+        let summary = VcpuSummary {
             domid: domain.domid.0,
             name: name.into(),
             vcpu,
             state: shown_state(domain, &info),
             cpu: info.cpu,
-            cpu_ns: info.cpu_ns,
+            cpu_ns: info.usage.cpu_ns,
             affinity: self.hypervisor.affinity(domain.domid, vcpu).ok()?,
-        })
+        };
+        Some((summary, info.usage))
     }
 
     pub(super) fn vcpu_pin(&mut self, pin: &PinVcpu) -> Result<Reply, Failure> {
@@ -102,7 +110,7 @@ impl<H: Hypervisor> Xend<H> {
     }
 
     /// A domain that exists, Domain-0 included, which has no key.
-    fn live(&self, wanted: &DomainRef) -> Result<(Option<Key>, DomId), Failure> {
+    pub(super) fn live(&self, wanted: &DomainRef) -> Result<(Option<Key>, DomId), Failure> {
         let is_dom0 = match wanted {
             DomainRef::Id(domid) => *domid == 0,
             DomainRef::Name(name) => name == "Domain-0",
