@@ -186,6 +186,10 @@ impl hv_common::arch::Host for ArmHost {
         frames::publish(frame, count);
     }
 
+    fn clear_and_publish(&self, frame: Mfn) {
+        frames::clear_and_publish(frame);
+    }
+
     fn invalidate_stage2(&self, root: Mfn, vmid: u16, range: Option<(Gfn, u64)>) {
         tlb::invalidate_stage2(root, vmid, range);
     }

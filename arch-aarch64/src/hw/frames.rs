@@ -108,9 +108,43 @@ pub(crate) fn publish(frame: Mfn, count: u64) {
                 options(nostack),
             );
         }
-        // SAFETY: as above.
-        unsafe { core::arch::asm!("dsb ish", "ic ialluis", "dsb ish", "isb", options(nostack)) };
+        forget_instructions();
     }
     #[cfg(not(target_arch = "aarch64"))]
     let _ = (frame, count);
+}
+
+/// Clears a frame and publishes it, a line at a time.
+pub(crate) fn clear_and_publish(frame: Mfn) {
+    #[cfg(target_arch = "aarch64")]
+    if zero_block_is_64() {
+        let start = arch_common::hw::frames::pointer(frame);
+        // SAFETY: DC ZVA zeroes the frame, 64 bytes at a time, which is its owner's to clear; cleaning what it wrote does
+        // not change memory. Lines are 64 bytes or more, as in `publish`.
+        unsafe {
+            core::arch::asm!(
+                "2:",
+                ".rept 16",
+                "dc zva, {at}",
+                "dc civac, {at}",
+                "add {at}, {at}, #64",
+                ".endr",
+                "cmp {at}, {end}",
+                "b.lo 2b",
+                at = inout(reg) start => _,
+                end = in(reg) start.wrapping_add(FRAME_SIZE),
+                options(nostack),
+            );
+        }
+        return forget_instructions();
+    }
+    Frames::clear(frame);
+    publish(frame, 1);
+}
+
+/// Waits until what was cleaned is in memory, and drops what was fetched as instructions.
+#[cfg(target_arch = "aarch64")]
+fn forget_instructions() {
+    // SAFETY: barriers, and an instruction cache that is filled again from memory.
+    unsafe { core::arch::asm!("dsb ish", "ic ialluis", "dsb ish", "isb", options(nostack)) };
 }

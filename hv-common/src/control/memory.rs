@@ -228,8 +228,7 @@ fn clear_frame<A: Arch>(memory: &DomainMemory<'_, A>, mfn: Mfn) -> bool {
         frame.uncleared && frame.kind == FrameKind::Ram && frame.owner == memory.domain.id
     });
     if due {
-        memory.hypervisor.host.clear(mfn);
-        memory.hypervisor.host.publish(mfn, 1);
+        memory.hypervisor.host.clear_and_publish(mfn);
         memory.clear_mark(mfn);
     }
     due
