@@ -116,19 +116,23 @@ impl Runstate {
     }
 
     /// Goes over to a state.
+    #[inline]
     pub fn enter(&self, state: u32, now_ns: u64) {
-        self.change(|| self.go_over(state, now_ns));
+        self.change(|| self.go_over(self.since_ns.load(Ordering::Relaxed), state, now_ns));
     }
 
     /// It gets a CPU after it came into the queue at `queued_ns`. Returns how long it stood there.
+    #[inline]
     pub(super) fn arrive(&self, queued_ns: u64, now_ns: u64) -> u64 {
         let since = self.since_ns.load(Ordering::Relaxed);
-        let queued = queued_ns.clamp(since.min(now_ns), now_ns);
+        let queued = queued_ns.min(now_ns).max(since.min(now_ns));
+        let waited = now_ns - queued;
         self.change(|| {
-            self.go_over(runstate::RUNNABLE, queued);
-            self.go_over(runstate::RUNNING, now_ns);
+            // All of the last state's time but what it stood in the queue.
+            self.go_over(since.saturating_add(waited), runstate::RUNNING, now_ns);
+            self.spend(runstate::RUNNABLE, waited);
         });
-        now_ns - queued
+        waited
     }
 
     #[inline(always)]
@@ -143,13 +147,17 @@ impl Runstate {
     }
 
     #[inline(always)]
-    fn go_over(&self, state: u32, now_ns: u64) {
+    fn go_over(&self, since_ns: u64, state: u32, now_ns: u64) {
         let before = self.state.load(Ordering::Relaxed);
-        let since = self.since_ns.load(Ordering::Relaxed);
+        self.spend(before, now_ns.saturating_sub(since_ns));
         self.state.store(state, Ordering::Relaxed);
         self.since_ns.store(now_ns, Ordering::Relaxed);
-        if let Some(time) = self.time_ns.get(before as usize) {
-            add(time, now_ns.saturating_sub(since));
+    }
+
+    #[inline(always)]
+    fn spend(&self, state: u32, ns: u64) {
+        if let Some(time) = self.time_ns.get(state as usize) {
+            add(time, ns);
         }
     }
 
