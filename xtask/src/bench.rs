@@ -11,6 +11,7 @@ mod machines;
 mod peer;
 mod profile;
 mod store;
+mod toolstack;
 
 use std::fs;
 use std::path::Path;
@@ -96,6 +97,7 @@ fn measure(bed: Bed<'_>) -> Outcome<(Vec<Figure>, Profiles)> {
     figures.extend(bed.memory()?);
     figures.extend(bed.sample()?);
     figures.extend(bed.store()?);
+    figures.extend(bed.toolstack()?);
     let (operations, by_operations) = bed.operations()?;
     figures.extend(operations);
     figures.extend(bed.ipi()?);

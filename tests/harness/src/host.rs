@@ -200,6 +200,23 @@ impl Host {
         process::run(self.command(words), limit)
     }
 
+    /// The same on another way to this host, such as a [`crate::relay::Relay`].
+    pub fn xenman_through<A: AsRef<OsStr>>(
+        &self,
+        address: &str,
+        words: impl IntoIterator<Item = A>,
+    ) -> io::Result<Output> {
+        let mut command = process::bound(&self.xenman);
+        command.arg("-H").arg(address).args(words);
+        process::run(command, CALL_LIMIT)
+    }
+
+    /// The program `xenman`.
+    #[must_use]
+    pub fn xenman_program(&self) -> &Path {
+        &self.xenman
+    }
+
     /// Starts a `xenman` command that one talks to, such as `console NAME`.
     pub fn session<A: AsRef<OsStr>>(
         &self,

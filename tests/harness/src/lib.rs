@@ -22,4 +22,5 @@ pub mod power;
 pub mod power_cuts;
 pub mod process;
 pub mod random;
+pub mod relay;
 pub mod serial;

@@ -39,11 +39,23 @@ pub(super) const CHANGE_FLUSHES: &str = "one change of the store: flushes";
 pub(super) const CHANGE_WRITES: &str = "  write requests";
 pub(super) const LOGGED_FLUSHES: &str = "a change and its log line: flushes";
 pub(super) const LOGGED_WRITES: &str = "  write requests, the line's too";
+pub(super) const START: &str = "start of 256 MiB Linux in the store";
+pub(super) const START_GROWS: &str = "  with 50 domains defined, against 1";
+pub(super) const LIST_10: &str = "list, 10 domains";
+pub(super) const LIST_GROWS: &str = "list, 50 domains against 10, times";
+pub(super) const SAMPLE_GROWS: &str = "refresh, 50 domains against 10, times";
+pub(super) const DASHBOARD: &str = "an open dashboard, 50 domains, a second";
 pub(super) const WORK: &str = "fork, exec, sha256: against native";
 pub(super) const NATIVE_WORK: &str = "  on the bare board, M instructions";
 
+/// The row of something that is done with so many domains.
+pub(super) fn of_domains(what: &str, domains: usize) -> String {
+    let plural = if domains == 1 { "" } else { "s" };
+    format!("{what}, {domains} domain{plural}")
+}
+
 /// The rows of the design's table that are measured on each board.
-const EVERYWHERE: [Budget; 9] = [
+const EVERYWHERE: [Budget; 13] = [
     budget(IMAGE, 512.0, "KiB", true),
     budget(KEPT, 6.0, "MiB", true),
     budget(DOM0_MEMORY, 16.0, "MiB", true),
@@ -56,9 +68,15 @@ const EVERYWHERE: [Budget; 9] = [
     budget(LOGGED_FLUSHES, 4.0, "", true),
     // Five pages, the file's and those in which redb keeps its tables and what became free; the header, twice; one more.
     budget(CHANGE_WRITES, 8.0, "", false),
+    budget(START_GROWS, 1.1, "times", false),
+    budget(LIST_10, 0.5, "M insn", true),
+    // At most linear.
+    budget(LIST_GROWS, 5.0, "times", false),
+    budget(SAMPLE_GROWS, 5.0, "times", false),
 ];
 
-const ARM: [Budget; 12] = [
+const ARM: [Budget; 13] = [
+    budget(START, 30.0, "M insn", false),
     // The budget is for `create` alone; this has Domain-0's own start in it, too.
     budget(BUILD, 30.0, "M insn", false),
     budget("null_hypercall", 200.0, "insn", true),
@@ -74,7 +92,8 @@ const ARM: [Budget; 12] = [
     budget(WORK, 1.0006, "times", false),
 ];
 
-const X86: [Budget; 12] = [
+const X86: [Budget; 13] = [
+    budget(START, 60.0, "M insn", false),
     budget(BUILD, 60.0, "M insn", false),
     // QEMU's SVM does not say where the next instruction is.
     budget("null_hypercall", 700.0, "insn", true),

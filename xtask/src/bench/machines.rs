@@ -24,7 +24,7 @@ use crate::{Outcome, bundle};
 
 /// A machine is ended after this, whatever it does.
 const LIMIT: Duration = Duration::from_secs(600);
-const MILLION: f64 = 1e6;
+pub(super) const MILLION: f64 = 1e6;
 const KIB: f64 = 1024.0;
 /// For how long the idle guest idles, in seconds.
 pub(super) const IDLE_S: f64 = 10.0;
@@ -285,6 +285,14 @@ impl Bed<'_> {
 
     fn live(&self) -> Outcome<Live> {
         self.live_with(None)
+    }
+
+    /// A machine with this much memory that somebody talks to.
+    pub(super) fn live_of(&self, memory_mib: u32) -> Outcome<Live> {
+        let written = write(&self.bundle()?)?;
+        let mut machine = self.board.machine(self.images, &written.file);
+        machine.memory_mib = memory_mib;
+        Live::boot(machine, self.images, LIMIT)
     }
 
     /// A machine that somebody talks to, with this disk.
