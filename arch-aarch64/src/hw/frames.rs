@@ -17,35 +17,11 @@ unsafe impl Bytes for Blocks {
     unsafe fn copy(from: *const u8, to: *mut u8, length: usize) {
         #[cfg(target_arch = "aarch64")]
         let done = {
-            let blocks = length & !63;
-            if blocks > 0 {
-                // SAFETY: moves `blocks` bytes, which are within what the caller vouches for.
-                unsafe {
-                    core::arch::asm!(
-                        "2: ldp {a}, {b}, [{from}]",
-                        "ldp {c}, {d}, [{from}, #16]",
-                        "stp {a}, {b}, [{to}]",
-                        "stp {c}, {d}, [{to}, #16]",
-                        "ldp {a}, {b}, [{from}, #32]",
-                        "ldp {c}, {d}, [{from}, #48]",
-                        "stp {a}, {b}, [{to}, #32]",
-                        "stp {c}, {d}, [{to}, #48]",
-                        "add {from}, {from}, #64",
-                        "add {to}, {to}, #64",
-                        "cmp {from}, {end}",
-                        "b.lo 2b",
-                        from = inout(reg) from => _,
-                        to = inout(reg) to => _,
-                        end = in(reg) from.wrapping_add(blocks),
-                        a = out(reg) _,
-                        b = out(reg) _,
-                        c = out(reg) _,
-                        d = out(reg) _,
-                        options(nostack),
-                    );
-                }
-            }
-            blocks
+            // SAFETY: what the caller vouches for.
+            let large = unsafe { copy_blocks::<256>(from, to, length) };
+            let (from, to) = (from.wrapping_add(large), to.wrapping_add(large));
+            // SAFETY: the rest of it.
+            large + unsafe { copy_blocks::<64>(from, to, length - large) }
         };
         #[cfg(not(target_arch = "aarch64"))]
         let done = 0;
@@ -77,6 +53,47 @@ unsafe impl Bytes for Blocks {
         // SAFETY: what the caller vouches for.
         unsafe { frame.write_bytes(0, FRAME_SIZE) };
     }
+}
+
+/// Moves whole blocks of 64 or 256 bytes; returns how much that was.
+///
+/// # Safety
+/// As [`Bytes::copy`].
+#[cfg(target_arch = "aarch64")]
+#[inline(always)]
+unsafe fn copy_blocks<const SIZE: usize>(from: *const u8, to: *mut u8, length: usize) -> usize {
+    let blocks = length - length % SIZE;
+    if blocks == 0 {
+        return 0;
+    }
+    // SAFETY: moves `blocks` bytes, which are within what the caller vouches for.
+    unsafe {
+        core::arch::asm!(
+            "2:",
+            ".set at, 0",
+            ".rept {size} / 32",
+            "ldp {a}, {b}, [{from}, #at]",
+            "ldp {c}, {d}, [{from}, #at + 16]",
+            "stp {a}, {b}, [{to}, #at]",
+            "stp {c}, {d}, [{to}, #at + 16]",
+            ".set at, at + 32",
+            ".endr",
+            "add {from}, {from}, #{size}",
+            "add {to}, {to}, #{size}",
+            "cmp {from}, {end}",
+            "b.lo 2b",
+            size = const SIZE,
+            from = inout(reg) from => _,
+            to = inout(reg) to => _,
+            end = in(reg) from.wrapping_add(blocks),
+            a = out(reg) _,
+            b = out(reg) _,
+            c = out(reg) _,
+            d = out(reg) _,
+            options(nostack),
+        );
+    }
+    blocks
 }
 
 #[cfg(target_arch = "aarch64")]
