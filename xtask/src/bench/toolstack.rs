@@ -22,7 +22,7 @@ use crate::failure::Failure;
 /// With how many domains; the first and the last are compared.
 const DOMAINS: [usize; 3] = [1, 10, 50];
 /// Memory of each, in MiB: as little as may be.
-const SMALL_MIB: u32 = 2;
+const SMALL_MIB: u32 = 4;
 /// Memory of the machine, in MiB.
 const MACHINE_MIB: u32 = 2048;
 /// How many commands, or samples, one is averaged over.
