@@ -42,6 +42,7 @@ pub mod store;
 pub mod sxp;
 #[cfg(test)]
 mod tests;
+mod versioned;
 pub mod xenstore;
 
 pub use build::elf::fuzz_kernel;

@@ -1,25 +1,21 @@
 //! What xend leaves with the hypervisor about each domain, to find it again after a restart of Domain-0.
 //!
 //! A CBOR map of at most [`BLOB_MAX`] bytes: name, guest's configuration if it fits, its hash if not. The UUID is the
-//! hypervisor's to keep. It is read as if anybody had written it.
+//! hypervisor's to keep.
 
+use crate::versioned::{self, Version};
 use alloc::string::String;
 use alloc::vec::Vec;
 use hv_abi::control::domain::BLOB_MAX;
 use mgmt_proto::blob::Digest;
-use mgmt_proto::bound::{self, Limits};
 use minicbor::{Decode, Encode};
-
-/// The version of this record.
-const VERSION: u8 = 1;
 
 /// What xend knows of a domain.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub(crate) struct Record {
-    /// 1.
     #[n(0)]
-    version: u8,
+    version: Version<1>,
     /// The domain's name.
     #[n(1)]
     pub(crate) name: String,
@@ -39,7 +35,7 @@ impl Record {
     #[must_use]
     pub(crate) fn new(name: &str, config: &str, policies: [u8; 4]) -> Self {
         Self {
-            version: VERSION,
+            version: Version,
             name: name.into(),
             config_hash: Digest(*blake3::hash(config.as_bytes()).as_bytes()),
             config: Some(config.into()),
@@ -64,9 +60,7 @@ impl Record {
     /// Reads a record; none if it is not one, or from the future.
     #[must_use]
     pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
-        bound::check(bytes, &Limits::MESSAGE).ok()?;
-        let record: Self = minicbor::decode(bytes).ok()?;
-        (record.version == VERSION).then_some(record)
+        versioned::read(bytes)
     }
 }
 

@@ -1,23 +1,17 @@
-//! What a definition's text does not say, as it is kept beside it: a CBOR map with integer keys.
-//!
-//! It is read as if anybody had written it.
+//! What a definition's text does not say, as it is kept beside it.
 
+use crate::versioned::{self, Version};
 use alloc::string::String;
 use alloc::vec::Vec;
-use mgmt_proto::bound::{self, Limits};
 use mgmt_proto::messages::NamedBlob;
 use minicbor::{Decode, Encode};
-
-/// The version of this record.
-const VERSION: u8 = 1;
 
 /// The record of a definition.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub(crate) struct Record {
-    /// 1.
     #[n(0)]
-    version: u8,
+    version: Version<1>,
     /// The domain's UUID.
     #[cbor(n(1), with = "minicbor::bytes")]
     pub(crate) uuid: [u8; 16],
@@ -40,7 +34,7 @@ impl Record {
         changed_ns: Option<u64>,
     ) -> Self {
         Self {
-            version: VERSION,
+            version: Version,
             uuid,
             files,
             changed_by: Some(changed_by),
@@ -51,7 +45,7 @@ impl Record {
     /// What takes the place of one that cannot be read.
     pub(crate) fn lost(uuid: Option<[u8; 16]>) -> Self {
         Self {
-            version: VERSION,
+            version: Version,
             uuid: uuid.unwrap_or_default(),
             files: Vec::new(),
             changed_by: None,
@@ -70,8 +64,6 @@ impl Record {
 
     /// Reads a record; none if it is not one, or from the future.
     pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
-        bound::check(bytes, &Limits::MESSAGE).ok()?;
-        let record: Self = minicbor::decode(bytes).ok()?;
-        (record.version == VERSION).then_some(record)
+        versioned::read(bytes)
     }
 }

@@ -12,8 +12,9 @@ use crate::session::Ticket;
 use crate::store::blobs::Blob;
 use crate::store::content::Content;
 use crate::store::files::Wish;
-use crate::store::images::{FILE_NAME_MAX, FOLDER, IMAGES, Record, VERSION};
+use crate::store::images::{FILE_NAME_MAX, FOLDER, IMAGES, Record};
 use crate::store::volume::Change;
+use crate::versioned::Version;
 use alloc::boxed::Box;
 use alloc::format;
 use alloc::rc::Rc;
@@ -106,7 +107,7 @@ impl<H: Hypervisor> Xend<H> {
             blobs.iter().for_each(|blob| client.release(&blob.id()));
         }
         let record = Record {
-            version: VERSION,
+            version: Version,
             description: add.description,
             arch: add.arch,
             config: add.config,

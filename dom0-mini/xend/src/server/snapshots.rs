@@ -10,8 +10,9 @@ use crate::save::{Purpose, Save};
 use crate::session::Ticket;
 use crate::store::content::Content;
 use crate::store::files::Wish;
-use crate::store::snapshots::{FOLDER, Record, VERSION};
+use crate::store::snapshots::{FOLDER, Record};
 use crate::store::volume::Change;
+use crate::versioned::Version;
 use alloc::format;
 use alloc::rc::Rc;
 use alloc::string::String;
@@ -54,7 +55,7 @@ impl<H: Hypervisor> Xend<H> {
         };
         let blob = self.blobs.add(packer.finish());
         let record = Record {
-            version: VERSION,
+            version: Version,
             domain: domain.name.clone(),
             uuid: domain.uuid,
             saved_ns: self.now.wall_ns,

@@ -2,9 +2,9 @@
 //! blobs.
 
 use super::volume::File;
+use crate::versioned::{self, Version};
 use alloc::string::String;
 use alloc::vec::Vec;
-use mgmt_proto::bound::{self, Limits};
 use mgmt_proto::messages::{Image, ImagePart, ImageRole, ImageSummary, encode};
 use minicbor::{Decode, Encode};
 
@@ -17,16 +17,12 @@ pub(crate) const IMAGES: usize = 64;
 /// The longest name of a file that a part came from.
 pub(crate) const FILE_NAME_MAX: usize = 255;
 
-/// The version of [`Record`].
-pub(crate) const VERSION: u8 = 1;
-
 /// What an image's file says.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub(crate) struct Record {
-    /// [`VERSION`].
     #[n(0)]
-    pub(crate) version: u8,
+    pub(crate) version: Version<1>,
     /// What the operator said about it.
     #[n(1)]
     pub(crate) description: String,
@@ -58,11 +54,9 @@ impl Record {
 
     /// Reads a file; none if it is not an image's, or from the future.
     pub(crate) fn read(file: &File) -> Option<Self> {
-        bound::check(&file.content, &Limits::MESSAGE).ok()?;
-        let record: Self = minicbor::decode(&file.content).ok()?;
+        let record: Self = versioned::read(&file.content)?;
         let mut parts = record.parts.iter();
-        let is_whole =
-            record.version == VERSION && parts.all(|part| file.blobs.contains(&part.blob));
+        let is_whole = parts.all(|part| file.blobs.contains(&part.blob));
         is_whole.then_some(record)
     }
 

@@ -4,13 +4,13 @@
 use super::blobs::{Blob, Writer};
 use super::volume::File;
 use crate::hypervisor::{Answer, Hypervisor};
+use crate::versioned::{self, Version};
 use alloc::rc::Rc;
 use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
 use hv_abi::Errno;
 use mgmt_proto::blob::{BlobId, is_zero};
-use mgmt_proto::bound::{self, Limits};
 use mgmt_proto::messages::{SnapshotSummary, encode};
 use mgmt_proto::snapshot::MAX_MANIFEST;
 use minicbor::{Decode, Encode};
@@ -23,16 +23,13 @@ pub(crate) const LABEL_MAX: usize = 64;
 /// Where the files are that describe snapshots; the rest of a path is the label.
 pub(crate) const FOLDER: &str = "/var/lib/xend/snapshots/";
 
-/// The version of [`Record`] and of what is in the blob.
-pub(crate) const VERSION: u8 = 1;
-
 /// What a snapshot's file says.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub(crate) struct Record {
-    /// [`VERSION`].
+    /// Of this record and of what is in the blob.
     #[n(0)]
-    pub(crate) version: u8,
+    pub(crate) version: Version<1>,
     /// The domain's name.
     #[n(1)]
     pub(crate) domain: String,
@@ -69,9 +66,8 @@ impl Record {
 
     /// Reads a file; none if it is not a snapshot's, or from the future.
     pub(crate) fn read(file: &File) -> Option<Self> {
-        bound::check(&file.content, &Limits::MESSAGE).ok()?;
-        let record: Self = minicbor::decode(&file.content).ok()?;
-        let is_whole = record.version == VERSION && file.blobs.contains(&record.blob);
+        let record: Self = versioned::read(&file.content)?;
+        let is_whole = file.blobs.contains(&record.blob);
         is_whole.then_some(record)
     }
 
