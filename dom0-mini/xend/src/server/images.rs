@@ -82,7 +82,7 @@ impl<H: Hypervisor> Xend<H> {
                 .with_remedy(format!("name a kernel for {arch}")));
         }
         let path = path(name);
-        if self.files.get(&path).is_some() || self.files.is_coming(&path) {
+        if self.files.is_taken(&path) {
             let sentence = format!("there is an image '{name}' already");
             return Err(Failure::new(ErrorCode::NAME_IN_USE, sentence)
                 .with_remedy("choose another name, or remove that image"));
@@ -132,21 +132,8 @@ impl<H: Hypervisor> Xend<H> {
     }
 
     pub(super) fn image_remove(&mut self, ticket: Ticket, name: String) -> Outcome {
-        let path = path(&name);
-        // One that cannot be read can go, too.
-        if self.files.get(&path).is_none() {
-            return Some(Err(no_image(&name, "no image")));
-        }
-        let wish = Wish::Change {
-            changes: vec![Change::Remove { path }],
-            blobs: Vec::new(),
-        };
-        let then = Then {
-            ticket,
-            reply: Reply::Done,
-            what: What::NoImage(name),
-        };
-        self.order(wish, then).err().map(Err)
+        let missing = no_image(&name, "no image");
+        self.remove_file(ticket, path(&name), missing, What::NoImage(name))
     }
 
     /// What a configuration wants of images that has to be read from the disk first. Nothing if there is something wrong

@@ -28,8 +28,7 @@ impl<H: Hypervisor> Xend<H> {
 
     /// Whether there is one, or soon will be.
     pub(super) fn has_snapshot(&self, label: &str) -> bool {
-        let path = path(label);
-        self.files.get(&path).is_some() || self.files.is_coming(&path)
+        self.files.is_taken(&path(label))
     }
 
     pub(super) fn snapshot_list(&self) -> Reply {
@@ -121,20 +120,8 @@ impl<H: Hypervisor> Xend<H> {
         ticket: Ticket,
         label: String,
     ) -> Option<Result<Reply, Failure>> {
-        let path = path(&label);
-        if self.files.get(&path).is_none() {
-            return Some(Err(no_snapshot(&label)));
-        }
-        let wish = Wish::Change {
-            changes: vec![Change::Remove { path }],
-            blobs: Vec::new(),
-        };
-        let then = Then {
-            ticket,
-            reply: Reply::Done,
-            what: What::NoSnapshot(label),
-        };
-        self.order(wish, then).err().map(Err)
+        let missing = no_snapshot(&label);
+        self.remove_file(ticket, path(&label), missing, What::NoSnapshot(label))
     }
 }
 

@@ -222,6 +222,29 @@ impl<H: Hypervisor> Xend<H> {
         Ok(())
     }
 
+    /// Removes a file for a client, or says that it is `missing`. One that cannot be read can go, too.
+    pub(super) fn remove_file(
+        &mut self,
+        ticket: Ticket,
+        path: String,
+        missing: Failure,
+        what: What,
+    ) -> Option<Result<Reply, Failure>> {
+        if self.files.get(&path).is_none() {
+            return Some(Err(missing));
+        }
+        let wish = Wish::Change {
+            changes: vec![Change::Remove { path }],
+            blobs: Vec::new(),
+        };
+        let then = Then {
+            ticket,
+            reply: Reply::Done,
+            what,
+        };
+        self.order(wish, then).err().map(Err)
+    }
+
     pub(super) fn config_set(
         &mut self,
         ticket: Ticket,

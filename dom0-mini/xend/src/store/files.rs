@@ -152,9 +152,9 @@ impl<F: AsRef<[u8]>, T> StoreFiles<F, T> {
         from.map_while(move |(path, file)| Some((path.strip_prefix(folder)?, file)))
     }
 
-    /// Whether a file is on its way.
-    pub(crate) fn is_coming(&self, path: &str) -> bool {
-        self.coming().any(|coming| coming == path)
+    /// Whether there is such a file, or soon will be.
+    pub(crate) fn is_taken(&self, path: &str) -> bool {
+        self.get(path).is_some() || self.coming().any(|coming| coming == path)
     }
 
     /// The files of a folder, and those that soon will be.
