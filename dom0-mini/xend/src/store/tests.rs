@@ -2,6 +2,7 @@
 
 mod blobs;
 mod damage;
+mod machine;
 mod power_cuts;
 
 use super::disk::{Disk, SharedDisk};

@@ -1,19 +1,15 @@
 //! The power is cut at random moments; what was acknowledged is there afterwards, and half a change never is.
 
+use super::machine::{Work, difference, finds_out_a_disk_that_ignores_flushes, survives};
 use super::{Change, Files, Random, SimulatedDisk, carry_out, change, file, files, log, mount};
 use crate::store::volume::Volume;
 use std::format;
 use std::string::String;
 use std::vec::Vec;
 
-/// Cuts of the test.
-const CUTS: u64 = 500;
-
-/// A machine that is switched on and off again.
-struct Machine {
-    disk: SimulatedDisk,
-    random: Random,
-    seed: u64,
+/// Changes files, a few at a time, and adds to the log.
+#[derive(Default)]
+struct FilesAndLog {
     /// What was acknowledged.
     files: Files,
     /// What was on the way when the power failed.
@@ -22,33 +18,40 @@ struct Machine {
     lines: u64,
 }
 
-impl Machine {
-    fn new(seed: u64) -> Self {
-        Self {
-            disk: SimulatedDisk::new(16),
-            random: Random::new(seed),
-            seed,
-            files: Files::new(),
-            open: Vec::new(),
-            lines: 0,
-        }
-    }
-
-    /// Runs until the power fails.
-    fn run(&mut self) {
-        let length = 1 + self.random.below(1000);
-        self.disk.cut_after(length);
+impl Work for FilesAndLog {
+    fn run(&mut self, disk: &SimulatedDisk, random: &mut Random) {
+        let length = 1 + random.below(1000);
+        disk.cut_after(length);
         self.open.clear();
-        if let Ok((volume, _)) = mount(&self.disk) {
-            self.work(volume);
+        if let Ok((volume, _)) = mount(disk) {
+            self.work(volume, random);
         }
-        self.disk.power_up(&mut self.random);
     }
 
-    fn work(&mut self, mut volume: Volume) {
+    fn fault(&mut self, disk: &SimulatedDisk) -> Option<String> {
+        let (volume, _) = match mount(disk) {
+            Ok(mounted) => mounted,
+            Err(error) => return Some(format!("the store does not mount: {error}")),
+        };
+        let there = files(&volume);
+        let mut with_open = self.files.clone();
+        carry_out(&mut with_open, &self.open);
+        if let Some(fault) = difference(&there, &self.files, &with_open) {
+            return Some(fault);
+        }
+        self.files = there;
+        self.fault_of_log(&volume)
+    }
+
+    fn acknowledged(&self) -> u64 {
+        self.lines
+    }
+}
+
+impl FilesAndLog {
+    fn work(&mut self, mut volume: Volume, random: &mut Random) {
         loop {
-            let changes = self.changes();
-            self.open = changes;
+            self.open = changes(random);
             if volume.apply(&change(&self.open)).is_err() {
                 return;
             }
@@ -62,34 +65,7 @@ impl Machine {
         }
     }
 
-    fn changes(&mut self) -> Vec<Change> {
-        let count = 1 + self.random.below(3);
-        (0..count).map(|_| self.change()).collect()
-    }
-
-    fn change(&mut self) -> Change {
-        let path = format!("/etc/xen/{}.cfg", self.random.below(12));
-        if self.random.below(4) == 0 {
-            return Change::Remove { path };
-        }
-        let length = self.random.below(6000) as usize;
-        let file = file(&self.random.bytes(length));
-        Change::Put { path, file }
-    }
-
-    /// What is wrong with what is on the disk, if anything.
-    fn fault(&mut self) -> Option<String> {
-        let (volume, _) = match mount(&self.disk) {
-            Ok(mounted) => mounted,
-            Err(error) => return Some(format!("the store does not mount: {error}")),
-        };
-        let there = files(&volume);
-        let mut with_open = self.files.clone();
-        carry_out(&mut with_open, &self.open);
-        if there != self.files && there != with_open {
-            return Some("the files are neither as acknowledged nor as last asked for".into());
-        }
-        self.files = there;
+    fn fault_of_log(&mut self, volume: &Volume) -> Option<String> {
         let log = String::from_utf8(volume.log().unwrap()).unwrap();
         let last = log
             .lines()
@@ -103,43 +79,34 @@ impl Machine {
             ));
         }
         self.lines = next;
-        drop(volume);
-        self.disk.settle();
         None
     }
 }
 
-#[test]
-fn no_acknowledged_change_is_lost_in_500_power_cuts() {
-    let mut acknowledged = 0;
-    for seed in 0..CUTS / 20 {
-        let mut machine = Machine::new(seed);
-        for cut in 0..20 {
-            machine.run();
-            if let Some(fault) = machine.fault() {
-                panic!("seed {}, cut {cut}: {fault}", machine.seed);
-            }
-        }
-        acknowledged += machine.lines;
-    }
-    assert!(
-        acknowledged > CUTS,
-        "only {acknowledged} changes were acknowledged"
-    );
+fn changes(random: &mut Random) -> Vec<Change> {
+    let count = 1 + random.below(3);
+    (0..count).map(|_| a_change(random)).collect()
 }
 
-/// A disk that ignores flushes loses changes: the test can fail.
+fn a_change(random: &mut Random) -> Change {
+    let path = format!("/etc/xen/{}.cfg", random.below(12));
+    if random.below(4) == 0 {
+        return Change::Remove { path };
+    }
+    let length = random.below(6000) as usize;
+    let file = file(&random.bytes(length));
+    Change::Put { path, file }
+}
+
+#[test]
+fn no_acknowledged_change_is_lost_in_500_power_cuts() {
+    survives::<FilesAndLog>(500);
+}
+
+/// The test above can fail.
 #[test]
 fn a_disk_that_ignores_flushes_is_found_out() {
-    let is_found_out = |seed| {
-        let mut machine = Machine::new(seed);
-        machine.disk.ignore_flushes();
-        (0..20).any(|_| {
-            machine.run();
-            machine.fault().is_some()
-        })
-    };
-    assert!((0..3).all(is_found_out));
+    finds_out_a_disk_that_ignores_flushes::<FilesAndLog>();
 }
 
 /// A first start that is cut short leaves a disk that still counts as empty, or a store.
