@@ -2,13 +2,15 @@
 //! One sample of every kind of message, every field in use at least once.
 
 mod images;
+mod managed;
+mod snapshots;
 mod usage;
 
 use mgmt_proto::{
     blob::{Chunk, Digest},
     messages::*,
-    snapshot::{Extra, FORMAT, Manifest, MemoryRange, Record, StoreNode},
 };
+pub(crate) use snapshots::manifest;
 
 const UUID: [u8; 16] = *b"\x6b\xa7\xb8\x10\x9d\xad\x11\xd1\x80\xb4\x00\xc0\x4f\xd4\x30\xc8";
 
@@ -81,8 +83,8 @@ pub(crate) fn requests() -> Vec<(&'static str, RequestBody)> {
     let mut all = host_requests();
     all.extend(domain_requests());
     all.extend(blob_requests());
-    all.extend(save_requests());
-    all.extend(restore_requests());
+    all.extend(snapshots::save_requests());
+    all.extend(snapshots::restore_requests());
     // Numbers in the files follow the order here: what is new goes to the end.
     all.push(("stats", RequestBody::Stats));
     all.extend(scheduling_requests());
@@ -90,81 +92,10 @@ pub(crate) fn requests() -> Vec<(&'static str, RequestBody)> {
     all.push(("config-set", RequestBody::ConfigSet(settings())));
     all.push(("config-check", RequestBody::ConfigCheck(settings())));
     all.push(("host-init", RequestBody::HostInit(true)));
-    all.extend(managed_requests());
+    all.extend(managed::requests());
     all.extend(images::requests());
     all.push(usage::request());
     all
-}
-
-fn managed_requests() -> Vec<(&'static str, RequestBody)> {
-    let config = || "name = 'web'\nmemory = 64\nkernel = 'boot:Image'\n".to_owned();
-    let files = || {
-        vec![NamedBlob {
-            key: "ramdisk".into(),
-            blob: DIGEST,
-            length: 9_000_000,
-        }]
-    };
-    vec![
-        (
-            "new",
-            RequestBody::New(Define {
-                config: config(),
-                origin: "web.hvm".into(),
-                files: files(),
-            }),
-        ),
-        (
-            "start",
-            RequestBody::Start(Start {
-                name: "web".into(),
-                paused: true,
-            }),
-        ),
-        ("delete", RequestBody::Delete("web".into())),
-        ("definition-show", RequestBody::DefinitionShow("web".into())),
-        (
-            "definition-set",
-            RequestBody::DefinitionSet(Redefine {
-                name: "web".into(),
-                was: DIGEST,
-                config: config(),
-                files: files(),
-            }),
-        ),
-    ]
-}
-
-fn managed_replies() -> Vec<(&'static str, Reply)> {
-    let off = DomainSummary {
-        domid: DomainSummary::NO_DOMID,
-        state: DomainState::OFF,
-        flags: DomainFlags::MANAGED.with(DomainFlags::BROKEN),
-        ..summary()
-    };
-    vec![
-        ("list-off", Reply::List(vec![off])),
-        (
-            "defined",
-            Reply::Defined(Defined {
-                name: "web".into(),
-                uuid: UUID,
-                warnings: vec!["web.hvm:4: unknown key `colour`".into()],
-                running: true,
-            }),
-        ),
-        (
-            "definition",
-            Reply::Definition(Definition {
-                name: "web".into(),
-                path: "/etc/xen/web.hvm".into(),
-                config: "name = 'web'\n".into(),
-                changed_by: Some("xenman 0.1.0 on ada".into()),
-                changed_ns: Some(1_790_000_000_000_000_000),
-                broken: Some("its record is missing".into()),
-            }),
-        ),
-    ]
 }
 
 fn scheduling_requests() -> Vec<(&'static str, RequestBody)> {
@@ -312,85 +243,6 @@ fn blob_requests() -> Vec<(&'static str, RequestBody)> {
     ]
 }
 
-fn save_requests() -> Vec<(&'static str, RequestBody)> {
-    let to_store = SaveToStore {
-        domain: debian(),
-        label: "before-upgrade".into(),
-    };
-    vec![
-        ("save-begin", RequestBody::SaveBegin(debian())),
-        (
-            "save-manifest",
-            RequestBody::SaveManifest(SaveManifest {
-                save: 1,
-                offset: 65_536,
-            }),
-        ),
-        (
-            "save-read",
-            RequestBody::SaveRead(SaveRead {
-                save: 1,
-                index: 12,
-                limit: 64,
-            }),
-        ),
-        (
-            "save-commit",
-            RequestBody::SaveCommit(SaveCommit {
-                save: 1,
-                root: DIGEST,
-            }),
-        ),
-        ("save-abort", RequestBody::SaveAbort(1)),
-        ("save-to-store", RequestBody::SaveToStore(to_store)),
-    ]
-}
-
-fn restore_requests() -> Vec<(&'static str, RequestBody)> {
-    let begin = RestoreBegin {
-        manifest_length: 9000,
-        paused: true,
-        name: Some("copy".into()),
-    };
-    let piece = RestoreManifest {
-        restore: 1,
-        offset: 0,
-        bytes: b"piece".to_vec(),
-    };
-    let label: String = "before-upgrade".into();
-    let from_store = RestoreFromStore {
-        label: label.clone(),
-        paused: false,
-        name: None,
-    };
-    vec![
-        ("restore-begin", RequestBody::RestoreBegin(begin)),
-        ("restore-manifest", RequestBody::RestoreManifest(piece)),
-        (
-            "restore-put",
-            RequestBody::RestorePut(RestorePut {
-                restore: 1,
-                index: 3,
-                chunk: Chunk::encode(&[0; 9]),
-            }),
-        ),
-        (
-            "restore-commit",
-            RequestBody::RestoreCommit(RestoreCommit {
-                restore: 1,
-                root: DIGEST,
-            }),
-        ),
-        ("restore-abort", RequestBody::RestoreAbort(1)),
-        (
-            "restore-from-store",
-            RequestBody::RestoreFromStore(from_store),
-        ),
-        ("snapshot-list", RequestBody::SnapshotList),
-        ("snapshot-delete", RequestBody::SnapshotDelete(label)),
-    ]
-}
-
 fn summary() -> DomainSummary {
     DomainSummary {
         domid: 3,
@@ -488,7 +340,7 @@ pub(crate) fn replies() -> Vec<(&'static str, Reply)> {
     let mut all = host_replies();
     all.extend(domain_replies());
     all.extend(blob_replies());
-    all.extend(snapshot_replies());
+    all.extend(snapshots::replies());
     // Numbers in the files follow the order here: what is new goes to the end.
     all.push(("stats", Reply::Stats(stats())));
     all.extend(scheduling_replies());
@@ -514,7 +366,7 @@ pub(crate) fn replies() -> Vec<(&'static str, Reply)> {
         free_kib: Some(48_000),
     }));
     all.push(("info-disk", Reply::Info(info)));
-    all.extend(managed_replies());
+    all.extend(managed::replies());
     all.extend(images::replies());
     all.extend(usage::replies());
     all
@@ -616,86 +468,4 @@ fn blob_replies() -> Vec<(&'static str, Reply)> {
         ("held", Reply::Held(BlobHeld { id: DIGEST })),
         ("blobs", Reply::Blobs(vec![blob])),
     ]
-}
-
-fn snapshot_replies() -> Vec<(&'static str, Reply)> {
-    let snapshot = SnapshotSummary {
-        label: "before-upgrade".into(),
-        domain: "debian".into(),
-        uuid: UUID,
-        memory_kib: 262_144,
-        stored_kib: 40_000,
-        saved_ns: Some(1_790_000_000_000_000_000),
-    };
-    vec![
-        (
-            "save-started",
-            Reply::SaveStarted(SaveStarted {
-                save: 1,
-                manifest_length: 9000,
-                chunk_count: 4096,
-                memory_kib: 262_144,
-            }),
-        ),
-        (
-            "manifest",
-            Reply::Manifest(ManifestPiece {
-                bytes: b"piece".to_vec(),
-            }),
-        ),
-        (
-            "saved-chunk",
-            Reply::SavedChunk(SavedChunk {
-                next: 13,
-                chunk: Some(chunk()),
-            }),
-        ),
-        (
-            "saved",
-            Reply::Saved(Saved {
-                label: "before-upgrade".into(),
-                memory_kib: 262_144,
-                stored_kib: 40_000,
-            }),
-        ),
-        (
-            "restore-started",
-            Reply::RestoreStarted(RestoreStarted { restore: 1 }),
-        ),
-        ("snapshots", Reply::Snapshots(vec![snapshot])),
-    ]
-}
-
-pub(crate) fn manifest() -> Manifest {
-    Manifest {
-        format: FORMAT,
-        arch: "aarch64".into(),
-        name: "debian".into(),
-        config: "name = 'debian'\n".into(),
-        uuid: UUID,
-        guest_domid: 3,
-        vcpus: 1,
-        platform: "gicv3".into(),
-        memory: vec![MemoryRange {
-            gfn: 0x40000,
-            count: 65_536,
-        }],
-        counter_hz: 62_500_000,
-        saved_ns: Some(1_790_000_000_000_000_000),
-        records: vec![Record {
-            kind: 1,
-            version: 1,
-            vcpu: 0,
-            bytes: (0..64).collect(),
-        }],
-        xenstore: vec![StoreNode {
-            path: "/local/domain/3/name".into(),
-            value: b"debian".to_vec(),
-            permissions: "n0 r3".into(),
-        }],
-        extra: vec![Extra {
-            name: "console-out".into(),
-            bytes: b"# ".to_vec(),
-        }],
-    }
 }
