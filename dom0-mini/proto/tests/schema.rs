@@ -15,7 +15,7 @@ use mgmt_proto::{
     snapshot::Manifest,
 };
 use samples::{clients, manifest, replies, requests, servers};
-use std::{collections::BTreeSet, fs, path::PathBuf};
+use std::{collections::BTreeSet, fs, path::PathBuf, sync::Once};
 
 const SCHEMA: &str = include_str!("../protocol.cddl");
 
@@ -25,12 +25,34 @@ fn fixture(name: &str) -> PathBuf {
         .join(format!("{name}.cbor"))
 }
 
+/// Writes the files of the kinds that have none, once and before any is read, if that is wanted.
+fn bless() {
+    static BLESSED: Once = Once::new();
+    BLESSED.call_once(|| {
+        if std::env::var_os("ALCOVE_BLESS").is_some() {
+            let new = all()
+                .into_iter()
+                .map(|(name, bytes)| (fixture(&name), bytes));
+            new.filter(|(path, _)| !path.exists())
+                .for_each(|(path, bytes)| fs::write(path, bytes).unwrap());
+        }
+    });
+}
+
+/// Everything that has a file, by its name.
+fn all() -> Vec<(String, Vec<u8>)> {
+    let clients = all_clients().into_iter();
+    let clients = clients.map(|(name, message)| (name, encode(&message)));
+    let servers = all_servers().into_iter();
+    let servers = servers.map(|(name, message)| (name, encode(&message)));
+    let manifest = ("manifest".to_owned(), manifest().encode().unwrap());
+    clients.chain(servers).chain([manifest]).collect()
+}
+
 /// The committed bytes of `name`, which must be `encoded` and valid as `rule`.
 fn golden(name: &str, rule: &str, encoded: &[u8]) -> Vec<u8> {
+    bless();
     let path = fixture(name);
-    if !path.exists() && std::env::var_os("ALCOVE_BLESS").is_some() {
-        fs::write(&path, encoded).unwrap();
-    }
     let bytes = fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     assert_eq!(bytes, encoded, "{name} is no longer encoded as it was");
     cddl_cat::validate_cbor_bytes(rule, SCHEMA, &bytes)
@@ -95,12 +117,8 @@ fn manifests_are_as_committed() {
 
 #[test]
 fn every_committed_file_is_read() {
-    let mut expected: BTreeSet<_> = all_clients()
-        .into_iter()
-        .map(|(name, _)| fixture(&name))
-        .collect();
-    expected.extend(all_servers().into_iter().map(|(name, _)| fixture(&name)));
-    expected.insert(fixture("manifest"));
+    bless();
+    let expected: BTreeSet<_> = all().iter().map(|(name, _)| fixture(name)).collect();
     let folder = fixture("x").parent().unwrap().to_owned();
     let found: BTreeSet<_> = fs::read_dir(folder)
         .unwrap()
@@ -194,13 +212,7 @@ fn keys_added_later_are_ignored() {
 
 #[test]
 fn damaged_messages_are_read_or_refused() {
-    let clients = all_clients()
-        .into_iter()
-        .map(|(_, message)| encode(&message));
-    let servers = all_servers()
-        .into_iter()
-        .map(|(_, message)| encode(&message));
-    for bytes in clients.chain(servers).chain([manifest().encode().unwrap()]) {
+    for (_, bytes) in all() {
         for length in 0..=bytes.len() {
             fuzz_message(&bytes[..length]);
         }
