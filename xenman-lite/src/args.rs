@@ -213,6 +213,9 @@ pub(crate) struct Unpause {
 }
 
 /// Give a domain another name.
+///
+/// A managed domain, running or off, has it in its definition too: the value of 'name' is replaced there, and all else stays as it was
+/// written.
 #[derive(FromArgs, Debug)]
 #[argh(subcommand, name = "rename")]
 pub(crate) struct Rename {

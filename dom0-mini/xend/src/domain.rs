@@ -329,6 +329,12 @@ impl<H: Hypervisor> Table<H> {
         found.map(|(key, _, _)| *key)
     }
 
+    /// What a domain said that is gone is found by its new name.
+    pub(crate) fn rename_grave(&mut self, from: &str, to: &str) {
+        let same = self.graves.iter_mut().filter(|grave| grave.1 == from);
+        same.for_each(|grave| grave.1 = to.into());
+    }
+
     /// What a domain says or said, and whether it will say no more.
     pub(crate) fn scrollback(&self, key: Key) -> Option<(&Scrollback, bool)> {
         if let Some(domain) = self.domains.get(&key) {

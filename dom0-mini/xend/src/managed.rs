@@ -77,6 +77,12 @@ pub(crate) fn path_of(name: &str, origin: &str, kind: DomainKind) -> String {
     format!("{FOLDER}{name}.{}", if is_hvm { "hvm" } else { "cfg" })
 }
 
+/// Where a definition is kept under another name.
+pub(crate) fn path_like(path: &str, name: &str) -> String {
+    let end = path.rsplit_once('.').map_or("cfg", |(_, end)| end);
+    format!("{FOLDER}{name}.{end}")
+}
+
 fn record_path(name: &str) -> String {
     format!("{RECORDS}{name}")
 }
@@ -206,25 +212,27 @@ impl Managed {
         self.definitions.contains_key(&domain.name) || self.by_uuid(&domain.uuid).is_some()
     }
 
-    /// Who is changing the definition of this name, or with this UUID.
+    /// Who is changing a definition of this name, or with this UUID.
     pub(crate) fn changing(&self, name: &str, uuid: Option<[u8; 16]>) -> Option<&str> {
         let is_it = |change: &&Changing| change.name == name || Some(change.uuid) == uuid;
         let found = self.changing.iter().find(is_it);
         found.map(|change| change.by.as_str())
     }
 
-    /// A change is on its way to the store.
-    pub(crate) fn begin(&mut self, name: &str, uuid: [u8; 16], by: &str) {
-        self.changing.push(Changing {
-            name: name.into(),
+    /// A change is on its way to the store, of the definition with this UUID and of what has these names.
+    pub(crate) fn begin(&mut self, names: &[&str], uuid: [u8; 16], by: &str) {
+        let change = |name: &&str| Changing {
+            name: (*name).into(),
             uuid,
             by: by.into(),
-        });
+        };
+        self.changing.extend(names.iter().map(change));
     }
 
     /// It is there, or will not be.
-    pub(crate) fn end(&mut self, name: &str) {
-        self.changing.retain(|change| change.name != name);
+    pub(crate) fn end(&mut self, names: &[&str]) {
+        self.changing
+            .retain(|change| !names.contains(&change.name.as_str()));
     }
 
     pub(crate) fn insert(&mut self, name: String, definition: Definition) {

@@ -157,6 +157,29 @@ impl ConfigFile {
             .collect()
     }
 
+    /// The text with another string for a key, and all else as it was: it takes the place of the last value that is
+    /// assigned, or has a line of its own behind the others if the key is not assigned or appended to.
+    #[must_use]
+    pub fn with_string(&self, key: &str, string: &str) -> String {
+        let value = Value::String(string.to_string());
+        let last = self.entries.iter().rfind(|entry| entry.key == key);
+        let place = last.filter(|entry| !entry.append);
+        place
+            .and_then(|entry| self.with_value(&entry.node, &value))
+            .unwrap_or_else(|| with_line(self.text(), &format!("{key} = {value}")))
+    }
+
+    /// The text with another value in the place of this one.
+    fn with_value(&self, old: &Node, new: &Value) -> Option<String> {
+        let mut parser = Parser {
+            source: &self.source,
+            at: old.at,
+        };
+        parser.value(0).ok()?;
+        let (before, after) = (self.text().get(..old.at)?, self.text().get(parser.at..)?);
+        Some(format!("{before}{new}{after}"))
+    }
+
     pub(super) fn error(&self, at: usize, message: String, remedy: Option<String>) -> ConfigError {
         self.source.error(at, message, remedy)
     }

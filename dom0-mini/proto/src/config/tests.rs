@@ -305,6 +305,29 @@ fn overrides_are_further_lines() {
 }
 
 #[test]
+fn a_name_is_replaced_where_it_is_written() {
+    for (text, renamed) in [
+        (
+            "# a\nname = 'a'  # it\nmemory=1",
+            "# a\nname = \"b\"  # it\nmemory=1",
+        ),
+        (
+            "memory=1; name=\"\\x61\" ;cap=1\r\n",
+            "memory=1; name=\"b\" ;cap=1\r\n",
+        ),
+        ("name='a'\nname='c'", "name='a'\nname=\"b\""),
+        ("name='a'\nname+='c'", "name='a'\nname+='c'\nname = \"b\"\n"),
+        ("memory=1", "memory=1\nname = \"b\"\n"),
+    ] {
+        assert_eq!(
+            parse(text).unwrap().with_string("name", "b"),
+            renamed,
+            "{text}"
+        );
+    }
+}
+
+#[test]
 fn the_name_of_an_hvm_file_says_its_type() {
     let text = domain("");
     let of = |origin: &str, text: &str| {

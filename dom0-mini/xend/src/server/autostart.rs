@@ -36,6 +36,12 @@ impl Autostart {
         self.last_ns = now_ns;
         self.waiting.pop_front().map(|(name, _)| name)
     }
+
+    /// A domain has another name.
+    pub(super) fn rename(&mut self, from: &str, to: &str) {
+        let same = self.waiting.iter_mut().filter(|(name, _)| name == from);
+        same.for_each(|(name, _)| *name = to.into());
+    }
 }
 
 impl<H: Hypervisor> Xend<H> {

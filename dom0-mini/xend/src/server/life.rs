@@ -401,7 +401,9 @@ impl<H: Hypervisor> Xend<H> {
             format!("{}/name", nodes::machine(&domain.uuid)),
         ];
         for path in paths {
-            if self.xenstore.write(&path, name.as_bytes()).is_err() {
+            // Not there yet in one that is being built again.
+            let is_there = self.xenstore.read_text(&path).is_some();
+            if is_there && self.xenstore.write(&path, name.as_bytes()).is_err() {
                 log::error!("{path} is not up to date");
             }
         }

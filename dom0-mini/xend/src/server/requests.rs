@@ -5,6 +5,7 @@ mod create;
 mod domains;
 mod host;
 pub(super) mod managed;
+mod rename;
 mod restores;
 pub(super) mod saves;
 mod scheduling;
@@ -53,7 +54,7 @@ impl<H: Hypervisor> Xend<H> {
                 self.shutdown(ticket, &domain, wait_ms, nodes::REBOOT)
             }
             RequestBody::Destroy(domain) => self.destroy(ticket, &domain),
-            RequestBody::Rename(rename) => Some(self.give_name(&rename)),
+            RequestBody::Rename(rename) => self.give_name(ticket, &rename),
             RequestBody::SchedulingList => Some(self.scheduling_list()),
             RequestBody::SchedulingSet(set) => Some(self.scheduling_set(&set)),
             RequestBody::VcpuList => Some(self.vcpu_list()),

@@ -47,6 +47,12 @@ pub(super) enum What {
     Defined(String, Box<Definition>),
     /// The domain of this name is not defined any more.
     Deleted(String),
+    /// The domain that was defined under one name is defined so under another one.
+    Renamed {
+        from: String,
+        to: String,
+        definition: Box<Definition>,
+    },
     /// There is a new store.
     NewStore,
     /// A domain is saved, under this label: it goes. Or else it goes on.
@@ -155,16 +161,25 @@ impl<H: Hypervisor> Xend<H> {
                 self.log_line("xend-config.sxp is changed");
             }
             What::Defined(name, definition) => {
-                self.managed.end(&name);
+                self.managed.end(&[&name]);
                 let by = definition.record.changed_by.as_deref();
                 let line = format!("domain '{name}' is defined by {}", by.unwrap_or_default());
                 self.managed.insert(name, *definition);
                 self.log_line(&line);
             }
             What::Deleted(name) => {
-                self.managed.end(&name);
+                self.managed.end(&[&name]);
                 self.managed.remove(&name);
                 self.log_line(&format!("the definition of '{name}' is deleted"));
+            }
+            What::Renamed {
+                from,
+                to,
+                definition,
+            } => {
+                self.managed.end(&[&from, &to]);
+                self.log_line(&format!("domain '{from}' is defined as '{to}' now"));
+                self.renamed(&from, to, *definition);
             }
             What::NewStore => {
                 self.managed.clear();
@@ -186,7 +201,8 @@ impl<H: Hypervisor> Xend<H> {
             What::Snapshot {
                 key, was_paused, ..
             } => self.snapshot_is_not_kept(key, was_paused),
-            What::Defined(name, _) | What::Deleted(name) => self.managed.end(&name),
+            What::Defined(name, _) | What::Deleted(name) => self.managed.end(&[&name]),
+            What::Renamed { from, to, .. } => self.managed.end(&[&from, &to]),
             What::Settings(_)
             | What::NewStore
             | What::NoSnapshot(_)

@@ -1,6 +1,7 @@
 //! Managed domains: defined, started, stopped, edited, deleted; and what can go wrong meanwhile.
 
 mod crashes;
+mod renames;
 mod starts;
 
 use super::store::Machine;
@@ -190,15 +191,6 @@ fn names_and_uuids_have_one_owner() {
         "{refused}"
     );
     assert!(world.create(config("third") + uuid).is_err());
-    let rename = |from: &str, to: &str| {
-        RequestBody::Rename(Rename {
-            domain: by_name(from),
-            name: to.into(),
-        })
-    };
-    assert_eq!(world.code(rename("running", "web")), ErrorCode::NAME_IN_USE);
-    world.ask(start("web")).unwrap();
-    assert_eq!(world.code(rename("web", "new")), ErrorCode::REFUSED);
 }
 
 #[test]

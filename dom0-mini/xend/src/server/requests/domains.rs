@@ -1,4 +1,4 @@
-//! Requests about one domain: pause, shut down, destroy, rename, console.
+//! Requests about one domain: pause, shut down, destroy, console.
 
 use super::Outcome;
 use crate::domain::{After, Goal, Key, Waiter};
@@ -12,10 +12,9 @@ use crate::server::waits::What;
 use crate::session::Ticket;
 use alloc::format;
 use hv_abi::DomId;
-use mgmt_proto::config::check_name;
 use mgmt_proto::messages::{
     ConsoleRead, ConsoleWrite, DomainKind, DomainRef, ErrorCode, EventKind, Failure,
-    MAX_CONSOLE_WRITE, MAX_WAIT_MS, Rename, Reply, Written,
+    MAX_CONSOLE_WRITE, MAX_WAIT_MS, Reply, Written,
 };
 
 /// Bytes of a console in one answer.
@@ -209,39 +208,6 @@ impl<H: Hypervisor> Xend<H> {
             domain.restart_ns = None;
         }
         self.take_apart(key, After::Remove(why));
-    }
-
-    pub(super) fn give_name(&mut self, rename: &Rename) -> Result<Reply, Failure> {
-        let (key, _, _) = self.may(&rename.domain, Ask::Rename)?;
-        check_name(&rename.name).map_err(|reason| Failure::new(ErrorCode::BAD_REQUEST, reason))?;
-        let same = self
-            .table
-            .get(key)
-            .is_some_and(|domain| domain.name == rename.name);
-        if !same {
-            self.table.admits_name(&rename.name)?;
-            self.admits_rename(key, &rename.name)?;
-            self.rename(key, &rename.name);
-        }
-        Ok(Reply::Done)
-    }
-
-    /// A managed domain has the name of its definition.
-    fn admits_rename(&self, key: Key, to: &str) -> Result<(), Failure> {
-        let domain = self.table.get(key);
-        if let Some(domain) = domain.filter(|domain| self.managed.owns(domain)) {
-            let sentence = format!("domain '{}' is defined under this name", domain.name);
-            return Err(Failure::new(ErrorCode::REFUSED, sentence).with_remedy(
-                "shut it down, delete its definition, and define it anew under the other name",
-            ));
-        }
-        if self.managed.get(to).is_some() {
-            let sentence = format!("domain '{to}' is defined, and is another one");
-            return Err(
-                Failure::new(ErrorCode::NAME_IN_USE, sentence).with_remedy("choose another name")
-            );
-        }
-        Ok(())
     }
 
     pub(super) fn console_read(&mut self, ticket: Ticket, read: &ConsoleRead) -> Outcome {

@@ -91,7 +91,7 @@ impl<H: Hypervisor> Xend<H> {
     }
 
     /// Whether nobody else is changing this definition.
-    fn admits_change(&self, name: &str, uuid: Option<[u8; 16]>) -> Result<(), Failure> {
+    pub(super) fn admits_change(&self, name: &str, uuid: Option<[u8; 16]>) -> Result<(), Failure> {
         match self.managed.changing(name, uuid) {
             None => Ok(()),
             Some(by) => {
@@ -162,19 +162,19 @@ impl<H: Hypervisor> Xend<H> {
             blobs,
         };
         let what = What::Defined(name.clone(), Box::new(definition));
-        self.change(ticket, (name, uuid), wish, (reply, what))
+        self.change(ticket, (&[&name], uuid), wish, (reply, what))
     }
 
-    /// Orders a change of a definition.
-    fn change(
+    /// Orders a change of a definition; meanwhile nobody else changes it, or takes its names.
+    pub(super) fn change(
         &mut self,
         ticket: Ticket,
-        (name, uuid): (String, [u8; 16]),
+        (names, uuid): (&[&str], [u8; 16]),
         wish: Wish<H::Frames>,
         (reply, what): (Reply, What),
     ) -> Outcome {
         let by = self.sessions.client_name(ticket.session);
-        self.managed.begin(&name, uuid, &by);
+        self.managed.begin(names, uuid, &by);
         let then = Then {
             ticket,
             reply,
@@ -183,7 +183,7 @@ impl<H: Hypervisor> Xend<H> {
         match self.order(wish, then) {
             Ok(()) => None,
             Err(failure) => {
-                self.managed.end(&name);
+                self.managed.end(names);
                 Some(Err(failure))
             }
         }
@@ -195,7 +195,7 @@ impl<H: Hypervisor> Xend<H> {
         domains.find(|domain| domain.name == name || domain.uuid == *uuid)
     }
 
-    fn defined(&self, name: &str) -> Result<&Definition, Failure> {
+    pub(super) fn defined(&self, name: &str) -> Result<&Definition, Failure> {
         if let Some(definition) = self.managed.get(name) {
             return Ok(definition);
         }
@@ -321,7 +321,7 @@ impl<H: Hypervisor> Xend<H> {
             blobs: Vec::new(),
         };
         let then = (Reply::Done, What::Deleted(name.into()));
-        Ok(self.change(ticket, (name.into(), uuid), wish, then))
+        Ok(self.change(ticket, (&[name], uuid), wish, then))
     }
 
     pub(super) fn definition_show(&self, name: &str) -> Result<Reply, Failure> {
@@ -492,7 +492,7 @@ fn runs_already<H: Hypervisor>(name: &str, domain: &Domain<H>) -> Failure {
     Failure::new(ErrorCode::WRONG_STATE, sentence).with_remedy("it can be started when it is gone")
 }
 
-fn broken(name: &str, reason: &str) -> Failure {
+pub(super) fn broken(name: &str, reason: &str) -> Failure {
     let sentence = format!("the definition of '{name}' cannot be used: {reason}");
     Failure::new(ErrorCode::BAD_CONFIG, sentence)
         .with_remedy(format!("'xenman config edit {name}' mends it"))
