@@ -395,7 +395,7 @@ pub(crate) struct HostInit {
     pub(crate) force: bool,
 }
 
-/// Configurations: of domains (show, edit, check), and of xend, xend-config.sxp (show, set, check).
+/// Configurations: of domains (show, edit, set, check), and of xend, xend-config.sxp (show, set, check).
 #[derive(FromArgs, Debug)]
 #[argh(subcommand, name = "config")]
 pub(crate) struct Config {
@@ -433,13 +433,28 @@ pub(crate) struct ConfigEdit {
     pub(crate) domain: String,
 }
 
-/// Give xend another configuration. One with an error is refused, and the last one holds.
+/// Give xend another configuration, or a managed domain. One with an error is refused, and the last one holds.
+///
+/// A domain's has effect at its next start. Files that it names as before stay what they are; others are uploaded.
 #[derive(FromArgs, Debug)]
 #[argh(subcommand, name = "set")]
 pub(crate) struct ConfigSet {
-    /// a file like xend-config.sxp
-    #[argh(positional, arg_name = "file")]
-    pub(crate) file: String,
+    /// a file like xend-config.sxp; or the name of a managed domain, and then
+    #[argh(positional, arg_name = "domain|file")]
+    pub(crate) what: String,
+    /// its configuration file
+    #[argh(positional)]
+    pub(crate) file: Option<String>,
+}
+
+impl ConfigSet {
+    /// Whose configuration is set, if it is a domain's; and the file.
+    pub(crate) fn whose(&self) -> (Option<&str>, &str) {
+        match &self.file {
+            Some(file) => (Some(&self.what), file),
+            None => (None, &self.what),
+        }
+    }
 }
 
 /// Check a configuration file: that of a domain here, xend's (*.sxp) by asking the host.

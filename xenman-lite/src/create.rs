@@ -234,7 +234,7 @@ pub(crate) fn read_text(path: &str, max: u64) -> Result<String, Problem> {
 /// A configuration, its meaning and what to know about it.
 pub(crate) type Parsed = (ConfigFile, DomainConfig, Vec<Warning>);
 
-fn read_config_text(path: &str) -> Result<String, Problem> {
+pub(crate) fn read_config_text(path: &str) -> Result<String, Problem> {
     read_text(path, MAX_TEXT as u64)
         .map_err(|problem| problem.with_remedy_if_none("name the configuration file of a domain"))
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The configuration of a managed domain: `config show NAME`, `config edit NAME`.
+//! The configuration of a managed domain: `config show NAME`, `config edit NAME`, `config set NAME FILE`.
 //!
 //! It is edited in a temporary file that nobody else may read, checked here, and sent with what it was before: xend
 //! refuses it if somebody was faster. Whatever goes wrong, the edited text stays, and the operator is told where.
@@ -66,10 +66,23 @@ pub(crate) fn edit(client: &Client, output: Output, name: &str) -> Result<(), Pr
         Ok(text) if text == definition.config => {
             return output.either(&json!({ "changed": false }), "nothing is changed");
         }
-        Ok(text) => send(client, &definition, text),
+        Ok(text) => send(client, &definition, &definition.path, &text),
         Err(problem) => Err(problem),
     };
     let defined = sent.map_err(|problem| kept(file, problem))?;
+    tell(output, &defined)
+}
+
+/// `config set NAME FILE`.
+pub(crate) fn set(client: &Client, output: Output, name: &str, file: &str) -> Result<(), Problem> {
+    let text = create::read_config_text(file)?;
+    let definition = fetch(client, name)?;
+    let defined = send(client, &definition, file, &text)?;
+    tell(output, &defined)
+}
+
+/// Tells that a definition is another one now.
+fn tell(output: Output, defined: &Defined) -> Result<(), Problem> {
     for warning in &defined.warnings {
         note(&format!("xenman: warning: {}", harmless(warning)));
     }
@@ -78,8 +91,9 @@ pub(crate) fn edit(client: &Client, output: Output, name: &str) -> Result<(), Pr
     } else {
         ""
     };
-    let text = format!("changed the definition of '{}'{when}", harmless(name));
-    output.either(&as_json(&defined), &text)
+    let name = harmless(&defined.name);
+    let text = format!("changed the definition of '{name}'{when}");
+    output.either(&as_json(defined), &text)
 }
 
 /// A copy to edit. Its name ends like the definition's, for the editor to know what it is.
@@ -128,14 +142,20 @@ fn editor_failed(editor: &str, status: ExitStatus) -> Problem {
     .with_remedy("name another one in VISUAL or EDITOR")
 }
 
-fn send(client: &Client, before: &Definition, text: String) -> Result<Defined, Problem> {
-    let (file, config, _) = create::parse(&before.path, &text, &[])?;
-    create::check_length(&before.path, file.text())?;
+/// Sends a text that stands in the file `origin`.
+fn send(
+    client: &Client,
+    before: &Definition,
+    origin: &str,
+    text: &str,
+) -> Result<Defined, Problem> {
+    let (file, config, _) = create::parse(origin, text, &[])?;
+    create::check_length(origin, file.text())?;
     let files = create::upload_what_is_new(client, &config, meaning(before).as_ref())?;
     let body = RequestBody::DefinitionSet(Redefine {
         name: before.name.clone(),
         was: Digest::of_chunk(before.config.as_bytes()),
-        config: text,
+        config: text.to_owned(),
         files,
     });
     match client.call(body)? {

@@ -26,10 +26,13 @@ pub(crate) fn config(client: &Client, output: Output, verb: ConfigVerb) -> Resul
         ConfigVerb::Show(ConfigShow { domain: None }) => show(client, output),
         ConfigVerb::Show(ConfigShow { domain: Some(it) }) => definition::show(client, output, &it),
         ConfigVerb::Edit(edit) => definition::edit(client, output, &edit.domain),
-        ConfigVerb::Set(set) => {
-            let remarks = ask(client, &set.file, RequestBody::ConfigSet)?;
-            output.either(&as_json(&remarks), "xend has a new configuration")
-        }
+        ConfigVerb::Set(set) => match set.whose() {
+            (Some(domain), file) => definition::set(client, output, domain, file),
+            (None, file) => {
+                let remarks = ask(client, file, RequestBody::ConfigSet)?;
+                output.either(&as_json(&remarks), "xend has a new configuration")
+            }
+        },
         ConfigVerb::Check(check) => {
             let remarks = ask(client, &check.file, RequestBody::ConfigCheck)?;
             let errors = remarks.iter().filter(|remark| remark.is_error).count();

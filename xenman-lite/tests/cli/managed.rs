@@ -152,6 +152,38 @@ fn an_edit_without_a_change_changes_nothing() {
 }
 
 #[test]
+fn a_definition_is_replaced_by_a_file() {
+    let host = host();
+    host.run("new web.cfg").done();
+    host.write("other.cfg", CONFIG.replace("64", "96"));
+    let said = host.run("config set web other.cfg").done();
+    assert!(said.out.starts_with("changed the definition of 'web'"));
+    let defined = host.state().defined["web"].clone();
+    assert_eq!(defined.config, CONFIG.replace("64", "96"));
+    assert!(defined.files.is_empty(), "the kernel is what it was");
+    host.write("other.cfg", CONFIG.replace("Image", "Other"));
+    host.run("config set web other.cfg").done();
+    let blob = host.state().defined["web"].files[0].blob;
+    assert_eq!(host.state().blobs[&blob], image(2));
+}
+
+#[test]
+fn a_file_with_an_error_replaces_no_definition() {
+    let host = host();
+    host.run("new web.cfg").done();
+    host.write("bad.cfg", "name = 'web'\nmemory =\n");
+    for (words, complaint) in [
+        ("web bad.cfg", "bad.cfg:2:9: expected a value"),
+        ("web lost.cfg", "cannot read lost.cfg"),
+        ("wbe web.cfg", "did you mean 'web'?"),
+    ] {
+        host.run(&format!("config set {words}"))
+            .failed(1, complaint);
+    }
+    assert_eq!(host.state().defined["web"].config, CONFIG);
+}
+
+#[test]
 fn a_kernel_named_anew_is_uploaded() {
     let host = host_with_editor("sed -i s/Image/Other/ \"$1\"");
     edit(&host).done();
