@@ -291,11 +291,17 @@ impl<H: Hypervisor> Xend<H> {
                     self.begin_job(key, Job::Build(Build::new(layout)));
                 }
             }
-            Err(failure) => {
-                self.log_line(&format!("not built again: {failure}"));
-                self.forget(key, Some(failure));
-            }
+            Err(failure) => self.not_built_again(key, failure),
         }
+    }
+
+    /// What a domain is built from cannot be had: it is gone.
+    pub(super) fn not_built_again(&mut self, key: Key, failure: Failure) {
+        let domain = self.table.get(key);
+        let name = domain.map_or("", |domain| domain.name.as_str());
+        let line = format!("domain '{name}' is not built again: {failure}");
+        self.log_at(Level::Error, &line);
+        self.forget(key, Some(failure));
     }
 
     /// What a domain is built from of blobs that are on the disk only. The others are found in memory again.

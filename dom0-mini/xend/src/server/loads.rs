@@ -2,7 +2,7 @@
 //! just now.
 
 use super::Xend;
-use crate::domain::{After, Key};
+use crate::domain::Key;
 use crate::event::SessionId;
 use crate::hypervisor::Hypervisor;
 use crate::session::Ticket;
@@ -86,12 +86,7 @@ impl<H: Hypervisor> Xend<H> {
                 self.sessions.answer(ticket, Err(failure));
             }
             End::Failed(Again::Autostart(name), failure) => self.did_not_start(&name, &failure),
-            End::Failed(Again::Rebuild(key), failure) => {
-                if let Some(domain) = self.table.get_mut(key) {
-                    domain.after = After::Remove(Some(failure));
-                }
-                self.gone(key);
-            }
+            End::Failed(Again::Rebuild(key), failure) => self.not_built_again(key, failure),
         }
     }
 

@@ -8,6 +8,13 @@ fn crashing(world: &mut World, policy: &str) {
     world.ask(start("web")).unwrap();
 }
 
+fn log(world: &mut World) -> String {
+    match world.ask(RequestBody::Log(Default::default())) {
+        Ok(Reply::Text(log)) => String::from_utf8(log.text).unwrap(),
+        other => panic!("{other:?}"),
+    }
+}
+
 #[test]
 fn a_managed_domain_that_crashes_at_once_is_started_again_ever_later() {
     let mut world = world();
@@ -36,13 +43,48 @@ fn a_managed_domain_that_crashes_at_once_is_started_again_ever_later() {
         world.finish();
         assert_eq!(line(&mut world, "web").state, DomainState::BLOCKED);
     }
-    let log = world.ask(RequestBody::Log(Default::default()));
-    let Ok(Reply::Text(log)) = log else {
-        panic!("no log")
-    };
-    let log = String::from_utf8(log.text).unwrap();
+    let log = log(&mut world);
     assert!(
         log.contains("crashed: its policy: restart, in 8 s"),
+        "{log}"
+    );
+}
+
+/// The first sector of the blobs, on a disk of 16 MiB: the kernel's.
+const KERNEL: u64 = 9 * 2048;
+
+#[test]
+fn a_kernel_that_cannot_be_read_after_a_crash_is_told_of() {
+    let disk = SimulatedDisk::new(16);
+    let mut world = World::with_disk(&disk);
+    world.upload(1, &kernel()).unwrap();
+    world.upload(1, &ramdisk()).unwrap();
+    let text = config("guest") + "on_crash = 'restart'\n";
+    world.ask(define(text, files())).unwrap();
+    world.ask(start("guest")).unwrap();
+    world.ask(crate::tests::snapshots::to_store("s")).unwrap();
+    drop(world);
+    // Restored, it runs without having needed the kernel.
+    disk.overwrite(KERNEL, [0xAA; 512]);
+    let mut world = World::with_disk(&disk);
+    world
+        .ask(crate::tests::snapshots::from_store("s", None))
+        .unwrap();
+    let domid = domid(&world);
+    world.stop(domid, ShutdownReason::CRASH);
+    assert!(
+        line(&mut world, "guest")
+            .flags
+            .contains(DomainFlags::WAITING)
+    );
+    world.pass(1000);
+    world.finish();
+    assert_eq!(world.list(), [("guest".into(), "off")]);
+    let log = log(&mut world);
+    let line = log.lines().last().unwrap();
+    assert!(
+        line.contains("ERROR (xend) domain 'guest' is not built again: ")
+            && line.contains(" on the host's disk is damaged"),
         "{log}"
     );
 }
