@@ -115,7 +115,8 @@ impl<H: Hypervisor> Xend<H> {
         Ok(Reply::Domain(DomainDetail {
             summary,
             config: domain.map_or_else(Default::default, |domain| domain.plan.text.clone()),
-            counters: self.counters(domain, &info),
+            // One without a number has none; what is counted under 0 is Domain-0's.
+            counters: domid.map_or_else(Vec::new, |_| self.counters(domain, &info)),
             guest_domid: domain
                 .map(|domain| domain.guest_domid)
                 .filter(|guest| *guest != info.domid.0),

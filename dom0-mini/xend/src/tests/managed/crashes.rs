@@ -25,6 +25,10 @@ fn a_managed_domain_that_crashes_at_once_is_started_again_ever_later() {
         let crashed_ns = world.now.mono_ns;
         let waiting = line(&mut world, "web");
         assert_eq!((waiting.state, waiting.number()), (DomainState::OFF, None));
+        let Ok(Reply::Domain(detail)) = world.ask(RequestBody::Show(by_name("web"))) else {
+            panic!("not shown")
+        };
+        assert_eq!(detail.counters, []);
         assert!(waiting.flags.contains(DomainFlags::WAITING));
         assert_eq!(world.code(start("web")), ErrorCode::WRONG_STATE);
         assert_eq!(world.code(delete("web")), ErrorCode::WRONG_STATE);
