@@ -6,19 +6,21 @@ mod autostart;
 mod images;
 mod life;
 mod loads;
+mod log;
 mod requests;
 mod snapshots;
 mod stops;
 mod store;
 mod waits;
 
+use self::log::Log;
 use crate::client::Client;
 use crate::domain::{Key, Table};
 use crate::event::{Effect, Event, Facts, Now, SessionId, StreamId};
 use crate::events::EventLog;
 use crate::hypervisor::{HostStop, Hypervisor};
 use crate::lifecycle::State;
-use crate::logbook::{Level, Logbook, Stamp};
+use crate::logbook::Level;
 use crate::managed::Managed;
 use crate::platform::Architecture;
 use crate::session::{Admission, Sessions, Ticket};
@@ -63,11 +65,7 @@ pub struct Xend<H: Hypervisor> {
     /// Blobs that are read from the disk.
     loads: Loads<H::Frames, loads::Again>,
     events: EventLog,
-    log: Logbook,
-    /// Up to where the log is kept by the store.
-    log_saved: u64,
-    /// When the first line behind that was written.
-    log_new_ns: u64,
+    log: Log,
     files: StoreFiles<H::Frames, store::Then>,
     pub(crate) managed: Managed,
     autostart: Autostart,
@@ -93,15 +91,12 @@ impl<H: Hypervisor> Xend<H> {
         let stored = stored.map(|file| String::from_utf8_lossy(&file.content).into_owned());
         let text = stored.as_deref().unwrap_or(settings);
         let (settings, remarks) = Settings::read(text, &domain_0(&mut hypervisor));
-        let mut log = Logbook::new(settings.loglevel);
-        log.continue_from(&mounted.log);
+        let log = Log::new(settings.loglevel, &mounted.log, now);
         let (managed, broken) = Managed::load(&mounted.inventory.files, &settings.policies);
         let remark = mounted.remark.clone();
         let mut xend = Self {
             hypervisor,
             facts,
-            log_saved: log.end(),
-            log_new_ns: now.mono_ns,
             log,
             files: StoreFiles::new(mounted),
             managed,
@@ -264,16 +259,7 @@ impl<H: Hypervisor> Xend<H> {
     }
 
     fn log_at(&mut self, level: Level, text: &str) {
-        let stamp = match self.now.wall_ns {
-            Some(wall_ns) => Stamp::Wall(wall_ns),
-            None => Stamp::Uptime(self.now.mono_ns),
-        };
-        log::debug!("{text}");
-        if self.log.end() == self.log_saved {
-            self.log_new_ns = self.now.mono_ns;
-        }
-        self.log
-            .append(stamp, level, "xend", format_args!("{text}"));
+        self.log.write(self.now, level, text);
     }
 
     /// A port of ours is pending.

@@ -64,9 +64,9 @@ const EVERYWHERE: [Budget; 13] = [
     budget(IDLE_MACHINE, 0.2, "M insn", false),
     budget(IDLE_LINUX, 0.8, "M insn", false),
     // A commit in two phases cannot do with fewer: what is new has to last before the header says so, and the header
-    // before the operator is told. The line in the log is a commit of its own.
+    // before the operator is told. The line in the log goes along.
     budget(CHANGE_FLUSHES, 2.0, "", true),
-    budget(LOGGED_FLUSHES, 4.0, "", true),
+    budget(LOGGED_FLUSHES, 2.0, "", true),
     // Five pages, the file's and those in which redb keeps its tables and what became free; the header, twice; one more.
     budget(CHANGE_WRITES, 8.0, "", false),
     budget(START_GROWS, 1.1, "times", false),

@@ -1,6 +1,7 @@
 //! The store, as requests use it: what is to be kept goes to the keeper, and who asked is answered when it is kept.
 //!
-//! The log goes along with whatever is kept, and by itself a second after its first new line.
+//! The log goes along with whatever is kept, the line that tells of it included, and by itself a second after its first new
+//! line.
 
 use super::life::REPORT_NS;
 use super::{Xend, domain_0};
@@ -24,11 +25,6 @@ use mgmt_proto::messages::{ErrorCode, Failure, Remark, Reply, StoreInfo, StorePl
 
 /// Where xend's configuration is.
 pub(super) const CONFIG: &str = "/etc/xen/xend-config.sxp";
-
-/// How long the log may wait for something else to be kept, in nanoseconds.
-const LOG_DELAY_NS: u64 = 1_000_000_000;
-/// Text that goes along at once, in bytes: a commit stays small.
-const LOG_PIECE: usize = 16 * 1024;
 
 /// What follows once an order is carried out.
 #[derive(Debug)]
@@ -69,6 +65,25 @@ pub(super) enum What {
     NoImage(String),
 }
 
+impl What {
+    /// The line of the log that tells of it, but for what is told later.
+    fn line(&self) -> Option<String> {
+        Some(match self {
+            Self::Settings(_) => "xend-config.sxp is changed".into(),
+            Self::Defined(name, definition) => {
+                let by = definition.record.changed_by.as_deref();
+                format!("domain '{name}' is defined by {}", by.unwrap_or_default())
+            }
+            Self::Deleted(name) => format!("the definition of '{name}' is deleted"),
+            Self::Renamed { from, to, .. } => format!("domain '{from}' is defined as '{to}' now"),
+            Self::NoSnapshot(label) => format!("snapshot '{label}' is deleted"),
+            Self::Image(name, by) => format!("image '{name}' is added by {by}"),
+            Self::NoImage(name) => format!("image '{name}' is removed"),
+            Self::NewStore | Self::Snapshot { .. } => return None,
+        })
+    }
+}
+
 impl<H: Hypervisor> Xend<H> {
     /// What the store's keeper is to do next. Give it to the keeper, and what comes of it to [`Xend::handle`]. There may be
     /// effects afterwards.
@@ -79,14 +94,20 @@ impl<H: Hypervisor> Xend<H> {
         if let Some((slot, length)) = self.loads.wants() {
             return self.files.read(slot, length);
         }
-        let (log, saved) = (&self.log, &mut self.log_saved);
-        let order = self.files.next(|| {
-            let excerpt = log.read(*saved, LOG_PIECE);
-            *saved = excerpt.next;
-            excerpt.bytes
-        });
+        let order = self.next_order();
         self.refuse_the_impossible();
         order
+    }
+
+    /// The line that tells of a change is written before it is kept, to be kept with it.
+    fn next_order(&mut self) -> Option<Order> {
+        let (log, now) = (&mut self.log, self.now);
+        self.files.next(|then: Option<&Then>| {
+            if let Some(line) = then.and_then(|then| then.what.line()) {
+                log.write(now, Level::Info, &line);
+            }
+            log.take()
+        })
     }
 
     /// Answers those whose wishes were found to be impossible.
@@ -120,9 +141,8 @@ impl<H: Hypervisor> Xend<H> {
     /// When the log is to be kept, if there is something new in it.
     pub(super) fn log_due_ns(&self) -> Option<u64> {
         let is_kept = matches!(self.files.standing(), Standing::Disk { .. });
-        let is_new = self.log.end() > self.log_saved;
-        let due = self.log_new_ns.saturating_add(LOG_DELAY_NS);
-        (is_kept && is_new && !self.files.is_busy()).then_some(due)
+        let due = self.log.due_ns();
+        due.filter(|_| is_kept && !self.files.is_busy())
     }
 
     /// The keeper has carried its order out, or not.
@@ -137,7 +157,7 @@ impl<H: Hypervisor> Xend<H> {
             },
             Err(VolumeError::Full) => {
                 for pending in self.files.failed(None) {
-                    self.refuse(pending.then, files::full());
+                    self.not_kept(pending.then, files::full());
                 }
             }
             Err(error) => {
@@ -147,7 +167,7 @@ impl<H: Hypervisor> Xend<H> {
                     &format!("{reason}; nothing more is written to the store"),
                 );
                 for pending in self.files.failed(Some(&reason)) {
-                    self.refuse(pending.then, files::read_only(&reason));
+                    self.not_kept(pending.then, files::read_only(&reason));
                 }
             }
         }
@@ -156,21 +176,16 @@ impl<H: Hypervisor> Xend<H> {
     fn follow_up(&mut self, then: Then) {
         match then.what {
             What::Settings(settings) => {
-                self.log.set_threshold(settings.loglevel);
+                self.log.book.set_threshold(settings.loglevel);
                 self.settings = settings;
-                self.log_line("xend-config.sxp is changed");
             }
             What::Defined(name, definition) => {
                 self.managed.end(&[&name]);
-                let by = definition.record.changed_by.as_deref();
-                let line = format!("domain '{name}' is defined by {}", by.unwrap_or_default());
                 self.managed.insert(name, *definition);
-                self.log_line(&line);
             }
             What::Deleted(name) => {
                 self.managed.end(&[&name]);
                 self.managed.remove(&name);
-                self.log_line(&format!("the definition of '{name}' is deleted"));
             }
             What::Renamed {
                 from,
@@ -178,22 +193,27 @@ impl<H: Hypervisor> Xend<H> {
                 definition,
             } => {
                 self.managed.end(&[&from, &to]);
-                self.log_line(&format!("domain '{from}' is defined as '{to}' now"));
                 self.renamed(&from, to, *definition);
             }
             What::NewStore => {
                 self.managed.clear();
-                self.log_saved = self.log.start();
+                self.log.begin_anew();
                 self.log_line("a new store was made");
             }
             What::Snapshot { key, label, .. } => {
                 return self.snapshot_is_kept(key, &label, then.ticket, then.reply);
             }
-            What::NoSnapshot(label) => self.log_line(&format!("snapshot '{label}' is deleted")),
-            What::Image(name, by) => self.log_line(&format!("image '{name}' is added by {by}")),
-            What::NoImage(name) => self.log_line(&format!("image '{name}' is removed")),
+            What::NoSnapshot(_) | What::Image(..) | What::NoImage(_) => {}
         }
         self.sessions.answer(then.ticket, Ok(then.reply));
+    }
+
+    /// What was ordered is not kept after all; the log may say that it is.
+    fn not_kept(&mut self, then: Then, failure: Failure) {
+        if let Some(line) = then.what.line() {
+            self.log_at(Level::Error, &format!("not kept, as {failure}: {line}"));
+        }
+        self.refuse(then, failure);
     }
 
     fn refuse(&mut self, then: Then, failure: Failure) {
@@ -232,7 +252,7 @@ impl<H: Hypervisor> Xend<H> {
         self.files.order(wish, then)?;
         if matches!(self.files.standing(), Standing::Memory) {
             // There is no disk to wait for.
-            drop(self.files.next(Vec::new));
+            drop(self.next_order());
             self.kept(Ok(&Carried::Out));
         }
         Ok(())

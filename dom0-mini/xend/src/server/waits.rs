@@ -98,8 +98,8 @@ impl<H: Hypervisor> Xend<H> {
     fn look(&mut self, what: What, over: bool) -> Option<Result<Reply, Failure>> {
         match what {
             What::Log(cursor) => {
-                let news = cursor < self.log.end() || over;
-                news.then(|| Ok(Reply::Text(text(self.log.read(cursor, TEXT)))))
+                let news = cursor < self.log.book.end() || over;
+                news.then(|| Ok(Reply::Text(text(self.log.book.read(cursor, TEXT)))))
             }
             What::Events(cursor) => {
                 let news = cursor < self.events.end() || over;

@@ -243,8 +243,9 @@ impl<F: AsRef<[u8]>, T> StoreFiles<F, T> {
         Ok(())
     }
 
-    /// The next order for the keeper. Text for the log goes along with a change, or alone if nothing else waits.
-    pub(crate) fn next(&mut self, log: impl FnOnce() -> Vec<u8>) -> Option<Order> {
+    /// The next order for the keeper. Text for the log, which may tell of a change, goes along with it, or alone if nothing
+    /// else waits.
+    pub(crate) fn next(&mut self, log: impl FnOnce(Option<&T>) -> Vec<u8>) -> Option<Order> {
         if self.is_busy() {
             return None;
         }
@@ -252,10 +253,11 @@ impl<F: AsRef<[u8]>, T> StoreFiles<F, T> {
             self.keeper = Keeper::Writes;
             return Some(order);
         }
-        let is_on_disk = self.is_on_disk();
-        let log = || if is_on_disk { log() } else { Vec::new() };
         let Some(mut pending) = self.waiting.pop_front() else {
-            let log = Some(log()).filter(|text| !text.is_empty())?;
+            if !self.is_on_disk() {
+                return None;
+            }
+            let log = Some(log(None)).filter(|text| !text.is_empty())?;
             self.keeper = Keeper::Logs;
             return Some(Order::Keep(Batch {
                 log,
@@ -270,7 +272,7 @@ impl<F: AsRef<[u8]>, T> StoreFiles<F, T> {
                     changes: changes.clone(),
                     added: pending.added.clone(),
                     dropped: pending.dropped.clone(),
-                    log: log(),
+                    log: log(Some(&pending.then)),
                 })
             }
         };

@@ -192,6 +192,33 @@ fn the_log_is_kept_a_second_after_its_first_line() {
 }
 
 #[test]
+fn the_line_that_tells_of_a_change_is_kept_with_it() {
+    let disk = SimulatedDisk::new(16);
+    let mut machine = Machine::start(Some(&disk));
+    machine.set("(console-limit 128)\n").unwrap();
+    machine.world.pass(5000);
+    assert_eq!(machine.keep(), 0, "nothing is left to keep");
+    drop(machine);
+    let log = Machine::start(Some(&disk)).log();
+    assert!(log.contains("xend-config.sxp is changed"), "{log}");
+}
+
+#[test]
+fn a_change_that_is_not_kept_is_told_of_as_such() {
+    let disk = SimulatedDisk::new(16);
+    let mut machine = Machine::start(Some(&disk));
+    disk.cut_after(3);
+    machine.set("(console-limit 128)\n").unwrap_err();
+    let log = machine.log();
+    let last = log.lines().last().unwrap();
+    assert!(
+        last.contains("ERROR (xend) not kept, as the store is read-only: ")
+            && last.ends_with(": xend-config.sxp is changed"),
+        "{log}"
+    );
+}
+
+#[test]
 fn a_foreign_disk_is_left_alone_until_the_operator_insists() {
     let disk = SimulatedDisk::new(16);
     disk.overwrite(0, [0x5A; 512]);

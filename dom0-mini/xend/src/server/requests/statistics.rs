@@ -79,7 +79,7 @@ impl<H: Hypervisor> Xend<H> {
             store_kib: host.store_kib,
             domains_kib: host.domains_kib,
             hypervisor_log_bytes: Some(host.log_bytes),
-            xend_log_bytes: Some(self.log.end()),
+            xend_log_bytes: Some(self.log.book.end()),
         }
     }
 

@@ -52,7 +52,7 @@ impl Store {
         self.files
             .order(wish, ())
             .expect("a wish that can be carried out");
-        while let Some(order) = self.files.next(Vec::new) {
+        while let Some(order) = self.files.next(|_| Vec::new()) {
             match self.keeper.carry_out(&order) {
                 Ok(carried) => {
                     if self.files.done(&carried).is_some() {
