@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What the fake xend knows, and how it answers.
 
+mod definitions;
+mod transfers;
+
 use super::{images, unknown, usage};
 use mgmt_proto::{
-    blob::{BlobId, CHUNK, Chunk, Digest, blob_id},
-    config::{ConfigFile, DomainConfig},
+    blob::{BlobId, CHUNK, Chunk},
     messages::*,
-    snapshot::{Manifest, MemoryRange, RootHasher},
+    snapshot::{Manifest, MemoryRange},
 };
 use std::{
     collections::BTreeMap,
@@ -403,94 +405,6 @@ impl State {
         })))
     }
 
-    fn create(&mut self, create: &Create) -> Result<Reply, Failure> {
-        let file = ConfigFile::parse(&create.origin, &create.config).unwrap();
-        let (config, warnings) = DomainConfig::from_file(&file).unwrap();
-        if self.domains.iter().any(|domain| domain.name == config.name) {
-            let message = format!("a domain '{}' is there already", config.name);
-            return Err(
-                Failure::new(ErrorCode::NAME_IN_USE, message).with_remedy("choose another name")
-            );
-        }
-        assert!(
-            create
-                .files
-                .iter()
-                .all(|file| self.blobs[&file.blob].len() as u64 == file.length)
-        );
-        self.created.push(create.clone());
-        self.domains.push(summary(5, &config.name, DomainKind::PVH));
-        let warnings = warnings
-            .iter()
-            .map(ToString::to_string)
-            .chain(["xend has something to say".into()])
-            .collect();
-        Ok(Reply::Created(Created {
-            domid: 5,
-            name: config.name,
-            warnings,
-        }))
-    }
-
-    fn define(&mut self, define: &Define) -> Reply {
-        let file = ConfigFile::parse(&define.origin, &define.config).unwrap();
-        let (config, _) = DomainConfig::from_file(&file).unwrap();
-        let off = DomainSummary {
-            domid: DomainSummary::NO_DOMID,
-            state: DomainState::OFF,
-            flags: DomainFlags::MANAGED,
-            ..summary(9, &config.name, config.kind)
-        };
-        self.domains.push(off);
-        self.defined.insert(config.name.clone(), define.clone());
-        Reply::Defined(Defined {
-            name: config.name,
-            uuid: [9; 16],
-            warnings: Vec::new(),
-            running: false,
-        })
-    }
-
-    fn start(&mut self, start: &Start) -> Result<Reply, Failure> {
-        self.find(&DomainRef::Name(start.name.clone()))?;
-        self.domains.retain(|domain| domain.name != start.name);
-        self.domains.push(summary(6, &start.name, DomainKind::PVH));
-        Ok(Reply::Created(Created {
-            domid: 6,
-            name: start.name.clone(),
-            warnings: Vec::new(),
-        }))
-    }
-
-    fn definition(&mut self, name: &str) -> Result<Reply, Failure> {
-        let define = self.defined.get(name).ok_or_else(unknown)?;
-        Ok(Reply::Definition(Definition {
-            name: name.to_owned(),
-            path: format!("/etc/xen/{name}.cfg"),
-            config: define.config.clone(),
-            changed_by: Some("xenman on ada".to_owned()),
-            changed_ns: None,
-            broken: None,
-        }))
-    }
-
-    fn redefine(&mut self, redefine: &Redefine) -> Result<Reply, Failure> {
-        let define = self.defined.get_mut(&redefine.name).ok_or_else(unknown)?;
-        if let Some(by) = &self.faster {
-            let sentence = format!("the definition was changed meanwhile, by {by}");
-            return Err(Failure::new(ErrorCode::BUSY, sentence).with_remedy("look at it again"));
-        }
-        assert_eq!(redefine.was, Digest::of_chunk(define.config.as_bytes()));
-        define.config = redefine.config.clone();
-        define.files = redefine.files.clone();
-        Ok(Reply::Defined(Defined {
-            name: redefine.name.clone(),
-            uuid: [9; 16],
-            warnings: Vec::new(),
-            running: true,
-        }))
-    }
-
     fn console_read(&self, read: &ConsoleRead, waited: Duration) -> Answer {
         let DomainRef::Name(name) = &read.domain else {
             return Some(Err(unknown()));
@@ -527,97 +441,6 @@ impl State {
         Ok(Reply::Written(Written {
             count: count as u32,
         }))
-    }
-
-    fn blob_open(&mut self, open: &BlobOpen) -> Reply {
-        let present = self.blobs.contains_key(&open.id);
-        if !present {
-            self.uploads.push((open.clone(), BTreeMap::new()));
-        }
-        let upload = (!present).then(|| self.uploads.len() as u32 - 1);
-        Reply::Blob(BlobState { present, upload })
-    }
-
-    fn blob_commit(&mut self, upload: u32) -> Result<Reply, Failure> {
-        let (open, chunks) = &self.uploads[upload as usize];
-        let length =
-            |index: u32| mgmt_proto::blob::chunk_length(open.length, u64::from(index)).unwrap();
-        let bytes: Vec<u8> = chunks
-            .iter()
-            .flat_map(|(index, chunk)| chunk.decode(length(*index)).unwrap())
-            .collect();
-        if blob_id(&bytes) != open.id {
-            return Err(Failure::new(
-                ErrorCode::BAD_BLOB,
-                "the upload does not match its id",
-            ));
-        }
-        let id = open.id;
-        self.blobs.insert(id, bytes);
-        Ok(Reply::Held(BlobHeld { id }))
-    }
-
-    fn save_read(&mut self, read: SaveRead) -> Answer {
-        if self.reads >= self.stall_after {
-            return None;
-        }
-        self.reads += 1;
-        let end = (read.index + read.limit).min(40);
-        for index in read.index..end {
-            let raw = &self.memory[index as usize * CHUNK..][..CHUNK];
-            let chunk = Chunk::encode(raw);
-            if chunk.id != Digest::ZERO {
-                return Some(Ok(Reply::SavedChunk(SavedChunk {
-                    next: index + 1,
-                    chunk: Some(chunk),
-                })));
-            }
-        }
-        Some(Ok(Reply::SavedChunk(SavedChunk {
-            next: end,
-            chunk: None,
-        })))
-    }
-
-    /// The root of the guest as it is.
-    pub fn root(&self) -> Digest {
-        let mut hasher = RootHasher::new(&manifest().encode().unwrap());
-        for (index, raw) in (0u32..).zip(self.memory.chunks(CHUNK)) {
-            let id = Digest::of_chunk(raw);
-            if id != Digest::ZERO {
-                hasher.chunk(index, &id);
-            }
-        }
-        hasher.finish()
-    }
-
-    fn save_commit(&mut self, commit: SaveCommit) -> Result<Reply, Failure> {
-        if self.refuse_commit || commit.root != self.root() {
-            return Err(Failure::new(
-                ErrorCode::BAD_SNAPSHOT,
-                "the root does not match",
-            ));
-        }
-        self.remove(&DomainRef::Name("debian".into()))
-    }
-
-    fn restore_commit(&mut self, commit: RestoreCommit) -> Result<Reply, Failure> {
-        let restored = self
-            .restored
-            .iter()
-            .all(|(index, raw)| self.memory[*index as usize * CHUNK..][..CHUNK] == raw[..]);
-        let wanted = manifest().encode().unwrap();
-        if !restored
-            || self.restored.len() != 7
-            || self.restore_manifest != wanted
-            || commit.root != self.root()
-        {
-            return Err(Failure::new(
-                ErrorCode::BAD_SNAPSHOT,
-                "the root does not match",
-            ));
-        }
-        Ok(self.add("debian"))
     }
 }
 
