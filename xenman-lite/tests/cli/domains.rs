@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Creating, attaching, saving and restoring domains, and being killed meanwhile.
 
-use crate::fake::{Host, Said, manifest, xenman};
+use crate::fake::{Host, Said, arm64_image, manifest, xenman};
 use mgmt_proto::{blob::CHUNK, snapshot::SnapshotReader};
 use std::{
     fs,
@@ -11,10 +11,7 @@ use std::{
 
 /// An arm64 Image of some chunks.
 fn image() -> Vec<u8> {
-    let mut image: Vec<u8> = (0..5 * CHUNK + 100).map(|i| (i % 253) as u8).collect();
-    image[..64].fill(0);
-    image[56..60].copy_from_slice(b"ARM\x64");
-    image
+    arm64_image((0..5 * CHUNK + 100).map(|i| (i % 253) as u8).collect())
 }
 
 const CONFIG: &str = "name = 'guest'\nmemory = 64\nkernel = 'Image'\nramdisk = 'initrd'\nvnc = 1\n";

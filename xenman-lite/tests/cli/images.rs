@@ -1,15 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Images in a host's store: added, listed, exported, and what domains are made from.
 
-use crate::fake::Host;
+use crate::fake::{Host, arm64_image};
 use std::fs;
 
-/// An arm64 Image.
 fn kernel() -> Vec<u8> {
-    let mut image = vec![1; 70_000];
-    image[..64].fill(0);
-    image[56..60].copy_from_slice(b"ARM\x64");
-    image
+    arm64_image(vec![1; 70_000])
 }
 
 /// Nobody knows what it is, but the guest.

@@ -1,15 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Defining domains, starting them, and what a host keeps of them.
 
-use crate::fake::{Host, Said};
+use crate::fake::{Host, Said, arm64_image};
 use std::{os::unix::fs::PermissionsExt, path::PathBuf, process::Stdio};
 
-/// An arm64 Image.
 fn image(fill: u8) -> Vec<u8> {
-    let mut image = vec![fill; 5000];
-    image[..64].fill(0);
-    image[56..60].copy_from_slice(b"ARM\x64");
-    image
+    arm64_image(vec![fill; 5000])
 }
 
 const CONFIG: &str = "# the web server\nname = 'web'\nmemory = 64\nkernel = 'Image'\n";

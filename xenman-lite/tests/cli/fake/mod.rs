@@ -100,6 +100,13 @@ impl Host {
     }
 }
 
+/// An arm64 Image of these bytes, but for its header.
+pub fn arm64_image(mut bytes: Vec<u8>) -> Vec<u8> {
+    bytes[..64].fill(0);
+    bytes[56..60].copy_from_slice(b"ARM\x64");
+    bytes
+}
+
 /// xenman without a host.
 pub fn xenman(folder: &Path, words: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_xenman"));
