@@ -5,6 +5,7 @@ mod blobs;
 mod clock;
 mod hvm;
 mod images;
+mod interrupted;
 mod lifecycle;
 mod managed;
 mod repeats;

@@ -38,8 +38,10 @@ pub(crate) struct World {
     /// Does what xend orders of it; none: the test does.
     keeper: Option<Keeper>,
     next_request: u64,
-    /// Messages after which session 1 vanishes.
+    /// Moments after which session 1 vanishes.
     vanish: Option<u64>,
+    /// It has vanished.
+    is_gone: bool,
 }
 
 pub(crate) fn facts() -> Facts {
@@ -110,6 +112,7 @@ impl World {
             keeper: None,
             next_request: 1,
             vanish: None,
+            is_gone: false,
         };
         world.connect(1);
         world
@@ -142,6 +145,9 @@ impl World {
     }
 
     pub(crate) fn connect_as(&mut self, session: u16, client: &str) {
+        if session == 1 {
+            (self.vanish, self.is_gone) = (None, false);
+        }
         self.event(Event::SessionOpened(session));
         let hello = Hello {
             version: PROTOCOL_VERSION,
@@ -155,16 +161,33 @@ impl World {
         );
     }
 
-    /// After so many more messages session 1 vanishes: from then on its requests get no answer.
-    pub(crate) fn vanish_after(&mut self, messages: u64) {
-        self.vanish = Some(messages);
+    /// Session 1 vanishes after so many more moments: messages to xend, steps of its work, and orders that the keeper
+    /// carries out. From then on its requests get no answer.
+    pub(crate) fn vanish_after(&mut self, moments: u64) {
+        self.vanish = Some(moments);
+        self.vanish_if_it_is_time();
+    }
+
+    /// Whether session 1 has vanished.
+    pub(crate) fn is_gone(&self) -> bool {
+        self.is_gone
+    }
+
+    fn moment_passes(&mut self) {
+        self.vanish = self.vanish.map(|left| left.saturating_sub(1));
+        self.vanish_if_it_is_time();
+    }
+
+    fn vanish_if_it_is_time(&mut self) {
+        if self.vanish == Some(0) && !self.is_gone {
+            self.is_gone = true;
+            self.event(Event::SessionClosed(1));
+        }
     }
 
     pub(crate) fn send(&mut self, session: u16, message: &ClientMessage) {
-        match &mut self.vanish {
-            Some(0) => return self.event(Event::SessionClosed(1)),
-            Some(left) => *left -= 1,
-            None => {}
+        if session == 1 && self.is_gone {
+            return;
         }
         let bytes = messages::encode(message);
         self.event(Event::Message {
@@ -172,6 +195,7 @@ impl World {
             stream: 1,
             bytes: &bytes,
         });
+        self.moment_passes();
     }
 
     /// Sends a request; its id.
@@ -210,6 +234,7 @@ impl World {
             self.now.mono_ns += 1_000_000;
             self.xend.work(self.now);
             self.drain();
+            self.moment_passes();
         }
         self.xend.has_work()
     }
@@ -230,7 +255,10 @@ impl World {
         let order = self.xend.take_order();
         let result = order.as_ref().map(|order| keeper.carry_out(order));
         match &result {
-            Some(result) => self.event(Event::Kept(result.as_ref())),
+            Some(result) => {
+                self.event(Event::Kept(result.as_ref()));
+                self.moment_passes();
+            }
             None => self.drain(),
         }
         result.is_some()
@@ -259,7 +287,7 @@ impl World {
     pub(crate) fn ask_as(&mut self, session: u16, body: RequestBody) -> Result<Reply, Failure> {
         let id = self.post(session, body);
         self.finish();
-        if self.vanish == Some(0) {
+        if session == 1 && self.is_gone {
             return Err(Failure::new(VANISHED, "the client is gone"));
         }
         self.answer(session, id).expect("every request is answered")
@@ -409,6 +437,30 @@ impl World {
                 .map(|line| (line.name, line.state.name()))
                 .collect(),
             other => panic!("{other:?}"),
+        }
+    }
+
+    fn domids(&self) -> Vec<u16> {
+        self.machine().domains.keys().copied().collect()
+    }
+
+    /// Every guest has booted.
+    pub(crate) fn guests_boot(&mut self) {
+        for domid in self.domids() {
+            self.boot(domid);
+        }
+    }
+
+    /// Every guest that was asked to shut down or reboot does so.
+    pub(crate) fn guests_obey(&mut self) {
+        for domid in self.domids() {
+            let node = format!("/local/domain/{domid}/control/shutdown");
+            let reason = match self.xend.xenstore.read_text(&node) {
+                Some("poweroff") => ShutdownReason::POWEROFF,
+                Some("reboot") => ShutdownReason::REBOOT,
+                _ => continue,
+            };
+            self.stop(domid, reason);
         }
     }
 
