@@ -105,5 +105,5 @@ impl<H: Hypervisor> Xend<H> {
 
 fn unreadable(why: &str) -> Failure {
     let sentence = format!("the store cannot be read: {why}");
-    Failure::new(ErrorCode::STORE, sentence)
+    Failure::new(ErrorCode::STORE, sentence).with_remedy("try again, and look after the disk")
 }

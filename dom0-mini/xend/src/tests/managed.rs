@@ -190,7 +190,8 @@ fn names_and_uuids_have_one_owner() {
         refused.to_string().contains("'xenman start web'"),
         "{refused}"
     );
-    assert!(world.create(config("third") + uuid).is_err());
+    let refused = world.create(config("third") + uuid).unwrap_err();
+    assert!(refused.message.contains("the same UUID"), "{refused}");
 }
 
 #[test]
@@ -425,9 +426,10 @@ fn a_saved_managed_domain_comes_back_as_itself() {
     world.ask(RequestBody::Destroy(by_name("web"))).unwrap();
     world.ask(delete("web")).unwrap();
     world.ask(new("web")).unwrap();
+    let refused = super::snapshots::restore(&mut world, &file, None).unwrap_err();
     assert!(
-        super::snapshots::restore(&mut world, &file, None).is_err(),
-        "it is another one"
+        refused.message.contains("is defined, and is another one"),
+        "{refused}"
     );
     super::snapshots::restore(&mut world, &file, Some("copy")).unwrap();
 }
