@@ -2,7 +2,8 @@
 //! `image export`: an image as files, in the form of XenMan's image store.
 //!
 //! Every part is checked against its name while it is written. The files appear when all of them are complete; what is
-//! there already is replaced only if the operator says so.
+//! there already is replaced only if the operator says so. Until then they have temporary names and are locked: those of an
+//! export that was killed are not, and the next one into the folder removes them.
 
 use super::fetch;
 use crate::{
@@ -19,12 +20,15 @@ use mgmt_proto::{
 use serde_json::json;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use std::{
-    fs::{self, Permissions},
+    fs::{self, File, Permissions},
     io::{BufWriter, Write},
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
 };
 use tempfile::NamedTempFile;
+
+/// How the temporary names begin.
+const TEMPORARY: &str = ".xenman-";
 
 /// Files that are complete, and what they are to be called.
 type Complete = Vec<(NamedTempFile, PathBuf)>;
@@ -42,6 +46,7 @@ pub(super) fn export(
         refuse_to_replace(folder, &names)?;
     }
     fs::create_dir_all(folder).map_err(|error| Problem::file("make", &export.folder, &error))?;
+    remove_remains(folder)?;
     let files = write(client, folder, &image, &interrupted)?;
     publish(files, export.force)?;
     output.either(
@@ -95,12 +100,35 @@ fn write(
     Ok(files)
 }
 
+/// Removes what an export left behind that was killed.
+fn remove_remains(folder: &Path) -> Result<(), Problem> {
+    let failed = |error| Problem::file("look into", &folder.to_string_lossy(), &error);
+    for entry in fs::read_dir(folder).map_err(failed)? {
+        let entry = entry.map_err(failed)?;
+        let is_ours = entry
+            .file_name()
+            .as_encoded_bytes()
+            .starts_with(TEMPORARY.as_bytes());
+        let is_file = entry.file_type().is_ok_and(|kind| kind.is_file());
+        // Whoever still writes to it has it locked.
+        let is_free = || File::open(entry.path()).is_ok_and(|file| file.try_lock().is_ok());
+        if is_ours && is_file && is_free() {
+            drop(fs::remove_file(entry.path()));
+        }
+    }
+    Ok(())
+}
+
 fn temporary(folder: &Path) -> Result<NamedTempFile, Problem> {
+    let failed = |error| Problem::file("write into", &folder.to_string_lossy(), &error);
     let file = tempfile::Builder::new()
-        .prefix(".xenman-")
+        .prefix(TEMPORARY)
         .permissions(Permissions::from_mode(0o666))
-        .tempfile_in(folder);
-    file.map_err(|error| Problem::file("write into", &folder.to_string_lossy(), &error))
+        .tempfile_in(folder)
+        .map_err(failed)?;
+    // Not every file system has locks; without one only a second export at the same time is in danger.
+    drop(file.as_file().try_lock());
+    Ok(file)
 }
 
 /// Reads a part into a file, chunk by chunk, and checks that it is what its name says.

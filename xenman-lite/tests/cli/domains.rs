@@ -325,8 +325,9 @@ fn an_interrupted_save_leaves_no_file_and_the_domain_running() {
     nothing_happened(&host);
 }
 
+/// What there is of the file is not called like one that is complete, and is gone with the next save.
 #[test]
-fn a_killed_save_ends_its_session() {
+fn a_killed_save_ends_its_session_and_leaves_nothing_that_stays() {
     let host = Host::start();
     host.state().stall_after = 4;
     let mut child = host.command("save debian out.save").spawn().unwrap();
@@ -335,6 +336,11 @@ fn a_killed_save_ends_its_session() {
     child.wait().unwrap();
     host.wait_for("the session's end", |state| state.sessions_ended > 0);
     assert!(!host.path("out.save").exists());
+    host.state().stall_after = usize::MAX;
+    host.run("save debian out.save").done();
+    assert!(!host.path("out.save.partial").exists());
+    let bytes = fs::read(host.path("out.save")).unwrap();
+    assert!(SnapshotReader::new(&bytes[..]).is_ok());
 }
 
 #[test]

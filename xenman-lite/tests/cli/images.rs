@@ -2,6 +2,7 @@
 //! Images in a host's store: added, listed, exported, and what domains are made from.
 
 use crate::fake::{Host, arm64_image};
+use mgmt_proto::messages::RequestBody;
 use std::fs;
 
 fn kernel() -> Vec<u8> {
@@ -203,6 +204,31 @@ fn an_image_is_exported_as_it_was_added() {
     assert!(!host.path("out").join("disk").exists());
     host.run("image export debian out --force").done();
     assert_eq!(fs::read_dir(host.path("out")).unwrap().count(), 5);
+}
+
+/// What an export that is killed leaves is not called like something complete, and is gone with the next one.
+#[test]
+fn a_killed_export_leaves_nothing_that_stays() {
+    let host = host();
+    add(&host, "--disk root.raw");
+    let files = || fs::read_dir(host.path("out")).unwrap().count();
+    host.state().stall =
+        Some(|body| matches!(body, RequestBody::BlobRead(read) if read.index == 2));
+    let mut child = host.command("image export debian out").spawn().unwrap();
+    host.wait_for("reading", |state| state.is_stalled);
+    assert_eq!(files(), 2, "the kernel and what there is of the disk");
+    // Who still writes is left alone.
+    host.write("out/.xenman-remains", "");
+    host.state().damages_chunks = true;
+    host.run("image export debian out").failed(1, "damaged");
+    assert_eq!(files(), 2);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert_eq!(files(), 2);
+    host.state().stall = None;
+    host.state().damages_chunks = false;
+    host.run("image export debian out").done();
+    assert_eq!(files(), 4);
 }
 
 #[test]

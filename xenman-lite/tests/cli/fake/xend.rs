@@ -43,6 +43,9 @@ pub struct State {
     pub reads: usize,
     /// Answer no further reads of a save.
     pub stall_after: usize,
+    /// Do not answer these requests, and note that one came.
+    pub stall: Option<fn(&RequestBody) -> bool>,
+    pub is_stalled: bool,
     pub saves_aborted: usize,
     pub restores_aborted: usize,
     pub refuse_commit: bool,
@@ -123,6 +126,8 @@ impl State {
             restore_manifest: Vec::new(),
             reads: 0,
             stall_after: usize::MAX,
+            stall: None,
+            is_stalled: false,
             saves_aborted: 0,
             restores_aborted: 0,
             refuse_commit: false,
@@ -197,6 +202,10 @@ impl State {
             self.away_until = None;
             self.domains.push(summary(4, "debian", DomainKind::PVH));
             self.console.extend_from_slice(b"\r\nsecond life\r\n");
+        }
+        if self.stall.is_some_and(|stalls| stalls(body)) {
+            self.is_stalled = true;
+            return None;
         }
         Some(match body {
             RequestBody::Info => Ok(Reply::Info(info())),
