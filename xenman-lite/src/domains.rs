@@ -169,6 +169,7 @@ pub(crate) fn info(client: &Client, output: Output, name: &str) -> Result<(), Pr
         let counters = counters.map(|it| (it.name.clone(), it.count.into()));
         let mut shown = summary_json(&detail.summary);
         shown["counters"] = Value::Object(counters.collect());
+        shown["totals"] = json!(detail.totals.as_ref().map(usage::totals_json));
         shown["usage"] = json!(used.as_ref().map(|it| usage::json(it)));
         return output.json(&shown);
     }
@@ -189,6 +190,7 @@ pub(crate) fn info(client: &Client, output: Output, name: &str) -> Result<(), Pr
     if let Some(used) = &used {
         lines.extend(usage::lines(used));
     }
+    lines.extend(detail.totals.iter().flat_map(usage::totals_lines));
     lines.extend(counters.map(|it| (it.name.clone(), it.count.to_string())));
     let lines = lines.into_iter();
     let text: String = lines

@@ -6,7 +6,9 @@ use crate::{
     output::seconds,
     problem::Problem,
 };
-use mgmt_proto::messages::{DomainRef, DomainSummary, DomainUsage, Reply, RequestBody, Usage};
+use mgmt_proto::messages::{
+    DomainRef, DomainSummary, DomainUsage, Reply, RequestBody, Totals, Usage,
+};
 use serde_json::{Value, json};
 
 /// What a domain used; none if it does not run, or on a xend that does not tell.
@@ -92,4 +94,39 @@ pub(crate) fn usage_json(usage: &Usage) -> Value {
         "interrupts": usage.interrupts,
         "events": usage.events,
     })
+}
+
+/// What earlier runs of a managed domain used, for programs.
+pub(crate) fn totals_json(totals: &Totals) -> Value {
+    json!({
+        "runs": totals.runs,
+        "crashes": totals.crashes,
+        "up_ns": totals.up_ns,
+        "cpu_ns": totals.cpu_ns,
+        "exits": totals.exits,
+        "interrupts": totals.interrupts,
+        "events": totals.events,
+    })
+}
+
+/// The same for people.
+pub(crate) fn totals_lines(totals: &Totals) -> [(String, String); 2] {
+    let Totals {
+        runs,
+        crashes,
+        up_ns,
+        cpu_ns,
+        ..
+    } = totals;
+    let (up, ran) = (seconds(*up_ns), seconds(*cpu_ns));
+    [
+        (
+            "earlier runs".to_owned(),
+            format!("{runs}, {crashes} of them ended with a crash"),
+        ),
+        (
+            "used by them".to_owned(),
+            format!("{ran} s of CPUs in {up} s"),
+        ),
+    ]
 }

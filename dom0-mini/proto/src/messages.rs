@@ -55,7 +55,7 @@ pub use request::{
     SaveCommit, SaveManifest, SaveRead, SaveToStore, Shutdown,
 };
 pub use scheduling::{DomainScheduling, PinVcpu, SetScheduling, VcpuSummary};
-pub use stats::{DomainStats, DomainUsage, ExitCounts, HostStats, Stats, Usage, VcpuUsage};
+pub use stats::{DomainStats, DomainUsage, ExitCounts, HostStats, Stats, Totals, Usage, VcpuUsage};
 
 /// The version of these messages. A change that an older peer would misread raises it.
 pub const PROTOCOL_VERSION: u16 = 1;

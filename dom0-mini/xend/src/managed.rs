@@ -7,6 +7,7 @@
 mod record;
 #[cfg(test)]
 mod tests;
+pub(crate) mod totals;
 
 pub(crate) use record::Record;
 
@@ -19,7 +20,7 @@ use alloc::string::{String, ToString};
 use alloc::vec;
 use alloc::vec::Vec;
 use mgmt_proto::config::{ConfigFile, DomainConfig, ImageSource, Policies};
-use mgmt_proto::messages::DomainKind;
+use mgmt_proto::messages::{DomainKind, Totals};
 
 /// Where definitions are in the store.
 const FOLDER: &str = "/etc/xen/";
@@ -42,9 +43,8 @@ pub(crate) struct Definition {
 }
 
 impl Definition {
-    /// Both of its files. The record refers to its uploaded files, so that the store keeps them.
+    /// Both of its files.
     pub(crate) fn changes(&self, name: &str) -> Vec<Change> {
-        let files = self.record.files.iter();
         vec![
             Change::Put {
                 path: self.path.clone(),
@@ -53,14 +53,20 @@ impl Definition {
                     blobs: Vec::new(),
                 },
             },
-            Change::Put {
-                path: record_path(name),
-                file: File {
-                    content: self.record.encode(),
-                    blobs: files.map(|file| file.blob).collect(),
-                },
-            },
+            self.record_change(name),
         ]
+    }
+
+    /// Its record alone. It refers to the uploaded files, so that the store keeps them.
+    fn record_change(&self, name: &str) -> Change {
+        let files = self.record.files.iter();
+        Change::Put {
+            path: record_path(name),
+            file: File {
+                content: self.record.encode(),
+                blobs: files.map(|file| file.blob).collect(),
+            },
+        }
     }
 
     /// What takes it out of the store.
@@ -119,6 +125,8 @@ struct Changing {
 pub(crate) struct Managed {
     definitions: BTreeMap<String, Definition>,
     changing: Vec<Changing>,
+    /// What runs used that are over, by UUID, before it is in the records.
+    owed: BTreeMap<[u8; 16], Totals>,
 }
 
 impl Managed {
@@ -127,6 +135,7 @@ impl Managed {
         let mut managed = Self {
             definitions: BTreeMap::new(),
             changing: Vec::new(),
+            owed: BTreeMap::new(),
         };
         let mut remarks = Vec::new();
         for (path, file) in files {
@@ -243,9 +252,54 @@ impl Managed {
         self.definitions.remove(name);
     }
 
+    /// What the earlier runs of the domain with this UUID used.
+    pub(crate) fn totals(&self, uuid: &[u8; 16]) -> Option<Totals> {
+        let (_, definition) = self.by_uuid(uuid)?;
+        let owed = self.owed.get(uuid);
+        match (definition.record.totals, owed) {
+            (kept, None) => kept,
+            (kept, Some(owed)) => {
+                let mut all = kept.unwrap_or_default();
+                totals::add(&mut all, owed);
+                Some(all)
+            }
+        }
+    }
+
+    /// A run of the domain with this UUID is over, and used this.
+    pub(crate) fn add(&mut self, uuid: [u8; 16], run: &Totals) {
+        if self.by_uuid(&uuid).is_some() {
+            totals::add(self.owed.entry(uuid).or_default(), run);
+        }
+    }
+
+    /// Takes what runs used into their definitions' records, but for those of which another change is on its way, which might
+    /// undo that; what is to be kept then.
+    pub(crate) fn settle(&mut self) -> Vec<Change> {
+        let mut changes = Vec::new();
+        for (name, definition) in &mut self.definitions {
+            let uuid = definition.record.uuid;
+            let mut changing = self.changing.iter();
+            if changing.any(|change| change.name == *name || change.uuid == uuid) {
+                continue;
+            }
+            if let Some(run) = self.owed.remove(&uuid) {
+                totals::add(definition.record.totals.get_or_insert_default(), &run);
+                changes.push(definition.record_change(name));
+            }
+        }
+        let is_defined = |uuid: &[u8; 16]| {
+            let mut definitions = self.definitions.values();
+            definitions.any(|definition| definition.record.uuid == *uuid)
+        };
+        self.owed.retain(|uuid, _| is_defined(uuid));
+        changes
+    }
+
     /// There is a new store, without any.
     pub(crate) fn clear(&mut self) {
         self.definitions.clear();
+        self.owed.clear();
     }
 }
 

@@ -38,6 +38,16 @@ pub(crate) struct Ticket {
     pub(crate) repeat: Option<Number>,
 }
 
+impl Ticket {
+    /// Of something that nobody asked for.
+    pub(crate) const NOBODY: Self = Self {
+        session: SessionId::MAX,
+        stream: StreamId::MAX,
+        request: 0,
+        repeat: None,
+    };
+}
+
 /// One connected client.
 #[derive(Debug, Default)]
 struct Session {

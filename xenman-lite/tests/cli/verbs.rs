@@ -115,6 +115,8 @@ fn info_of_a_domain_shows_what_it_used() {
         "scheduling latency      12.340 us on average, 98.765 us at most",
         "exits: architecture     700",
         "interrupts              120",
+        "earlier runs            12, 1 of them ended with a crash",
+        "used by them            360.0 s of CPUs in 86400.0 s",
     ] {
         assert!(text.lines().any(|it| it == line), "{line}\n{text}");
     }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Domains as a client sees them: how one is named, summarised and reported about.
 
+use super::stats::Totals;
 use alloc::{string::String, vec::Vec};
 use core::fmt;
 use minicbor::{Decode, Encode};
@@ -194,6 +195,9 @@ pub struct DomainDetail {
     /// The guest's own domid, where it differs from the host's (after a restore).
     #[n(3)]
     pub guest_domid: Option<u16>,
+    /// What earlier runs of a managed domain used.
+    #[n(4)]
+    pub totals: Option<Totals>,
 }
 
 /// A counter and its name.

@@ -187,3 +187,31 @@ pub struct VcpuUsage {
     #[n(1)]
     pub usage: Usage,
 }
+
+/// What the runs of a managed domain used that are over, all together. Kept with its definition, across restarts of the
+/// host.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Totals {
+    /// How many runs: from a start to a stop, a reboot, a save or a crash.
+    #[n(0)]
+    pub runs: u64,
+    /// Those that ended with a crash.
+    #[n(1)]
+    pub crashes: u64,
+    /// Time it was there, in nanoseconds.
+    #[n(2)]
+    pub up_ns: u64,
+    /// Time its vCPUs ran, in nanoseconds.
+    #[n(3)]
+    pub cpu_ns: u64,
+    /// Exits.
+    #[n(4)]
+    pub exits: u64,
+    /// Interrupts it took.
+    #[n(5)]
+    pub interrupts: u64,
+    /// Notifications that came by its event channels.
+    #[n(6)]
+    pub events: u64,
+}

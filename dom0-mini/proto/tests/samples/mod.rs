@@ -425,6 +425,7 @@ fn domain_replies() -> Vec<(&'static str, Reply)> {
         config: "name = 'debian'\n".into(),
         counters,
         guest_domid: Some(1),
+        totals: None,
     };
     let warnings = vec!["debian.cfg:4: unknown key `colour`".into()];
     vec![

@@ -30,7 +30,7 @@ fn usage() -> Usage {
     }
 }
 
-pub(super) fn replies() -> [(&'static str, Reply); 2] {
+pub(super) fn replies() -> [(&'static str, Reply); 3] {
     let mut all = stats();
     all.host.hypervisor_log_bytes = Some(12_345);
     all.host.xend_log_bytes = Some(678);
@@ -54,8 +54,24 @@ pub(super) fn replies() -> [(&'static str, Reply); 2] {
         domain: all.domains[0].clone(),
         vcpus: vec![vcpu],
     };
+    let detail = DomainDetail {
+        summary: all.domains[0].summary.clone(),
+        config: "name = 'debian'\n".into(),
+        counters: Vec::new(),
+        guest_domid: None,
+        totals: Some(Totals {
+            runs: 12,
+            crashes: 1,
+            up_ns: 86_400_000_000_000,
+            cpu_ns: 360_000_000_000,
+            exits: 7_000_000,
+            interrupts: 900_000,
+            events: 300_000,
+        }),
+    };
     [
         ("stats-usage", Reply::Stats(all)),
         ("usage", Reply::Usage(Box::new(domain))),
+        ("domain-totals", Reply::Domain(detail)),
     ]
 }

@@ -3,7 +3,7 @@
 use crate::versioned::{self, Version};
 use alloc::string::String;
 use alloc::vec::Vec;
-use mgmt_proto::messages::NamedBlob;
+use mgmt_proto::messages::{NamedBlob, Totals};
 use minicbor::{Decode, Encode};
 
 /// The record of a definition.
@@ -24,6 +24,9 @@ pub(crate) struct Record {
     /// When, in nanoseconds since 1970, where there was a clock.
     #[n(4)]
     pub(crate) changed_ns: Option<u64>,
+    /// What its runs used that are over.
+    #[n(5)]
+    pub(crate) totals: Option<Totals>,
 }
 
 impl Record {
@@ -39,7 +42,14 @@ impl Record {
             files,
             changed_by: Some(changed_by),
             changed_ns,
+            totals: None,
         }
+    }
+
+    /// The same, with what earlier runs used.
+    pub(crate) fn with_totals(mut self, totals: Option<Totals>) -> Self {
+        self.totals = totals;
+        self
     }
 
     /// What takes the place of one that cannot be read.
@@ -50,6 +60,7 @@ impl Record {
             files: Vec::new(),
             changed_by: None,
             changed_ns: None,
+            totals: None,
         }
     }
 

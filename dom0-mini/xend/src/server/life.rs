@@ -11,6 +11,7 @@ use crate::hypervisor::Hypervisor;
 use crate::job::{Destroy, Done, Job, Step, Workshop};
 use crate::lifecycle::{Happening, State, follow};
 use crate::logbook::Level;
+use crate::managed::totals;
 use crate::nodes;
 use crate::policy::{Brake, Stop};
 use crate::scrollback::Scrollback;
@@ -235,6 +236,7 @@ impl<H: Hypervisor> Xend<H> {
             return;
         };
         domain.after = after;
+        let (domid, uuid) = (domain.domid, domain.uuid);
         if let Some(backend) = domain.backend.take() {
             backend.serve_console(&mut self.hypervisor, &mut domain.console);
             if let Some(domid) = domain.domid {
@@ -242,7 +244,24 @@ impl<H: Hypervisor> Xend<H> {
             }
             backend.detach(&mut self.hypervisor, &mut self.xenstore);
         }
+        if let Some(domid) = domid {
+            self.count_run(domid, uuid);
+        }
         self.begin_job(key, Job::Destroy(Destroy::default()));
+    }
+
+    /// A run is over: what it used counts for its definition, if it has one.
+    fn count_run(&mut self, domid: DomId, uuid: [u8; 16]) {
+        let mut info = [DomainInfo::default()];
+        let found = self.hypervisor.list(domid, &mut info);
+        let [info] = info;
+        if found == Ok(1)
+            && info.domid == domid
+            && let Some(run) = totals::of_run(&info, self.now.mono_ns)
+        {
+            self.managed.add(uuid, &run);
+            self.keep_totals();
+        }
     }
 
     /// A domain is gone: forget it, or build it again.

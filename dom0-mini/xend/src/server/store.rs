@@ -63,6 +63,8 @@ pub(super) enum What {
     Image(String, String),
     /// An image is gone.
     NoImage(String),
+    /// The record of a domain says what its runs used. Nobody waits for that.
+    Totals,
 }
 
 impl What {
@@ -79,7 +81,7 @@ impl What {
             Self::NoSnapshot(label) => format!("snapshot '{label}' is deleted"),
             Self::Image(name, by) => format!("image '{name}' is added by {by}"),
             Self::NoImage(name) => format!("image '{name}' is removed"),
-            Self::NewStore | Self::Snapshot { .. } => return None,
+            Self::NewStore | Self::Snapshot { .. } | Self::Totals => return None,
         })
     }
 }
@@ -203,9 +205,27 @@ impl<H: Hypervisor> Xend<H> {
             What::Snapshot { key, label, .. } => {
                 return self.snapshot_is_kept(key, &label, then.ticket, then.reply);
             }
-            What::NoSnapshot(_) | What::Image(..) | What::NoImage(_) => {}
+            What::NoSnapshot(_) | What::Image(..) | What::NoImage(_) | What::Totals => {}
         }
         self.sessions.answer(then.ticket, Ok(then.reply));
+        self.keep_totals();
+    }
+
+    /// What runs used goes into the records of their definitions.
+    pub(super) fn keep_totals(&mut self) {
+        for change in self.managed.settle() {
+            let wish = Wish::Change {
+                changes: vec![change],
+                blobs: Vec::new(),
+            };
+            let then = Then {
+                ticket: Ticket::NOBODY,
+                reply: Reply::Done,
+                what: What::Totals,
+            };
+            // A store that cannot be written to has said so; the figures are true until xend ends.
+            let _refused = self.order(wish, then);
+        }
     }
 
     /// What was ordered is not kept after all; the log may say that it is.
@@ -224,12 +244,14 @@ impl<H: Hypervisor> Xend<H> {
             What::Defined(name, _) | What::Deleted(name) => self.managed.end(&[&name]),
             What::Renamed { from, to, .. } => self.managed.end(&[&from, &to]),
             What::Settings(_)
+            | What::Totals
             | What::NewStore
             | What::NoSnapshot(_)
             | What::Image(..)
             | What::NoImage(_) => {}
         }
         self.sessions.answer(then.ticket, Err(failure));
+        self.keep_totals();
     }
 
     /// Tells who waits for a blob to be written how far that is.

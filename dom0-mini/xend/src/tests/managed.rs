@@ -3,6 +3,7 @@
 mod crashes;
 mod renames;
 mod starts;
+mod totals;
 
 use super::store::Machine;
 use super::world::{World, by_name, config, kernel, ramdisk};

@@ -2,7 +2,7 @@
 //! What the fake's domains used.
 
 use mgmt_proto::messages::{
-    DomainStats, DomainUsage, ExitCounts, Reply, Usage, VcpuSummary, VcpuUsage,
+    DomainStats, DomainUsage, ExitCounts, Reply, Totals, Usage, VcpuSummary, VcpuUsage,
 };
 
 /// What a domain used after so many seconds.
@@ -34,4 +34,15 @@ pub(super) fn reply(domain: DomainStats, vcpu: VcpuSummary) -> Reply {
         }],
         domain,
     }))
+}
+
+/// What earlier runs used.
+pub(super) fn totals() -> Totals {
+    Totals {
+        runs: 12,
+        crashes: 1,
+        up_ns: 86_400_000_000_000,
+        cpu_ns: 360_000_000_000,
+        ..Totals::default()
+    }
 }

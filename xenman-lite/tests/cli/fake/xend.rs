@@ -237,6 +237,7 @@ impl State {
                         count: 3,
                     }],
                     guest_domid: None,
+                    totals: Some(usage::totals()),
                 })
             }),
             RequestBody::Dmesg(follow) | RequestBody::Log(follow) => {

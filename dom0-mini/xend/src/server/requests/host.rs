@@ -120,6 +120,7 @@ impl<H: Hypervisor> Xend<H> {
             guest_domid: domain
                 .map(|domain| domain.guest_domid)
                 .filter(|guest| *guest != info.domid.0),
+            totals: domain.and_then(|domain| self.managed.totals(&domain.uuid)),
         }))
     }
 
@@ -134,6 +135,7 @@ impl<H: Hypervisor> Xend<H> {
             config: definition.text.clone(),
             counters: Vec::new(),
             guest_domid: None,
+            totals: self.managed.totals(&definition.record.uuid),
         })
     }
 

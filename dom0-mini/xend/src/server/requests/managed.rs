@@ -145,10 +145,13 @@ impl<H: Hypervisor> Xend<H> {
         let blobs: Vec<_> = blobs.collect();
         let name = plan.config.name.clone();
         let by = self.sessions.client_name(ticket.session);
+        let before = self.managed.by_uuid(&uuid);
+        // Not those that are owed: they are added when this is kept.
+        let totals = before.and_then(|(_, definition)| definition.record.totals);
         let definition = Definition {
             path,
             text,
-            record: Record::new(uuid, files, by, self.now.wall_ns),
+            record: Record::new(uuid, files, by, self.now.wall_ns).with_totals(totals),
             config: Ok(plan.config),
         };
         let reply = Reply::Defined(Defined {

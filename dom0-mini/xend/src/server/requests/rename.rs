@@ -91,13 +91,14 @@ impl<H: Hypervisor> Xend<H> {
         }
         let text = named(&definition.text, to)?;
         let files = definition.record.files.clone();
+        let totals = definition.record.totals;
         let path = managed::path_like(&definition.path, to);
         let mut changes = definition.removal(from);
         let (_, config, _) = read_config(&path, &text, &self.settings.policies)?;
         let new = Definition {
             path,
             text,
-            record: Record::new(uuid, files, by, self.now.wall_ns),
+            record: Record::new(uuid, files, by, self.now.wall_ns).with_totals(totals),
             config: Ok(config),
         };
         changes.extend(new.changes(to));
