@@ -19,6 +19,7 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec;
 use alloc::vec::Vec;
+use mgmt_proto::blob::BlobId;
 use mgmt_proto::config::{ConfigFile, DomainConfig, ImageSource, Policies};
 use mgmt_proto::messages::{DomainKind, Totals};
 
@@ -67,6 +68,14 @@ impl Definition {
                 blobs: files.map(|file| file.blob).collect(),
             },
         }
+    }
+
+    /// The uploaded file that it names so under a key.
+    pub(crate) fn file(&self, key: &str, source: &ImageSource) -> Option<BlobId> {
+        let config = self.config.as_ref().ok()?;
+        let is_named = sources(config).any(|it| it == (key, source));
+        let mut files = self.record.files.iter().filter(|_| is_named);
+        files.find(|file| file.key == key).map(|file| file.blob)
     }
 
     /// What takes it out of the store.

@@ -89,15 +89,17 @@ impl<H: Hypervisor> Xend<H> {
             ImageSource::Boot(file) => self.hypervisor.bundle_file(file).map(Content::Bundle),
             _ => None,
         };
-        let content = |source: &ImageSource| {
+        let definition = self.managed.by_uuid(&info.uuid);
+        let content = |key: &str, source: &ImageSource| {
             find(source).unwrap_or_else(|| Content::Lost {
                 name: source.to_string(),
-                id: None,
+                id: definition.and_then(|(_, definition)| definition.file(key, source)),
             })
         };
+        let ramdisk = config.ramdisk.as_ref();
         Plan {
-            kernel: content(&config.kernel),
-            ramdisk: config.ramdisk.as_ref().map(content),
+            kernel: content("kernel", &config.kernel),
+            ramdisk: ramdisk.map(|source| content("ramdisk", source)),
             text,
             config,
         }

@@ -85,6 +85,24 @@ fn uploaded_files_outlive_a_restart() {
     machine.world.assert_clean("it is deleted");
 }
 
+/// What a domain that is taken over was built from is found by its definition.
+#[test]
+fn a_domain_that_is_taken_over_can_reboot() {
+    let disk = SimulatedDisk::new(16);
+    let before = fake();
+    let mut machine = Machine::over(before.clone(), Some(&disk));
+    machine.world.upload(1, &kernel()).unwrap();
+    machine.world.upload(1, &ramdisk()).unwrap();
+    machine.ask(define(config("web"), files())).unwrap();
+    machine.ask(start("web")).unwrap();
+    drop(machine);
+    let mut machine = Machine::over(before, Some(&disk));
+    let domid = domid(&machine.world);
+    machine.world.stop(domid, ShutdownReason::REBOOT);
+    machine.keep();
+    assert_eq!(running(&mut machine), ["web"]);
+}
+
 #[test]
 fn what_runs_already_is_not_started_and_what_cannot_holds_nobody_up() {
     let disk = SimulatedDisk::new(16);
