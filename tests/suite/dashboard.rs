@@ -43,7 +43,8 @@ fn dashboard(address: &str) -> Result<Pty, Trouble> {
 /// The same with something set in its environment.
 fn dashboard_with(environment: &str, address: &str) -> Result<Pty, Trouble> {
     let xenman = Images::of_workspace().xenman();
-    let command = format!("env {environment} {} -H {address}", xenman.display());
+    let nobody = "env -u HOME -u XENMAN_HOME";
+    let command = format!("{nobody} {environment} {} -H {address}", xenman.display());
     let pty = Pty::start(&command)?;
     pty.shows(HINTS)?;
     Ok(pty)

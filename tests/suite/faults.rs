@@ -366,6 +366,7 @@ fn garbage_at_the_brokers_socket_is_not_listened_to() {
 #[test]
 fn an_xend_that_cannot_be_reached_is_status_3() {
     let mut command = Command::new(Images::of_workspace().xenman());
+    command.env_remove("HOME").env_remove("XENMAN_HOME");
     command.args(["-H", "unix:/nowhere/at/all.sock", "list"]);
     let told = run(command, SOON).expect("xenman is there");
     assert_eq!(told.end, End::Status(3), "{}", told.stderr);

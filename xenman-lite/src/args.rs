@@ -2,6 +2,7 @@
 //! The command line: verbs, their arguments, and the options that may stand anywhere.
 
 mod create;
+mod host;
 mod image;
 mod usage;
 
@@ -10,11 +11,13 @@ use argh::FromArgs;
 use mgmt_proto::config::suggest;
 
 pub(crate) use create::{Create, Description, New, Source, name_is};
-pub(crate) use image::{Image, ImageAdd, ImageExport, ImageVerb};
+pub(crate) use host::{HostAdd, HostGroup, HostVerb};
+pub(crate) use image::{Image, ImageAdd, ImageDefault, ImageExport, ImageVerb};
 
 /// xenman: control a host and its domains.
 ///
-/// HOST is unix:PATH (a broker's or an emulator's socket) or serial:/dev/tty…[@BAUD]; without -H it is taken from XENMAN_HOST.
+/// HOST is unix:PATH (a broker's or an emulator's socket), serial:/dev/tty…[@BAUD], or a name that 'xenman host add' gave to one;
+/// without -H it is taken from XENMAN_HOST, and then from default_host in xenman.conf.
 /// -H and --json may stand before or after the verb.
 ///
 /// Exit status: 0 done, 1 refused or failed, 2 wrong usage, 3 cannot reach xend.
@@ -64,7 +67,10 @@ pub(crate) enum Verb {
 }
 
 /// How a host is named.
-pub(crate) const HOST_REMEDY: &str = "say -H unix:PATH or -H serial:/dev/tty…, or set XENMAN_HOST";
+pub(crate) const HOST_REMEDY: &str = "say -H unix:PATH, -H serial:/dev/tty… or -H NAME, or set XENMAN_HOST, or default_host in xenman.conf";
+
+/// How an address is written.
+pub(crate) const ADDRESS_REMEDY: &str = "write unix:PATH or serial:/dev/tty…[@BAUD]";
 
 /// The verbs, for suggestions.
 const VERBS: [&str; 28] = [
@@ -370,29 +376,6 @@ pub(crate) struct Serve {
     /// where clients connect: unix:PATH
     #[argh(option, arg_name = "unix:path")]
     pub(crate) listen: String,
-}
-
-/// The host itself: its store.
-#[derive(FromArgs, Debug)]
-#[argh(subcommand, name = "host")]
-pub(crate) struct HostGroup {
-    #[argh(subcommand)]
-    pub(crate) verb: HostVerb,
-}
-
-#[derive(FromArgs, Debug)]
-#[argh(subcommand)]
-pub(crate) enum HostVerb {
-    Init(HostInit),
-}
-
-/// Make a new store on the host's disk. An empty disk gets one by itself, when the host starts.
-#[derive(FromArgs, Debug)]
-#[argh(subcommand, name = "init")]
-pub(crate) struct HostInit {
-    /// whatever is on the disk; it is lost then
-    #[argh(switch)]
-    pub(crate) force: bool,
 }
 
 /// Configurations: of domains (show, edit, set, check), and of xend, xend-config.sxp (show, set, check).

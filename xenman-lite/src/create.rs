@@ -2,14 +2,18 @@
 //! `create` and `config check`: everything that can be found wrong here is found before xend is asked.
 
 use crate::{
-    args, console,
-    image::{Kernel, check_initrd, prepare_kernel},
+    args,
+    cache::Cache,
+    conf::Conf,
+    console, disks,
+    image::{Kernel, check_initrd, is_packed, prepare_kernel},
     link::Client,
     output::{Output, Progress, harmless, note},
     problem::Problem,
     upload::upload,
 };
 use mgmt_proto::{
+    blob::Digest,
     config::{ConfigError, ConfigFile, DomainConfig, ImageSource, MAX_TEXT, Warning},
     messages::{Create, MAX_CONFIG, NamedBlob, Reply, RequestBody},
 };
@@ -50,9 +54,11 @@ impl Prepared {
 }
 
 /// `config check`.
-pub(crate) fn check(check: &args::ConfigCheck, output: Output) -> Result<(), Problem> {
+pub(crate) fn check(check: &args::ConfigCheck, conf: &Conf, output: Output) -> Result<(), Problem> {
     let text = read_config_text(&check.file)?;
-    let (_, config, warnings) = parse(&check.file, &text, &check.overrides)?;
+    let Parsed {
+        config, warnings, ..
+    } = parse(conf, &check.file, &text, &check.overrides)?;
     let warnings = tell(&warnings);
     output.either(
         &json!({ "name": config.name, "warnings": warnings }),
@@ -65,28 +71,25 @@ pub(crate) fn check(check: &args::ConfigCheck, output: Output) -> Result<(), Pro
 }
 
 /// Reads and checks what `create` or `new` is to send.
-pub(crate) fn prepare(path: &str, overrides: &[String]) -> Result<Prepared, Problem> {
+pub(crate) fn prepare(conf: &Conf, path: &str, overrides: &[String]) -> Result<Prepared, Problem> {
     let text = read_config_text(path)?;
-    prepare_text(path, text, overrides)
+    prepare_text(conf, path, &text, overrides)
 }
 
 /// Checks a configuration that `create` or `new` is to send; `path` is its name in messages.
 pub(crate) fn prepare_text(
+    conf: &Conf,
     path: &str,
-    text: String,
+    text: &str,
     overrides: &[String],
 ) -> Result<Prepared, Problem> {
-    let (file, config, warnings) = parse(path, &text, overrides)?;
-    let warnings = tell(&warnings);
-    check_length(path, file.text())?;
-    let (kernel, ramdisk) = read_images(&config, |_, _| true)?;
+    let parsed = parse(conf, path, text, overrides)?;
+    check_length(path, parsed.file.text())?;
+    let warnings = tell(&parsed.warnings);
+    let (kernel, ramdisk) = read_images(conf, &parsed.config, |_, _| true)?;
     Ok(Prepared {
-        written: if overrides.is_empty() {
-            text
-        } else {
-            file.text().to_owned()
-        },
-        file,
+        file: parsed.file,
+        written: parsed.written,
         warnings,
         kernel,
         ramdisk,
@@ -110,12 +113,13 @@ type NamedKernel = (String, Kernel, Vec<u8>);
 
 /// Reads the files that a configuration names and `is_wanted` says are wanted, by key and source.
 fn read_images(
+    conf: &Conf,
     config: &DomainConfig,
     is_wanted: impl Fn(&str, &ImageSource) -> bool,
 ) -> Result<(Option<NamedKernel>, Option<Vec<u8>>), Problem> {
     let kernel = match &config.kernel {
         source @ ImageSource::File(path) if is_wanted("kernel", source) => {
-            let (kernel, bytes) = read_kernel(path)?;
+            let (kernel, bytes) = read_kernel(conf, path)?;
             Some((path.clone(), kernel, bytes))
         }
         _ => None,
@@ -210,10 +214,11 @@ fn upload_images(
 /// Uploads the files that a configuration names and another one does not.
 pub(crate) fn upload_what_is_new(
     client: &Client,
+    conf: &Conf,
     config: &DomainConfig,
     before: Option<&DomainConfig>,
 ) -> Result<Vec<NamedBlob>, Problem> {
-    let (kernel, ramdisk) = read_images(config, |key, source| {
+    let (kernel, ramdisk) = read_images(conf, config, |key, source| {
         let named = before.and_then(|before| match key {
             "kernel" => Some(&before.kernel),
             _ => before.ramdisk.as_ref(),
@@ -232,20 +237,44 @@ pub(crate) fn read_text(path: &str, max: u64) -> Result<String, Problem> {
 }
 
 /// A configuration, its meaning and what to know about it.
-pub(crate) type Parsed = (ConfigFile, DomainConfig, Vec<Warning>);
+pub(crate) struct Parsed {
+    pub(crate) file: ConfigFile,
+    /// The text as it is, with overrides if there are any.
+    pub(crate) written: String,
+    pub(crate) config: DomainConfig,
+    warnings: Vec<Warning>,
+}
 
 pub(crate) fn read_config_text(path: &str) -> Result<String, Problem> {
     read_text(path, MAX_TEXT as u64)
         .map_err(|problem| problem.with_remedy_if_none("name the configuration file of a domain"))
 }
 
-/// Reads a configuration; everything that is wrong with it in one problem.
-pub(crate) fn parse(path: &str, text: &str, overrides: &[String]) -> Result<Parsed, Problem> {
-    let file =
-        ConfigFile::parse_with(path, text, overrides).map_err(|error| config_problem(&[error]))?;
+/// Reads a configuration, with disks in place of their names; everything that is wrong with it in one problem.
+pub(crate) fn parse(
+    conf: &Conf,
+    path: &str,
+    text: &str,
+    overrides: &[String],
+) -> Result<Parsed, Problem> {
+    let failed = |error| config_problem(&[error]);
+    let mut file = ConfigFile::parse_with(path, text, overrides).map_err(failed)?;
+    let edits = disks::edits(conf, &file)?;
+    if !edits.is_empty() {
+        file = ConfigFile::parse(path, &disks::apply(file.text(), &edits)).map_err(failed)?;
+    }
     let (config, warnings) =
         DomainConfig::from_file(&file).map_err(|errors| config_problem(&errors))?;
-    Ok((file, config, warnings))
+    let written = match overrides {
+        [] => disks::apply(text, &edits),
+        _ => file.text().to_owned(),
+    };
+    Ok(Parsed {
+        file,
+        written,
+        config,
+        warnings,
+    })
 }
 
 /// All errors of a configuration as one problem; each carries its own remedy.
@@ -263,8 +292,27 @@ fn tell(warnings: &[Warning]) -> Vec<String> {
 }
 
 /// Reads a kernel, checks and unpacks it.
-pub(crate) fn read_kernel(path: &str) -> Result<(Kernel, Vec<u8>), Problem> {
-    prepare_kernel(path, read_image("kernel", path)?)
+pub(crate) fn read_kernel(conf: &Conf, path: &str) -> Result<(Kernel, Vec<u8>), Problem> {
+    unpack_kernel(conf, path, read_image("kernel", path)?)
+}
+
+/// Checks and unpacks a kernel, unless it is known what it unpacks to.
+pub(crate) fn unpack_kernel(
+    conf: &Conf,
+    path: &str,
+    bytes: Vec<u8>,
+) -> Result<(Kernel, Vec<u8>), Problem> {
+    if !is_packed(&bytes) {
+        return prepare_kernel(path, bytes);
+    }
+    let (cache, packed) = (Cache::new(conf.home()), Digest::of_chunk(&bytes));
+    let known = cache.get(packed);
+    if let Some(Ok(known)) = known.map(|unpacked| prepare_kernel(path, unpacked)) {
+        return Ok(known);
+    }
+    let (kernel, unpacked) = prepare_kernel(path, bytes)?;
+    cache.put(packed, &unpacked);
+    Ok((kernel, unpacked))
 }
 
 /// Reads and checks a ramdisk.

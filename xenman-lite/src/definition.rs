@@ -5,6 +5,7 @@
 //! refuses it if somebody was faster. Whatever goes wrong, the edited text stays, and the operator is told where.
 
 use crate::{
+    conf::Conf,
     create,
     domains::ask,
     link::Client,
@@ -57,7 +58,12 @@ fn fetch(client: &Client, name: &str) -> Result<Definition, Problem> {
 }
 
 /// `config edit NAME`.
-pub(crate) fn edit(client: &Client, output: Output, name: &str) -> Result<(), Problem> {
+pub(crate) fn edit(
+    client: &Client,
+    output: Output,
+    conf: &Conf,
+    name: &str,
+) -> Result<(), Problem> {
     let definition = fetch(client, name)?;
     let file = copy(&definition)?;
     let edited = run_editor(file.path())
@@ -66,7 +72,7 @@ pub(crate) fn edit(client: &Client, output: Output, name: &str) -> Result<(), Pr
         Ok(text) if text == definition.config => {
             return output.either(&json!({ "changed": false }), "nothing is changed");
         }
-        Ok(text) => send(client, &definition, &definition.path, &text),
+        Ok(text) => send(client, conf, &definition, (&definition.path, &text)),
         Err(problem) => Err(problem),
     };
     let defined = sent.map_err(|problem| kept(file, problem))?;
@@ -74,10 +80,15 @@ pub(crate) fn edit(client: &Client, output: Output, name: &str) -> Result<(), Pr
 }
 
 /// `config set NAME FILE`.
-pub(crate) fn set(client: &Client, output: Output, name: &str, file: &str) -> Result<(), Problem> {
+pub(crate) fn set(
+    client: &Client,
+    output: Output,
+    conf: &Conf,
+    (name, file): (&str, &str),
+) -> Result<(), Problem> {
     let text = create::read_config_text(file)?;
     let definition = fetch(client, name)?;
-    let defined = send(client, &definition, file, &text)?;
+    let defined = send(client, conf, &definition, (file, &text))?;
     tell(output, &defined)
 }
 
@@ -145,17 +156,18 @@ fn editor_failed(editor: &str, status: ExitStatus) -> Problem {
 /// Sends a text that stands in the file `origin`.
 fn send(
     client: &Client,
+    conf: &Conf,
     before: &Definition,
-    origin: &str,
-    text: &str,
+    (origin, text): (&str, &str),
 ) -> Result<Defined, Problem> {
-    let (file, config, _) = create::parse(origin, text, &[])?;
-    create::check_length(origin, file.text())?;
-    let files = create::upload_what_is_new(client, &config, meaning(before).as_ref())?;
+    let new = create::parse(conf, origin, text, &[])?;
+    create::check_length(origin, new.file.text())?;
+    let before_it = meaning(before);
+    let files = create::upload_what_is_new(client, conf, &new.config, before_it.as_ref())?;
     let body = RequestBody::DefinitionSet(Redefine {
         name: before.name.clone(),
         was: Digest::of_chunk(before.config.as_bytes()),
-        config: text.to_owned(),
+        config: new.written,
         files,
     });
     match client.call(body)? {

@@ -2,7 +2,7 @@
 //! Verbs about the host: info, dmesg, log, snapshots, its store.
 
 use crate::{
-    args::{HostVerb, SnapshotVerb},
+    args::SnapshotVerb,
     link::Client,
     output::{Output, note, printable, seconds, size},
     problem::Problem,
@@ -128,10 +128,9 @@ fn store_text(store: &StoreInfo) -> String {
     }
 }
 
-/// `host`.
-pub(crate) fn group(client: &Client, output: Output, verb: &HostVerb) -> Result<(), Problem> {
-    let HostVerb::Init(init) = verb;
-    client.call(RequestBody::HostInit(init.force))?;
+/// `host init`.
+pub(crate) fn init(client: &Client, output: Output, force: bool) -> Result<(), Problem> {
+    client.call(RequestBody::HostInit(force))?;
     output.done()
 }
 

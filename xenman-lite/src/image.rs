@@ -8,7 +8,7 @@ mod kernel;
 mod unpack;
 
 pub(crate) use initrd::check as check_initrd;
-pub(crate) use kernel::{Kernel, prepare as prepare_kernel};
+pub(crate) use kernel::{Kernel, is_packed, prepare as prepare_kernel};
 
 /// Little-endian fields of an untrusted image.
 #[derive(Clone, Copy)]

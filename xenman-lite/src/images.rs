@@ -6,8 +6,9 @@ mod template;
 
 use crate::{
     args::{self, ImageVerb},
-    create::{Prepared, prepare_text, read, read_text},
-    image::{Kernel, check_initrd, prepare_kernel},
+    conf::Conf,
+    create::{Prepared, prepare_text, read, read_text, unpack_kernel},
+    image::{Kernel, check_initrd},
     link::Client,
     output::{Output, Progress, harmless, note, size},
     problem::Problem,
@@ -37,7 +38,7 @@ pub(crate) struct NewImage {
 }
 
 /// Reads and checks what `image add` is to send.
-pub(crate) fn prepare(add: &args::ImageAdd) -> Result<NewImage, Problem> {
+pub(crate) fn prepare(conf: &Conf, add: &args::ImageAdd) -> Result<NewImage, Problem> {
     check_image_name(&add.name)
         .map_err(|why| Problem::new(why).with_remedy("choose another name"))?;
     if add.description.len() > MAX_DESCRIPTION {
@@ -45,7 +46,7 @@ pub(crate) fn prepare(add: &args::ImageAdd) -> Result<NewImage, Problem> {
         return Err(Problem::new(message).with_remedy("shorten it"));
     }
     let config = config(add)?;
-    let (kernel, bytes) = read_kernel(&add.kernel)?;
+    let (kernel, bytes) = read_kernel(conf, &add.kernel)?;
     let mut parts = vec![(ImageRole::KERNEL, add.kernel.clone(), bytes)];
     if let Some(path) = &add.initrd {
         let bytes = read_part("initrd", path)?;
@@ -66,8 +67,8 @@ pub(crate) fn prepare(add: &args::ImageAdd) -> Result<NewImage, Problem> {
     })
 }
 
-fn read_kernel(path: &str) -> Result<(Kernel, Vec<u8>), Problem> {
-    let read = prepare_kernel(path, read_part("kernel", path)?);
+fn read_kernel(conf: &Conf, path: &str) -> Result<(Kernel, Vec<u8>), Problem> {
+    let read = unpack_kernel(conf, path, read_part("kernel", path)?);
     read.map_err(|problem| {
         problem.with_remedy("fetch or build it anew, or name another file with --kernel")
     })
@@ -149,10 +150,29 @@ fn kib(bytes: u64) -> String {
     size(bytes.div_ceil(1024))
 }
 
-/// `image`, but for `image add`.
+/// `image default`.
+pub(crate) fn default(
+    conf: &Conf,
+    output: Output,
+    default: &args::ImageDefault,
+) -> Result<(), Problem> {
+    let Some(name) = &default.name else {
+        let name = conf.default_image()?;
+        let text = name.as_deref().unwrap_or("there is no default image");
+        return output.either(&json!({ "default_image": name }), &harmless(text));
+    };
+    check_image_name(name).map_err(|why| Problem::new(why).with_remedy("name an image"))?;
+    let path = conf.set_default_image(name)?;
+    output.either(
+        &json!({ "default_image": name, "file": path.to_string_lossy() }),
+        &format!("'{name}' is the default image, says {}", path.display()),
+    )
+}
+
+/// The verbs of `image` that are all about the host.
 pub(crate) fn image(client: &Client, output: Output, verb: &ImageVerb) -> Result<(), Problem> {
     match verb {
-        ImageVerb::Add(it) => add(client, output, prepare(it)?),
+        ImageVerb::Add(_) | ImageVerb::Default(_) => Ok(()),
         ImageVerb::List(_) => list(client, output),
         ImageVerb::Show(it) => show(client, output, &it.name),
         ImageVerb::Rm(it) => {
@@ -265,6 +285,7 @@ fn image_json(image: &Image) -> Value {
 /// What `create --image` or `new --image` is to send.
 pub(crate) fn domain(
     client: &Client,
+    conf: &Conf,
     (image, name): (&str, &str),
     overrides: &[String],
 ) -> Result<Prepared, Problem> {
@@ -281,7 +302,7 @@ pub(crate) fn domain(
     if !template::takes_name(&template) {
         overrides.push(args::name_is(name));
     }
-    prepare_text(&origin, text, &overrides)
+    prepare_text(conf, &origin, &text, &overrides)
 }
 
 /// The bridge that the host's configuration names.

@@ -5,11 +5,16 @@
 #![forbid(unsafe_code)]
 
 mod args;
+mod cache;
+mod conf;
 mod console;
 mod create;
 mod definition;
+mod disks;
 mod domains;
+mod home;
 mod host;
+mod hosts;
 mod image;
 mod images;
 mod link;
@@ -25,7 +30,8 @@ mod top;
 mod upload;
 mod usage;
 
-use args::{Asked, ConfigVerb, Description, ImageVerb, Source, Verb};
+use args::{Asked, ConfigVerb, Description, HostVerb, ImageVerb, Source, Verb};
+use conf::Conf;
 use link::{Client, Host};
 use mgmt_proto::messages::RequestBody;
 use output::{Output, note};
@@ -47,7 +53,12 @@ fn main() -> ExitCode {
         .map(|word| word.to_string_lossy().into_owned())
         .collect();
     let json = words.iter().any(|word| word == "--json");
-    match args::parse(&words, top::is_on_terminal()).and_then(run) {
+    let outcome = match args::parse(&words, top::is_on_terminal()) {
+        Ok(Asked::Text(text)) => Output { json: false }.bytes(text.as_bytes()),
+        Ok(Asked::Verb(arguments)) => run(arguments),
+        Err(problem) => Err(problem),
+    };
+    match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(problem) => {
             report(&problem, json);
@@ -70,68 +81,133 @@ fn report(problem: &Problem, json: bool) {
     }
 }
 
-fn run(asked: Asked) -> Result<(), Problem> {
-    let arguments = match asked {
-        Asked::Text(text) => return Output { json: false }.bytes(text.as_bytes()),
-        Asked::Verb(arguments) => arguments,
+/// Does what was asked for.
+fn run(arguments: args::Arguments) -> Result<(), Problem> {
+    let session = Session {
+        conf: Conf::of_operator(),
+        option: arguments.host,
     };
     let output = Output {
         json: arguments.json,
     };
-    // What needs no host, or checks something before it needs one.
-    match arguments.verb {
-        Verb::Config(args::Config {
-            verb: ConfigVerb::Check(check),
-        }) if !settings::is_settings(&check.file) => create::check(&check, output),
-        Verb::Serve(serve) => broker(&host(arguments.host)?, &serve),
-        Verb::Create(create) => {
-            let (client, prepared) = prepare(arguments.host, create.description())?;
-            create::create(&Arc::new(client), output, &create, &prepared)
+    session.run(output, arguments.verb)
+}
+
+/// What one command has to do with.
+struct Session {
+    conf: Conf,
+    /// The host that the command line names.
+    option: Option<String>,
+}
+
+impl Session {
+    fn run(&self, output: Output, verb: Verb) -> Result<(), Problem> {
+        let conf = &self.conf;
+        // What needs no host, or checks something before it needs one.
+        match verb {
+            Verb::Config(args::Config {
+                verb: ConfigVerb::Check(check),
+            }) if !settings::is_settings(&check.file) => create::check(&check, conf, output),
+            Verb::Host(args::HostGroup { verb }) => self.hosts(output, &verb),
+            Verb::Serve(serve) => broker(&self.host()?, &serve),
+            Verb::Create(create) => {
+                let (client, prepared) = self.prepare(create.description())?;
+                create::create(&Arc::new(client), output, &create, &prepared)
+            }
+            Verb::New(new) => {
+                let (client, prepared) = self.prepare(new.description())?;
+                managed::new(&client, output, &prepared)
+            }
+            Verb::Image(args::Image { verb }) => self.images(output, &verb),
+            Verb::Top(top) => {
+                top::check(&top, output)?;
+                let host = self.host()?;
+                if top.once {
+                    top::once(&Client::connect(&host, &client_name())?, output, &top)
+                } else {
+                    top::show(host, &top)
+                }
+            }
+            Verb::Restore(restore) => restore::restore(|| self.connect(), output, conf, &restore),
+            verb => with_client(&Arc::new(self.connect()?), output, conf, verb),
         }
-        Verb::New(new) => {
-            let (client, prepared) = prepare(arguments.host, new.description())?;
-            managed::new(&client, output, &prepared)
+    }
+
+    fn hosts(&self, output: Output, verb: &HostVerb) -> Result<(), Problem> {
+        match verb {
+            HostVerb::Add(add) => hosts::add(&self.conf, output, add),
+            HostVerb::List(_) => hosts::list(&self.conf, output),
+            HostVerb::Rm(it) => hosts::remove(&self.conf, output, &it.name),
+            HostVerb::Init(init) => host::init(&self.connect()?, output, init.force),
         }
-        Verb::Image(args::Image {
-            verb: ImageVerb::Add(add),
-        }) => {
-            let new = images::prepare(&add)?;
-            images::add(&connect(arguments.host)?, output, new)
+    }
+
+    fn images(&self, output: Output, verb: &ImageVerb) -> Result<(), Problem> {
+        match verb {
+            ImageVerb::Add(add) => {
+                let new = images::prepare(&self.conf, add)?;
+                images::add(&self.connect()?, output, new)
+            }
+            ImageVerb::Default(it) => images::default(&self.conf, output, it),
+            verb => images::image(&self.connect()?, output, verb),
         }
-        Verb::Top(top) => {
-            top::check(&top, output)?;
-            let host = host(arguments.host)?;
-            if top.once {
-                top::once(&Client::connect(&host, &client_name())?, output, &top)
-            } else {
-                top::show(host, &top)
+    }
+
+    /// Checks a new domain's description before the host is asked, as far as it is here.
+    fn prepare(
+        &self,
+        description: Result<Description, &'static str>,
+    ) -> Result<(Client, create::Prepared), Problem> {
+        let Description { source, overrides } = description.map_err(Problem::usage)?;
+        match source {
+            Source::File(file) => {
+                let prepared = create::prepare(&self.conf, &file, &overrides)?;
+                Ok((self.connect()?, prepared))
+            }
+            Source::Image { image, name } => {
+                let image = image.map_or_else(|| self.default_image(), Ok)?;
+                let client = self.connect()?;
+                let prepared = images::domain(&client, &self.conf, (&image, &name), &overrides)?;
+                Ok((client, prepared))
             }
         }
-        Verb::Restore(restore) => restore::restore(|| connect(arguments.host), output, &restore),
-        verb => with_client(&Arc::new(connect(arguments.host)?), output, verb),
+    }
+
+    fn default_image(&self) -> Result<String, Problem> {
+        let image = self.conf.default_image()?;
+        image.ok_or_else(|| {
+            Problem::usage("from which image? There is no default image")
+                .with_remedy("say --image NAME, or set it: xenman image default NAME")
+        })
+    }
+
+    /// The host that is meant.
+    fn host(&self) -> Result<Host, Problem> {
+        let from_environment = || {
+            let host = std::env::var("XENMAN_HOST").ok();
+            host.filter(|host| !host.is_empty())
+        };
+        let word = match self.option.clone().or_else(from_environment) {
+            Some(word) => Some(word),
+            None => self.conf.default_host()?,
+        };
+        let Some(word) = word else {
+            return Err(Problem::usage("which host?").with_remedy(args::HOST_REMEDY));
+        };
+        self.conf.host(&word)
+    }
+
+    fn connect(&self) -> Result<Client, Problem> {
+        Ok(Client::connect(&self.host()?, &client_name())?)
     }
 }
 
-/// Checks a new domain's description before the host is asked, as far as it is here.
-fn prepare(
-    host: Option<String>,
-    description: Result<Description, &'static str>,
-) -> Result<(Client, create::Prepared), Problem> {
-    let Description { source, overrides } = description.map_err(Problem::usage)?;
-    match source {
-        Source::File(file) => {
-            let prepared = create::prepare(&file, &overrides)?;
-            Ok((connect(host)?, prepared))
-        }
-        Source::Image { image, name } => {
-            let client = connect(host)?;
-            let prepared = images::domain(&client, (&image, &name), &overrides)?;
-            Ok((client, prepared))
-        }
-    }
-}
-
-fn with_client(client: &Arc<Client>, output: Output, verb: Verb) -> Result<(), Problem> {
+fn with_client(
+    client: &Arc<Client>,
+    output: Output,
+    conf: &Conf,
+    verb: Verb,
+) -> Result<(), Problem> {
     match verb {
         Verb::Info(args::Info { domain: None }) => host::info(client, output),
         Verb::Info(args::Info { domain: Some(it) }) => domains::info(client, output, &it),
@@ -152,30 +228,17 @@ fn with_client(client: &Arc<Client>, output: Output, verb: Verb) -> Result<(), P
         Verb::Console(console) => console::console(client, output, &console),
         Verb::Save(save) => save::save(client, output, &save),
         Verb::Snapshot(snapshot) => host::snapshot(client, output, snapshot.verb),
-        Verb::Image(image) => images::image(client, output, &image.verb),
-        Verb::Config(config) => settings::config(client, output, config.verb),
-        Verb::Host(group) => host::group(client, output, &group.verb),
+        Verb::Config(config) => settings::config(client, output, conf, config.verb),
         Verb::Domid(domid) => domains::domid(client, output, &domid.name),
         Verb::Domname(domname) => domains::domname(client, output, domname.domid),
-        Verb::Serve(_) | Verb::Create(_) | Verb::New(_) | Verb::Restore(_) | Verb::Top(_) => Ok(()),
+        Verb::Serve(_)
+        | Verb::Create(_)
+        | Verb::New(_)
+        | Verb::Restore(_)
+        | Verb::Image(_)
+        | Verb::Host(_)
+        | Verb::Top(_) => Ok(()),
     }
-}
-
-/// The host that was asked for.
-fn host(option: Option<String>) -> Result<Host, Problem> {
-    let from_environment = || {
-        std::env::var("XENMAN_HOST")
-            .ok()
-            .filter(|host| !host.is_empty())
-    };
-    let Some(host) = option.or_else(from_environment) else {
-        return Err(Problem::usage("which host?").with_remedy(args::HOST_REMEDY));
-    };
-    Ok(host.parse()?)
-}
-
-fn connect(option: Option<String>) -> Result<Client, Problem> {
-    Ok(Client::connect(&host(option)?, &client_name())?)
 }
 
 /// `serve`.

@@ -7,7 +7,9 @@
 //! where they are not, xend warns.
 
 use crate::{
-    args, create,
+    args,
+    conf::Conf,
+    create,
     link::{Client, LinkError},
     output::{Output, Progress, harmless, note},
     problem::Problem,
@@ -36,6 +38,7 @@ const PIECE: usize = 32 * 1024;
 pub(crate) fn restore(
     connect: impl FnOnce() -> Result<Client, Problem>,
     output: Output,
+    conf: &Conf,
     restore: &args::Restore,
 ) -> Result<(), Problem> {
     if let Some(name) = &restore.name {
@@ -48,7 +51,7 @@ pub(crate) fn restore(
             let (manifest, root) = verify(&restore.source)?;
             let client = connect()?;
             check_arch(&manifest, &client.welcome().arch)?;
-            offer_images(&client, &manifest)?;
+            offer_images(&client, conf, &manifest)?;
             from_file(&client, restore, root)?
         }
     };
@@ -114,7 +117,7 @@ fn verify(path: &str) -> Result<(Manifest, Digest), Problem> {
 }
 
 /// Uploads what the domain was built from, as far as it is still here as it was then.
-fn offer_images(client: &Client, manifest: &Manifest) -> Result<(), Problem> {
+fn offer_images(client: &Client, conf: &Conf, manifest: &Manifest) -> Result<(), Problem> {
     let Some(config) = saved_config(manifest) else {
         return Ok(()); // xend says what is wrong with it.
     };
@@ -124,7 +127,7 @@ fn offer_images(client: &Client, manifest: &Manifest) -> Result<(), Problem> {
             continue;
         };
         let read = if name == KERNEL {
-            create::read_kernel(&path).map(|(_, bytes)| bytes)
+            create::read_kernel(conf, &path).map(|(_, bytes)| bytes)
         } else {
             create::read_ramdisk(&path)
         };

@@ -3,6 +3,7 @@
 
 use crate::{
     args::{ConfigShow, ConfigVerb},
+    conf::Conf,
     create::read_text,
     definition,
     link::Client,
@@ -21,13 +22,18 @@ pub(crate) fn is_settings(file: &str) -> bool {
 }
 
 /// `config`, but for checking a domain's.
-pub(crate) fn config(client: &Client, output: Output, verb: ConfigVerb) -> Result<(), Problem> {
+pub(crate) fn config(
+    client: &Client,
+    output: Output,
+    conf: &Conf,
+    verb: ConfigVerb,
+) -> Result<(), Problem> {
     match verb {
         ConfigVerb::Show(ConfigShow { domain: None }) => show(client, output),
         ConfigVerb::Show(ConfigShow { domain: Some(it) }) => definition::show(client, output, &it),
-        ConfigVerb::Edit(edit) => definition::edit(client, output, &edit.domain),
+        ConfigVerb::Edit(edit) => definition::edit(client, output, conf, &edit.domain),
         ConfigVerb::Set(set) => match set.whose() {
-            (Some(domain), file) => definition::set(client, output, domain, file),
+            (Some(domain), file) => definition::set(client, output, conf, (domain, file)),
             (None, file) => {
                 let remarks = ask(client, file, RequestBody::ConfigSet)?;
                 output.either(&as_json(&remarks), "xend has a new configuration")

@@ -17,6 +17,8 @@ use crate::machine::Machine;
 use crate::process::{self, Output};
 use crate::serial::Transcript;
 
+/// Where `xenman` keeps what it does not keep for a person.
+const OWN: &str = "xenman";
 /// How long one `xenman` call may take where nothing else is said.
 pub const CALL_LIMIT: Duration = Duration::from_secs(60);
 const PROBE_LIMIT: Duration = Duration::from_secs(10);
@@ -227,6 +229,7 @@ impl Host {
 
     fn command<A: AsRef<OsStr>>(&self, words: impl IntoIterator<Item = A>) -> Command {
         let mut command = process::bound(&self.xenman);
+        command.env("XENMAN_HOME", self.folder().join(OWN));
         command.arg("-H").arg(self.address()).args(words);
         command
     }
@@ -340,6 +343,7 @@ fn wait_for_socket(link: &Path, emulator: &Emulator) -> Result<(), Error> {
 
 fn start_broker(xenman: &Path, link: &OsStr, socket: &Path) -> Result<(Child, Transcript), Error> {
     let mut command = process::bound(xenman);
+    command.env("XENMAN_HOME", socket.with_file_name(OWN));
     command.arg("serve").arg("-H").arg(link);
     command
         .arg("--listen")

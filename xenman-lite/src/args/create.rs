@@ -14,10 +14,10 @@ pub(crate) struct Create {
     /// the configuration file, unless there is an image; then settings that count more, such as memory=512 or name=b
     #[argh(positional, arg_name = "file|key=value")]
     words: Vec<String>,
-    /// the image to make it from, instead of a file
+    /// the image to make it from, instead of a file; without both it is the default image
     #[argh(option)]
     image: Option<String>,
-    /// its name; needed with --image
+    /// its name; needed with an image
     #[argh(option)]
     name: Option<String>,
     /// its memory in MiB
@@ -43,10 +43,10 @@ pub(crate) struct New {
     /// the configuration file, unless there is an image; then settings that count more: they are kept with it
     #[argh(positional, arg_name = "file|key=value")]
     words: Vec<String>,
-    /// the image to make it from, instead of a file
+    /// the image to make it from, instead of a file; without both it is the default image
     #[argh(option)]
     image: Option<String>,
-    /// its name; needed with --image
+    /// its name; needed with an image
     #[argh(option)]
     name: Option<String>,
     /// its memory in MiB
@@ -62,8 +62,8 @@ pub(crate) struct New {
 pub(crate) enum Source {
     /// A configuration file.
     File(String),
-    /// The template of an image, for a domain of this name.
-    Image { image: String, name: String },
+    /// The template of an image, for a domain of this name; the default image, unless one is named.
+    Image { image: Option<String>, name: String },
 }
 
 /// What a domain is described by, and what counts more.
@@ -114,10 +114,18 @@ fn describe(
         }
         (Some(_), None) => return Err("--image needs --name, the new domain's"),
         (Some(image), Some(name)) => Source::Image {
-            image: image.clone(),
+            image: Some(image.clone()),
             name: name.clone(),
         },
-        (None, _) if words.is_empty() => return Err("<file> or --image is missing"),
+        (None, Some(name)) if words.first().is_none_or(|word| word.contains('=')) => {
+            Source::Image {
+                image: None,
+                name: name.clone(),
+            }
+        }
+        (None, _) if words.is_empty() => {
+            return Err("<file> or --image is missing; --name alone means the default image");
+        }
         (None, name) => {
             let file = words.remove(0);
             words.extend(name.map(|name| name_is(name)));

@@ -19,6 +19,7 @@ pub(crate) enum ImageVerb {
     Show(ImageShow),
     Rm(ImageRm),
     Export(ImageExport),
+    Default(ImageDefault),
 }
 
 /// Add an image to the host's store. What the host has already is not sent again.
@@ -69,6 +70,15 @@ pub(crate) struct ImageRm {
     /// its name
     #[argh(positional)]
     pub(crate) name: String,
+}
+
+/// Show or set the image that domains are made from where none is named (create --name NAME). It is written into xenman.conf.
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "default")]
+pub(crate) struct ImageDefault {
+    /// its name
+    #[argh(positional)]
+    pub(crate) name: Option<String>,
 }
 
 /// Write an image into a folder: its parts, image.conf and vm_conf.template. What arrives damaged is not written.

@@ -102,7 +102,7 @@ fn a_domain_is_made_from_a_file_or_from_an_image() {
             "xenman {verb} --image debian --name web1 on_crash=preserve --memory 96 --vcpus 2"
         ));
         let source = Source::Image {
-            image: "debian".to_owned(),
+            image: Some("debian".to_owned()),
             name: "web1".to_owned(),
         };
         assert_eq!(image.source, source);
@@ -113,6 +113,15 @@ fn a_domain_is_made_from_a_file_or_from_an_image() {
         let file = description(&format!("xenman {verb} a.cfg --name b"));
         assert_eq!(file.source, Source::File("a.cfg".to_owned()));
         assert_eq!(file.overrides, ["name=\"b\""]);
+        let default = description(&format!("xenman {verb} --name web1 vcpus=2"));
+        let source = Source::Image {
+            image: None,
+            name: "web1".to_owned(),
+        };
+        assert_eq!(
+            (default.source, default.overrides),
+            (source, vec!["vcpus=2".to_owned()])
+        );
         for (line, why) in [
             ("", "<file> or --image is missing"),
             (" --image debian", "--image needs --name"),

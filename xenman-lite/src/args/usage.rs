@@ -202,7 +202,7 @@ mod tests {
     fn a_wrong_line_is_told_with_its_cause_and_the_verbs_usage() {
         assert_eq!(
             refusal("xenman create"),
-            "xenman: create: <file> or --image is missing\n  help: write xenman create [--image <image>] [--name <name>] \
+            "xenman: create: <file> or --image is missing; --name alone means the default image\n  help: write xenman create [--image <image>] [--name <name>] \
              [--memory <mib>] [--vcpus <n>] [-p] [-c] [--] [<file|key=value...>]; \
              'xenman create --help' explains it"
         );

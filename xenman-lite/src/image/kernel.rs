@@ -85,9 +85,19 @@ pub(crate) fn prepare(path: &str, mut bytes: Vec<u8>) -> Result<(Kernel, Vec<u8>
     }
 }
 
+/// Whether a kernel has to be unpacked.
+pub(crate) fn is_packed(bytes: &[u8]) -> bool {
+    let header = Bytes(bytes);
+    is_zboot(header) || bzimage_payload(header).is_some() || Packing::of(bytes).is_some()
+}
+
+fn is_zboot(header: Bytes<'_>) -> bool {
+    header.has(0, b"MZ") && header.has(4, b"zimg")
+}
+
 fn unpack(bytes: &[u8]) -> Result<Option<Vec<u8>>, Broken> {
     let header = Bytes(bytes);
-    if header.has(0, b"MZ") && header.has(4, b"zimg") {
+    if is_zboot(header) {
         let payload = header
             .u32(8)
             .zip(header.u32(12))

@@ -140,7 +140,7 @@ fn place(until: &str) -> (usize, usize) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::create::parse;
+    use mgmt_proto::config::{ConfigFile, DomainConfig};
 
     fn values() -> Values {
         Values::new("debian", "web1", Some("br7")).unwrap()
@@ -212,7 +212,8 @@ mod tests {
     fn the_default_describes_a_domain() {
         for has_initrd in [false, true] {
             let text = rendered(&default(has_initrd));
-            let (_, config, warnings) = parse("t", &text, &[]).unwrap();
+            let file = ConfigFile::parse("t", &text).unwrap();
+            let (config, warnings) = DomainConfig::from_file(&file).unwrap();
             assert_eq!((config.name.as_str(), config.memory_mib), ("web1", 256));
             assert_eq!(config.kernel.to_string(), "store:debian");
             assert_eq!(config.ramdisk.is_some(), has_initrd);

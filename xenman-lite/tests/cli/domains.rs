@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Creating, attaching, saving and restoring domains, and being killed meanwhile.
 
-use crate::fake::{Host, Said, arm64_image, manifest, xenman};
+use crate::fake::{Host, OWN, Said, arm64_image, manifest, xenman};
 use mgmt_proto::{blob::CHUNK, snapshot::SnapshotReader};
 use std::{
     fs,
@@ -193,6 +193,7 @@ fn a_terminal_is_raw_while_attached_and_itself_afterwards() {
     command
         .args(["-qec", &script, "/dev/null"])
         .current_dir(host.path(""))
+        .env("XENMAN_HOME", host.path(OWN))
         .stdin(Stdio::piped())
         .stdout(Stdio::piped());
     command.env(
@@ -355,14 +356,7 @@ fn a_save_that_cannot_be_written_or_is_refused_leaves_the_domain_running() {
         .failed(1, "there is no domain 'nobody'");
     nothing_happened(&host);
     // As a full disk: no file may grow beyond 2 KiB.
-    let xenman = env!("CARGO_BIN_EXE_xenman");
-    let script = format!("trap '' XFSZ; ulimit -f 4; exec {xenman} save debian out.save");
-    let mut command = Command::new("sh");
-    command.args(["-c", &script]).current_dir(host.path(""));
-    command.env(
-        "XENMAN_HOST",
-        format!("unix:{}", host.path("xend.sock").display()),
-    );
+    let mut command = host.shell("trap '' XFSZ; ulimit -f 4", "save debian out.save");
     let said = Said::of(command.output().unwrap());
     said.failed(1, "cannot write the file");
     assert!(said.err.contains("help: the domain runs on"), "{said:?}");

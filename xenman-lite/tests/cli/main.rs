@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 #![expect(unreachable_pub, reason = "a test has no callers elsewhere")]
 
+mod conf;
 mod domains;
 mod fake;
 mod images;

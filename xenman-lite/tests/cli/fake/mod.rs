@@ -24,6 +24,9 @@ use std::{
 use tempfile::TempDir;
 pub use xend::{State, manifest};
 
+/// xenman's own folder, in the one it runs in.
+pub const OWN: &str = "own";
+
 /// A folder with a fake xend's socket in it.
 pub struct Host {
     folder: TempDir,
@@ -81,6 +84,21 @@ impl Host {
         command
     }
 
+    /// The same in a shell, behind `before`.
+    pub fn shell(&self, before: &str, words: &str) -> Command {
+        let xenman = env!("CARGO_BIN_EXE_xenman");
+        let mut command = Command::new("sh");
+        command
+            .args(["-c", &format!("{before}; exec {xenman} {words}")])
+            .current_dir(self.path(""))
+            .env("XENMAN_HOME", self.path(OWN))
+            .env(
+                "XENMAN_HOST",
+                format!("unix:{}", self.path("xend.sock").display()),
+            );
+        command
+    }
+
     /// Runs `xenman words` to its end.
     pub fn run(&self, words: &str) -> Said {
         Said::of(self.command(words).stdin(Stdio::null()).output().unwrap())
@@ -107,12 +125,13 @@ pub fn arm64_image(mut bytes: Vec<u8>) -> Vec<u8> {
     bytes
 }
 
-/// xenman without a host.
+/// xenman without a host, with a folder of its own for what it keeps.
 pub fn xenman(folder: &Path, words: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_xenman"));
     command
         .args(words.split_whitespace())
         .current_dir(folder)
+        .env("XENMAN_HOME", folder.join(OWN))
         .env_remove("XENMAN_HOST");
     command
 }
