@@ -296,6 +296,7 @@ pub(crate) struct Console {
 /// Save a domain and take it from the host.
 ///
 /// The file appears, or replaces an older one, complete or not at all; a save that fails or is interrupted leaves the domain running.
+/// Without a file it is put into the folder that xenman.conf names, by default ~/.xenman/snapshots, from where 'restore NAME' takes it.
 #[derive(FromArgs, Debug)]
 #[argh(subcommand, name = "save")]
 pub(crate) struct Save {
@@ -304,14 +305,14 @@ pub(crate) struct Save {
     pub(crate) domain: String,
     /// a file, or store:LABEL for the host's store
     #[argh(positional, arg_name = "file")]
-    pub(crate) target: String,
+    pub(crate) target: Option<String>,
 }
 
 /// Restore a saved domain; what it is restored from stays.
 #[derive(FromArgs, Debug)]
 #[argh(subcommand, name = "restore")]
 pub(crate) struct Restore {
-    /// a file, or store:LABEL for the host's store
+    /// a file, store:LABEL for the host's store, or the name that a domain was saved under without a file
     #[argh(positional, arg_name = "file")]
     pub(crate) source: String,
     /// leave the domain paused
@@ -322,7 +323,7 @@ pub(crate) struct Restore {
     pub(crate) name: Option<String>,
 }
 
-/// Snapshots in the host's store.
+/// Saved domains, in the host's store and on this computer.
 #[derive(FromArgs, Debug)]
 #[argh(subcommand, name = "snapshot")]
 pub(crate) struct Snapshot {
@@ -337,12 +338,12 @@ pub(crate) enum SnapshotVerb {
     Delete(SnapshotDelete),
 }
 
-/// List the snapshots in the host's store.
+/// List what is saved in the host's store, and on this computer where 'save NAME' puts it.
 #[derive(FromArgs, Debug)]
 #[argh(subcommand, name = "list")]
 pub(crate) struct SnapshotList {}
 
-/// Delete a snapshot from the host's store.
+/// Delete a saved domain from the host's store or from this computer. If both have it, say store:LABEL or here:LABEL.
 #[derive(FromArgs, Debug)]
 #[argh(subcommand, name = "delete")]
 pub(crate) struct SnapshotDelete {

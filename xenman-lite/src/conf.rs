@@ -14,11 +14,12 @@ use crate::{
     home::{self, Home, PRIVATE},
     output::{harmless, note},
     problem::Problem,
+    saved::Saved,
 };
 use find::{Found, Places};
 use ini::{Value, Wrong};
 use std::{
-    fs,
+    env, fs,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
 };
@@ -30,11 +31,12 @@ const STANDARD: &str = include_str!("conf/standard.conf");
 const SECTIONS: [&str; 6] = [
     "DEFAULT",
     "ENVIRONMENT",
-    "PATHS",
+    PATHS,
     "APPLICATION DATA",
     CLIENT,
     IMAGES,
 ];
+const PATHS: &str = "PATHS";
 const CLIENT: &str = "CLIENT CONFIGURATION";
 const IMAGES: &str = "IMAGE STORE";
 const DISK: &str = "DISK ";
@@ -121,6 +123,38 @@ impl Conf {
     #[cfg_attr(not(test), expect(dead_code, reason = "for the dashboard's questions"))]
     pub(crate) fn confirms(&self) -> Result<bool, Problem> {
         Ok(self.boolean(CLIENT, "confirm_dialog")?.unwrap_or(true))
+    }
+
+    /// Where machines are saved on this computer.
+    pub(crate) fn saved(&self) -> Result<Saved, Problem> {
+        let ending = match self.get(PATHS, "snapshot_file_ext")? {
+            Some(value) if value.text.contains('/') => {
+                let remedy = "write an ending such as .snapshot.xm";
+                return Err(self.senseless("snapshot_file_ext", &value, remedy));
+            }
+            Some(value) => value.text,
+            None => ".snapshot.xm".to_owned(),
+        };
+        let folder = match self.text(PATHS, "snapshots_dir")? {
+            Some(path) => self.place(&path)?,
+            None => self.home.path()?.join("snapshots"),
+        };
+        Ok(Saved::new(folder, ending))
+    }
+
+    /// A path as the file has it: `~/` is the operator's, and one that is not absolute begins in the operator's folder.
+    fn place(&self, path: &str) -> Result<PathBuf, Problem> {
+        let Some(below) = path.strip_prefix("~/") else {
+            return Ok(match Path::new(path) {
+                path if path.is_absolute() => path.to_owned(),
+                path => self.home.path()?.join(path),
+            });
+        };
+        match env::var_os("HOME").filter(|home| !home.is_empty()) {
+            Some(home) => Ok(Path::new(&home).join(below)),
+            None => Err(Problem::new(format!("where is {path}? HOME is not set"))
+                .with_remedy("write a path that begins with '/' into xenman.conf")),
+        }
     }
 
     /// What stands for a named disk in a domain's configuration: `TARGET,VDEV,MODE`.

@@ -1,17 +1,13 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Verbs about the host: info, dmesg, log, snapshots, its store.
+//! Verbs about the host: info, dmesg, log, its store.
 
 use crate::{
-    args::SnapshotVerb,
     link::Client,
     output::{Output, note, printable, seconds, size},
     problem::Problem,
 };
-use mgmt_proto::{
-    config::uuid_text,
-    messages::{
-        Follow, HostInfo, MAX_WAIT_MS, Reply, RequestBody, SnapshotSummary, StoreInfo, StorePlace,
-    },
+use mgmt_proto::messages::{
+    Follow, HostInfo, MAX_WAIT_MS, Reply, RequestBody, StoreInfo, StorePlace,
 };
 use serde_json::{Value, json};
 use std::io::{IsTerminal, stdout};
@@ -171,51 +167,4 @@ pub(crate) fn text(
     } else {
         Ok(())
     }
-}
-
-/// `snapshot`.
-pub(crate) fn snapshot(client: &Client, output: Output, verb: SnapshotVerb) -> Result<(), Problem> {
-    match verb {
-        SnapshotVerb::List(_) => snapshots(client, output),
-        SnapshotVerb::Delete(delete) => {
-            client.call(RequestBody::SnapshotDelete(delete.label))?;
-            output.done()
-        }
-    }
-}
-
-fn snapshots(client: &Client, output: Output) -> Result<(), Problem> {
-    let Reply::Snapshots(snapshots) = client.call(RequestBody::SnapshotList)? else {
-        return Err(Problem::nonsense("a list of snapshots"));
-    };
-    if output.json {
-        return output.json(&snapshots.iter().map(snapshot_json).collect());
-    }
-    let rows: Vec<Vec<String>> = snapshots
-        .iter()
-        .map(|s| {
-            vec![
-                s.label.clone(),
-                s.domain.clone(),
-                size(s.memory_kib),
-                size(s.stored_kib),
-            ]
-        })
-        .collect();
-    output.table(
-        &["Label", "Domain", "Memory", "Stored"],
-        &["Memory", "Stored"],
-        &rows,
-    )
-}
-
-fn snapshot_json(snapshot: &SnapshotSummary) -> Value {
-    json!({
-        "label": snapshot.label,
-        "domain": snapshot.domain,
-        "uuid": uuid_text(&snapshot.uuid),
-        "memory_kib": snapshot.memory_kib,
-        "stored_kib": snapshot.stored_kib,
-        "saved_ns": snapshot.saved_ns,
-    })
 }

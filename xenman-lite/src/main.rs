@@ -23,14 +23,16 @@ mod output;
 mod problem;
 mod restore;
 mod save;
+mod saved;
 mod scheduling;
 mod settings;
 mod signals;
+mod snapshots;
 mod top;
 mod upload;
 mod usage;
 
-use args::{Asked, ConfigVerb, Description, HostVerb, ImageVerb, Source, Verb};
+use args::{Asked, ConfigVerb, Description, HostVerb, ImageVerb, SnapshotVerb, Source, Verb};
 use conf::Conf;
 use link::{Client, Host};
 use mgmt_proto::messages::RequestBody;
@@ -119,6 +121,7 @@ impl Session {
                 managed::new(&client, output, &prepared)
             }
             Verb::Image(args::Image { verb }) => self.images(output, &verb),
+            Verb::Snapshot(args::Snapshot { verb }) => self.snapshots(output, &verb),
             Verb::Top(top) => {
                 top::check(&top, output)?;
                 let host = self.host()?;
@@ -151,6 +154,15 @@ impl Session {
             ImageVerb::Default(it) => images::default(&self.conf, output, it),
             verb => images::image(&self.connect()?, output, verb),
         }
+    }
+
+    fn snapshots(&self, output: Output, verb: &SnapshotVerb) -> Result<(), Problem> {
+        if let SnapshotVerb::Delete(delete) = verb
+            && let Some(name) = snapshots::named_here(delete)
+        {
+            return snapshots::delete_here(output, &self.conf, name);
+        }
+        snapshots::snapshot(&self.connect()?, output, &self.conf, verb)
     }
 
     /// Checks a new domain's description before the host is asked, as far as it is here.
@@ -226,8 +238,7 @@ fn with_client(
         Verb::VcpuList(it) => scheduling::list(client, output, &it.domains),
         Verb::VcpuPin(it) => scheduling::pin(client, output, &it),
         Verb::Console(console) => console::console(client, output, &console),
-        Verb::Save(save) => save::save(client, output, &save),
-        Verb::Snapshot(snapshot) => host::snapshot(client, output, snapshot.verb),
+        Verb::Save(save) => save::save(client, output, conf, &save),
         Verb::Config(config) => settings::config(client, output, conf, config.verb),
         Verb::Domid(domid) => domains::domid(client, output, &domid.name),
         Verb::Domname(domname) => domains::domname(client, output, domname.domid),
@@ -235,6 +246,7 @@ fn with_client(
         | Verb::Create(_)
         | Verb::New(_)
         | Verb::Restore(_)
+        | Verb::Snapshot(_)
         | Verb::Image(_)
         | Verb::Host(_)
         | Verb::Top(_) => Ok(()),

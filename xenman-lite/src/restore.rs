@@ -48,11 +48,17 @@ pub(crate) fn restore(
     let created = match restore.source.strip_prefix("store:") {
         Some(label) => from_store(&connect()?, restore, label)?,
         None => {
-            let (manifest, root) = verify(&restore.source)?;
+            let path = &source(conf, &restore.source);
+            let (manifest, root) = verify(path).map_err(|problem| match conf.saved() {
+                Ok(saved) if !Path::new(path).exists() => {
+                    problem.with_remedy_if_none(&saved.meant(path))
+                }
+                _ => problem,
+            })?;
             let client = connect()?;
             check_arch(&manifest, &client.welcome().arch)?;
             offer_images(&client, conf, &manifest)?;
-            from_file(&client, restore, root)?
+            from_file(&client, restore, path, root)?
         }
     };
     created
@@ -67,6 +73,16 @@ pub(crate) fn restore(
             created.domid
         ),
     )
+}
+
+/// The file that is meant: one of this name, or the machine of this name that is saved on this computer.
+fn source(conf: &Conf, name: &str) -> String {
+    let found = conf.saved().ok().and_then(|saved| saved.find(name));
+    let is_file = Path::new(name).exists() && !Path::new(name).is_dir();
+    match found {
+        Some(path) if !is_file => path.to_string_lossy().into_owned(),
+        _ => name.to_owned(),
+    }
 }
 
 fn from_store(client: &Client, restore: &args::Restore, label: &str) -> Result<Created, Problem> {
@@ -146,8 +162,12 @@ fn saved_config(manifest: &Manifest) -> Option<DomainConfig> {
     Some(config)
 }
 
-fn from_file(client: &Client, restore: &args::Restore, root: Digest) -> Result<Created, Problem> {
-    let path = &restore.source;
+fn from_file(
+    client: &Client,
+    restore: &args::Restore,
+    path: &str,
+    root: Digest,
+) -> Result<Created, Problem> {
     let (mut reader, _) = open(path)?;
     let manifest = reader.manifest_bytes().to_vec();
     let begin = RestoreBegin {
@@ -217,7 +237,7 @@ fn send_chunks(
 }
 
 /// A file as a snapshot's source.
-struct FileSource(BufReader<File>);
+pub(crate) struct FileSource(BufReader<File>);
 
 impl Source for FileSource {
     type Error = io::Error;
@@ -232,7 +252,8 @@ impl Source for FileSource {
     }
 }
 
-fn open(path: &str) -> Result<(SnapshotReader<FileSource>, u64), Problem> {
+/// A saved machine up to its manifest, and the file's length.
+pub(crate) fn open(path: &str) -> Result<(SnapshotReader<FileSource>, u64), Problem> {
     let failed = |error| {
         let problem = Problem::file("read", path, &error);
         let partial = format!("{path}.partial");

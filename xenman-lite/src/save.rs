@@ -7,7 +7,9 @@
 
 use crate::{
     args,
-    domains::ask,
+    conf::Conf,
+    domains::{self, ask},
+    home::PRIVATE,
     link::{Client, LinkError, Pending},
     output::{Output, Progress, note, size},
     problem::Problem,
@@ -25,8 +27,9 @@ use serde_json::json;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use std::{
     collections::VecDeque,
-    fs::{self, File},
+    fs::{self, File, OpenOptions, Permissions},
     io::{self, BufWriter, Write},
+    os::unix::fs::{OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
 };
 
@@ -38,10 +41,34 @@ const DEPTH: usize = 1;
 const STRIDE: u32 = 128;
 
 /// `save`.
-pub(crate) fn save(client: &Client, output: Output, save: &args::Save) -> Result<(), Problem> {
-    match save.target.strip_prefix("store:") {
-        Some(label) => to_store(client, output, &save.domain, label),
-        None => to_file(client, output, &save.domain, Path::new(&save.target)),
+pub(crate) fn save(
+    client: &Client,
+    output: Output,
+    conf: &Conf,
+    save: &args::Save,
+) -> Result<(), Problem> {
+    match &save.target {
+        Some(target) => save_to(client, output, &save.domain, target),
+        None => {
+            let domain = domains::show(client, &save.domain)?;
+            let path = conf
+                .saved()?
+                .place_for(conf.home(), &domain.name, domain.uuid)?;
+            to_file(client, output, &save.domain, (&path, PRIVATE))
+        }
+    }
+}
+
+/// Saves to a file, or `store:LABEL`.
+pub(crate) fn save_to(
+    client: &Client,
+    output: Output,
+    domain: &str,
+    target: &str,
+) -> Result<(), Problem> {
+    match target.strip_prefix("store:") {
+        Some(label) => to_store(client, output, domain, label),
+        None => to_file(client, output, domain, (Path::new(target), 0o666)),
     }
 }
 
@@ -53,7 +80,7 @@ fn to_store(client: &Client, output: Output, name: &str, label: &str) -> Result<
     let progress = Progress::count("saving", 0);
     let reply = client
         .call_with_progress(body, |said| progress.report(said))
-        .map_err(|error| crate::domains::explain(client, name, error.into()))?;
+        .map_err(|error| domains::explain(client, name, error.into()))?;
     drop(progress);
     let Reply::Saved(saved) = reply else {
         return Err(Problem::nonsense("a saved domain"));
@@ -64,9 +91,15 @@ fn to_store(client: &Client, output: Output, name: &str, label: &str) -> Result<
     )
 }
 
-fn to_file(client: &Client, output: Output, name: &str, path: &Path) -> Result<(), Problem> {
+/// Saves to a file with this mode, as far as the umask lets it.
+fn to_file(
+    client: &Client,
+    output: Output,
+    name: &str,
+    (path, mode): (&Path, u32),
+) -> Result<(), Problem> {
     let interrupted = signals::watch(&[SIGINT, SIGTERM])?;
-    let partial = Partial::create(path)?;
+    let partial = Partial::create(path, mode)?;
     let Reply::SaveStarted(started) =
         ask(client, name, RequestBody::SaveBegin(DomainRef::parse(name)))?
     else {
@@ -120,7 +153,7 @@ struct Partial {
 }
 
 impl Partial {
-    fn create(target: &Path) -> Result<Self, Problem> {
+    fn create(target: &Path, mode: u32) -> Result<Self, Problem> {
         if target.is_dir() {
             return Err(Problem::new(format!(
                 "cannot save to {}: it is a directory",
@@ -130,8 +163,18 @@ impl Partial {
         let mut path = target.as_os_str().to_owned();
         path.push(".partial");
         let path = PathBuf::from(path);
-        let file = File::create(&path)
-            .map_err(|error| Problem::file("write", &path.to_string_lossy(), &error))?;
+        let mut options = OpenOptions::new();
+        options.write(true).create(true).truncate(true).mode(mode);
+        let open = || {
+            let file = options.open(&path)?;
+            if mode == PRIVATE {
+                // The umask may have taken something away, and an older file may give more.
+                file.set_permissions(Permissions::from_mode(mode))?;
+            }
+            Ok(file)
+        };
+        let file =
+            open().map_err(|error| Problem::file("write", &path.to_string_lossy(), &error))?;
         Ok(Self {
             path: Some(path),
             file,

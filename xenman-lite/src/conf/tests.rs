@@ -38,6 +38,8 @@ fn without_a_file_the_defaults_hold() {
         assert_eq!(conf.default_host().unwrap(), None);
         assert_eq!(conf.default_image().unwrap(), None);
         assert!(conf.confirms().unwrap());
+        let saved = conf.saved().unwrap().path("web");
+        assert_eq!(saved, path.join("snapshots/web.snapshot.xm"));
         assert_eq!(conf.disk("data").unwrap(), None);
     }
 }
@@ -50,6 +52,10 @@ fn a_file_of_xenmans_is_understood() {
          [CLIENT CONFIGURATION]\nenable_log = False\nconfirm_dialog: off\ndefault_host = rack7\nhttp_proxy = x%\n\
          [IMAGE STORE]\ndefault_image = debian\n[rack7]\nlogin = root\nssh_port = 22\naddress = serial:/dev/ttyS1@9600\n\
          [localhost]\nxen_port = 8006\n",
+    );
+    assert_eq!(
+        conf.saved().unwrap().path("a"),
+        Path::new("/srv/xen/snapshots/a.save")
     );
     assert!(!conf.confirms().unwrap());
     assert_eq!(conf.default_host().unwrap().as_deref(), Some("rack7"));
@@ -80,6 +86,10 @@ fn values_without_sense_are_told_with_their_lines() {
          [DISK b]\ntarget = a,b\n[DISK c]\nvdev = xvda\n",
     );
     for (told, line) in [
+        (
+            refusal(conf.saved()),
+            ":2: '/x' does not do for snapshot_file_ext",
+        ),
         (
             refusal(conf.confirms()),
             ":5: 'maybe' does not do for confirm_dialog\n  help: write yes or no",

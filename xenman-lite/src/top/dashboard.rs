@@ -7,7 +7,7 @@ use super::{
     screen::Screen,
 };
 use crate::{
-    args, console,
+    console,
     link::{Client, Host},
     output::{Output, note},
     problem::Problem,
@@ -146,11 +146,8 @@ impl Dashboard {
             target.name
         ));
         let done = format!("'{}' is saved to {file}", target.name);
-        let order = args::Save {
-            domain: target.domid.to_string(),
-            target: file,
-        };
-        let saved = save::save(&self.client, Output { json: false }, &order);
+        let domain = target.domid.to_string();
+        let saved = save::save_to(&self.client, Output { json: false }, &domain, &file);
         self.interrupted.forget();
         let outcome = saved.map(|()| done).map_err(|problem| sentence(&problem));
         self.model.say(outcome);

@@ -118,10 +118,12 @@ fn what_is_kept_is_the_operators_alone_whatever_the_umask() {
         let host = Host::start();
         let mut command = host.shell(&format!("umask {umask}"), "host add rack7 unix:/a");
         Said::of(command.output().unwrap()).done();
-        for folder in [OWN] {
+        let mut command = host.shell(&format!("umask {umask}"), "save debian");
+        Said::of(command.output().unwrap()).done();
+        for folder in [OWN, "own/snapshots"] {
             assert_eq!(mode(&host.path(folder)), 0o700, "{folder}");
         }
-        for file in [CONF] {
+        for file in [CONF, "own/snapshots/debian.snapshot.xm"] {
             assert_eq!(mode(&host.path(file)), 0o600, "{file}");
         }
     }
@@ -159,6 +161,7 @@ fn without_any_folder_the_defaults_hold() {
     };
     let said = run("domid debian").done();
     assert_eq!((said.out.as_str(), said.err.as_str()), ("3\n", ""));
+    run("save debian").failed(1, "HOME is not set\n  help: set XENMAN_HOME");
     assert!(run("snapshot list").done().out.contains("evening"));
     run("host add rack7 unix:/a").failed(1, "HOME is not set");
     run("save debian a.save").done();

@@ -8,4 +8,5 @@ mod domains;
 mod fake;
 mod images;
 mod managed;
+mod saved;
 mod verbs;
