@@ -11,6 +11,7 @@ mod hosts;
 mod ini;
 
 use crate::{
+    client_log::ClientLog,
     home::{self, Home, PRIVATE},
     output::{harmless, note},
     problem::Problem,
@@ -155,6 +156,24 @@ impl Conf {
             None => Err(Problem::new(format!("where is {path}? HOME is not set"))
                 .with_remedy("write a path that begins with '/' into xenman.conf")),
         }
+    }
+
+    /// The log of what was asked of which host, unless it is switched off.
+    pub(crate) fn log(&self) -> Result<Option<ClientLog>, Problem> {
+        const KEY: &str = "log_file";
+        let wanted = self.boolean(CLIENT, "enable_log")?;
+        if wanted == Some(false) {
+            return Ok(None);
+        }
+        let name = match self.get(CLIENT, KEY)? {
+            Some(value) if value.text.contains('/') || value.text.starts_with('.') => {
+                let remedy = "write the name of a file: it is in ~/.xenman";
+                return Err(self.senseless(KEY, &value, remedy));
+            }
+            Some(value) => value.text,
+            None => "xenman.log".to_owned(),
+        };
+        Ok(Some(ClientLog::new(self.home.clone(), name)))
     }
 
     /// What stands for a named disk in a domain's configuration: `TARGET,VDEV,MODE`.

@@ -6,6 +6,7 @@
 
 mod args;
 mod cache;
+mod client_log;
 mod conf;
 mod console;
 mod create;
@@ -39,7 +40,7 @@ use mgmt_proto::messages::RequestBody;
 use output::{Output, note};
 use problem::Problem;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-use std::{path::Path, process::ExitCode, sync::Arc};
+use std::{cell::OnceCell, path::Path, process::ExitCode, sync::Arc};
 
 /// How this client introduces itself: with the machine it runs on, where Linux tells it.
 fn client_name() -> String {
@@ -57,7 +58,7 @@ fn main() -> ExitCode {
     let json = words.iter().any(|word| word == "--json");
     let outcome = match args::parse(&words, top::is_on_terminal()) {
         Ok(Asked::Text(text)) => Output { json: false }.bytes(text.as_bytes()),
-        Ok(Asked::Verb(arguments)) => run(arguments),
+        Ok(Asked::Verb(arguments)) => run(arguments, words.get(1..).unwrap_or_default()),
         Err(problem) => Err(problem),
     };
     match outcome {
@@ -83,16 +84,35 @@ fn report(problem: &Problem, json: bool) {
     }
 }
 
-/// Does what was asked for.
-fn run(arguments: args::Arguments) -> Result<(), Problem> {
+/// Does what was asked for, and keeps a line about it if a host had to do with it.
+fn run(arguments: args::Arguments, words: &[String]) -> Result<(), Problem> {
     let session = Session {
         conf: Conf::of_operator(),
         option: arguments.host,
+        host: OnceCell::new(),
     };
     let output = Output {
         json: arguments.json,
     };
-    session.run(output, arguments.verb)
+    let outcome = session.run(output, arguments.verb);
+    if let Some(host) = session.host.get() {
+        keep_in_mind(&session.conf, host, &words.join(" "), &outcome);
+    }
+    outcome
+}
+
+/// Keeps a line in the log, if there is one. That it cannot be kept is told of, and no reason to fail; where there is no
+/// folder yet, and none can be made, nobody misses it.
+fn keep_in_mind(conf: &Conf, host: &str, asked: &str, outcome: &Result<(), Problem>) {
+    let kept = conf.log().and_then(|log| match log {
+        Some(log) => log.add(host, asked, outcome),
+        None => Ok(()),
+    });
+    if let Err(problem) = kept
+        && conf.home().path().is_ok_and(Path::is_dir)
+    {
+        note(&problem.to_string());
+    }
 }
 
 /// What one command has to do with.
@@ -100,6 +120,8 @@ struct Session {
     conf: Conf,
     /// The host that the command line names.
     option: Option<String>,
+    /// The host that was meant, once that was found out.
+    host: OnceCell<String>,
 }
 
 impl Session {
@@ -206,7 +228,9 @@ impl Session {
         let Some(word) = word else {
             return Err(Problem::usage("which host?").with_remedy(args::HOST_REMEDY));
         };
-        self.conf.host(&word)
+        let host = self.conf.host(&word)?;
+        self.host.get_or_init(|| host.to_string());
+        Ok(host)
     }
 
     fn connect(&self) -> Result<Client, Problem> {

@@ -37,7 +37,7 @@ fn without_a_file_the_defaults_hold() {
         assert!(conf.hosts().unwrap().is_empty());
         assert_eq!(conf.default_host().unwrap(), None);
         assert_eq!(conf.default_image().unwrap(), None);
-        assert!(conf.confirms().unwrap());
+        assert!(conf.confirms().unwrap() && conf.log().unwrap().is_some());
         let saved = conf.saved().unwrap().path("web");
         assert_eq!(saved, path.join("snapshots/web.snapshot.xm"));
         assert_eq!(conf.disk("data").unwrap(), None);
@@ -57,7 +57,7 @@ fn a_file_of_xenmans_is_understood() {
         conf.saved().unwrap().path("a"),
         Path::new("/srv/xen/snapshots/a.save")
     );
-    assert!(!conf.confirms().unwrap());
+    assert!(!conf.confirms().unwrap() && conf.log().unwrap().is_none());
     assert_eq!(conf.default_host().unwrap().as_deref(), Some("rack7"));
     assert_eq!(conf.default_image().unwrap().as_deref(), Some("debian"));
     let named = |name: &str, address: Option<&str>| NamedHost {
@@ -93,6 +93,10 @@ fn values_without_sense_are_told_with_their_lines() {
         (
             refusal(conf.confirms()),
             ":5: 'maybe' does not do for confirm_dialog\n  help: write yes or no",
+        ),
+        (
+            refusal(conf.log()),
+            ":6: '../../x' does not do for log_file",
         ),
         (refusal(conf.host("rack7")), ":8: `10.0.0.7` is not a host"),
         (refusal(conf.disk("a")), ":12: 'x' does not do for mode"),

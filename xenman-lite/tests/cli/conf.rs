@@ -123,7 +123,7 @@ fn what_is_kept_is_the_operators_alone_whatever_the_umask() {
         for folder in [OWN, "own/snapshots"] {
             assert_eq!(mode(&host.path(folder)), 0o700, "{folder}");
         }
-        for file in [CONF, "own/snapshots/debian.snapshot.xm"] {
+        for file in [CONF, "own/xenman.log", "own/snapshots/debian.snapshot.xm"] {
             assert_eq!(mode(&host.path(file)), 0o600, "{file}");
         }
     }
@@ -364,6 +364,44 @@ fn disks_are_put_in_the_place_of_their_names() {
             .contains("disk = [ 'phy:/dev/vg0/data,xvdb,r', 'other' ]"),
         "{said:?}"
     );
+}
+
+#[test]
+fn a_log_says_what_was_asked_of_which_host() {
+    let host = Host::start();
+    let log = |host: &Host| read(host, "own/xenman.log");
+    host.run("pause debian").done();
+    host.run("pause nobody").failed(1, "there is no domain");
+    host.run("host list").done();
+    let socket = host.path("xend.sock").display().to_string();
+    let text = log(&host);
+    let lines: Vec<_> = text
+        .lines()
+        .filter_map(|line| line.split_once(' '))
+        .collect();
+    assert_eq!(lines.len(), 2, "{text}");
+    assert_eq!(lines[0].1, format!("unix:{socket}: pause debian: done"));
+    assert_eq!(
+        lines[1].1,
+        format!("unix:{socket}: pause nobody: failed (1): there is no domain 'nobody'")
+    );
+    host.write(CONF, "[CLIENT CONFIGURATION]\nenable_log = no\n");
+    host.run("pause debian").done();
+    assert_eq!(log(&host), text);
+    host.write(CONF, "[CLIENT CONFIGURATION]\nlog_file = other.log\n");
+    host.run("pause debian").done();
+    assert!(read(&host, "own/other.log").ends_with("pause debian: done\n"));
+    for (text, told) in [
+        (
+            "log_file = a/b",
+            "own/xenman.conf:2: 'a/b' does not do for log_file",
+        ),
+        ("log_file = cache", "cannot write "),
+    ] {
+        host.write(CONF, format!("[CLIENT CONFIGURATION]\n{text}\n"));
+        fs::create_dir_all(host.path("own/cache")).unwrap();
+        assert!(host.run("pause debian").done().err.contains(told));
+    }
 }
 
 #[test]
