@@ -13,6 +13,7 @@ mod create;
 mod definition;
 mod disks;
 mod domains;
+mod history;
 mod home;
 mod host;
 mod hosts;
