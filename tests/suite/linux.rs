@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 use harness::board::Board as Kind;
 use harness::images::Images;
 use harness::operator::{Console, Trouble};
+use serde_json::Value;
 
 use crate::stage::{Board, LINUX_BOOT, SOON, Stage, contains, on_machine};
 
@@ -91,6 +92,36 @@ fn unknown_warnings(stage: &Stage<'_>, console: &mut Console) -> Result<Vec<Stri
     Ok(unknown)
 }
 
+/// What is told of a Linux that has booted and waits for keys is what it did.
+fn has_used_what_a_linux_uses(stage: &Stage<'_>, console: &mut Console) -> Result<(), Trouble> {
+    let usage = |stage: &Stage<'_>| Ok(stage.operator.json(&["info", "debian"])?["usage"].clone());
+    let before: Value = usage(stage)?;
+    console.ask("sleep 1; echo slept")?;
+    let after = usage(stage)?;
+    let grown = |path: &str| {
+        let at = |usage: &Value| usage.pointer(path).and_then(Value::as_u64);
+        at(&after).unwrap_or_default() - at(&before).unwrap_or_default()
+    };
+    assert!(grown("/blocked_ns") > 900_000_000, "{before} {after}");
+    for path in [
+        "/runs",
+        "/interrupts",
+        "/events",
+        "/exits/hypercalls",
+        "/exits/idle",
+    ] {
+        assert!(grown(path) > 0, "{path}: {before} {after}");
+    }
+    assert_eq!(after["vcpus"].as_array().map(Vec::len), Some(1));
+    // A vCPU is looked at a little later than the domain.
+    let taken = |path: &str| after.pointer(path).and_then(Value::as_u64);
+    assert!(
+        taken("/vcpus/0/interrupts") >= taken("/interrupts"),
+        "{after}"
+    );
+    Ok(())
+}
+
 pub(crate) fn whole_life(stage: &Stage<'_>) -> Result<(), Trouble> {
     let mut console = up(stage, "debian", &bundled(stage, "debian", 192))?;
     assert_eq!(console.ask("expr 6 \\* 7")?, "42");
@@ -99,6 +130,7 @@ pub(crate) fn whole_life(stage: &Stage<'_>) -> Result<(), Trouble> {
     let info = stage.operator.run(&["info", "debian"])?;
     let refusals = info.lines().find(|line| line.starts_with("refusals "));
     assert!(refusals.is_some_and(|line| line.ends_with(" 0")), "{info}");
+    has_used_what_a_linux_uses(stage, &mut console)?;
     let pause = console.ask_number("counter")?;
     let boot = console.ask(BOOT_ID)?;
 

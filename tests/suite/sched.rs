@@ -58,6 +58,19 @@ fn busy(stage: &Stage<'_>, name: &str, lines: &str) -> Result<(), Trouble> {
     stage.operator.says(name, "ok busy", SOON)
 }
 
+/// Who had to share its CPU is seen to have waited for it, a slice at a time.
+fn waited(stage: &Stage<'_>, name: &str) -> Result<(), Trouble> {
+    let info = stage.operator.json(&["info", name])?;
+    let usage = &info["usage"];
+    let number = |key: &str| usage[key].as_u64().unwrap_or_default();
+    assert!(number("runs") > 50, "{usage}");
+    assert!(number("runnable_ns") > 1_000_000_000, "{usage}");
+    assert!(number("queued_ns") <= number("runnable_ns"), "{usage}");
+    assert!(number("longest_queued_ns") > 2_000_000, "{usage}");
+    assert!(usage["exits"]["interrupted"].as_u64() > Some(50), "{usage}");
+    Ok(())
+}
+
 #[test]
 fn twice_the_weight_is_twice_the_time() {
     on_machine(by_weight);
@@ -75,6 +88,8 @@ pub(crate) fn by_weight(stage: &Stage<'_>) -> Result<(), Trouble> {
     let [light, heavy] = shares(stage, ["light", "heavy"])?;
     let ratio = light / heavy;
     assert!((3.8..4.2).contains(&ratio), "{light} % and {heavy} %");
+    waited(stage, "light")?;
+    waited(stage, "heavy")?;
     stage.do_to("destroy", "light")?;
     stage.do_to("destroy", "heavy")
 }
