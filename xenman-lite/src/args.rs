@@ -4,15 +4,17 @@
 mod create;
 mod host;
 mod image;
+mod shell;
 mod usage;
 
 use crate::{output::harmless, problem::Problem};
-use argh::FromArgs;
+use argh::{ArgsInfo, FromArgs};
 use mgmt_proto::config::suggest;
 
 pub(crate) use create::{Create, Description, New, Source, name_is};
 pub(crate) use host::{HostAdd, HostGroup, HostVerb};
 pub(crate) use image::{Image, ImageAdd, ImageDefault, ImageExport, ImageVerb};
+pub(crate) use shell::{Completion, Man, Shell};
 
 /// xenman: control a host and its domains.
 ///
@@ -21,7 +23,7 @@ pub(crate) use image::{Image, ImageAdd, ImageDefault, ImageExport, ImageVerb};
 /// -H and --json may stand before or after the verb.
 ///
 /// Exit status: 0 done, 1 refused or failed, 2 wrong usage, 3 cannot reach xend.
-#[derive(FromArgs, Debug)]
+#[derive(ArgsInfo, FromArgs, Debug)]
 pub(crate) struct Arguments {
     /// the host to talk to
     #[argh(option, short = 'H', arg_name = "host")]
@@ -33,7 +35,7 @@ pub(crate) struct Arguments {
     pub(crate) verb: Verb,
 }
 
-#[derive(FromArgs, Debug)]
+#[derive(ArgsInfo, FromArgs, Debug)]
 #[argh(subcommand)]
 pub(crate) enum Verb {
     Info(Info),
@@ -64,6 +66,8 @@ pub(crate) enum Verb {
     Config(Config),
     Host(HostGroup),
     Top(Top),
+    Completion(Completion),
+    Man(Man),
 }
 
 /// How a host is named.
@@ -73,7 +77,7 @@ pub(crate) const HOST_REMEDY: &str = "say -H unix:PATH, -H serial:/dev/tty… or
 pub(crate) const ADDRESS_REMEDY: &str = "write unix:PATH or serial:/dev/tty…[@BAUD]";
 
 /// The verbs, for suggestions.
-const VERBS: [&str; 28] = [
+const VERBS: [&str; 30] = [
     "top",
     "info",
     "list",
@@ -102,10 +106,12 @@ const VERBS: [&str; 28] = [
     "serve",
     "config",
     "host",
+    "completion",
+    "man",
 ];
 
 /// Show the host: its memory, processors, versions and start. Or a domain: what it used, and what was refused to it.
-#[derive(FromArgs, Debug)]
+#[derive(ArgsInfo, FromArgs, Debug)]
 #[argh(subcommand, name = "info")]
 pub(crate) struct Info {
     /// a domain, by name or number
@@ -114,7 +120,7 @@ pub(crate) struct Info {
 }
 
 /// List the domains, Domain-0 first, and last those that are defined and do not run.
-#[derive(FromArgs, Debug)]
+#[derive(ArgsInfo, FromArgs, Debug)]
 #[argh(subcommand, name = "list")]
 pub(crate) struct List {
     /// only these domains, by name or number
@@ -123,7 +129,7 @@ pub(crate) struct List {
 }
 
 /// Print the hypervisor's log.
-#[derive(FromArgs, Debug)]
+#[derive(ArgsInfo, FromArgs, Debug)]
 #[argh(subcommand, name = "dmesg")]
 pub(crate) struct Dmesg {
     /// go on with what is new, until interrupted
@@ -132,7 +138,7 @@ pub(crate) struct Dmesg {
 }
 
 /// Print xend's log.
-#[derive(FromArgs, Debug)]
+#[derive(ArgsInfo, FromArgs, Debug)]
 #[argh(subcommand, name = "log")]
 pub(crate) struct Log {
     /// go on with what is new, until interrupted
@@ -141,7 +147,7 @@ pub(crate) struct Log {
 }
 
 /// Start a managed domain.
-#[derive(FromArgs, Debug)]
+#[derive(ArgsInfo, FromArgs, Debug)]
 #[argh(subcommand, name = "start")]
 pub(crate) struct Start {
     /// the domain's name
@@ -156,7 +162,7 @@ pub(crate) struct Start {
 }
 
 /// Forget the definition of a managed domain that does not run.
-#[derive(FromArgs, Debug)]
+#[derive(ArgsInfo, FromArgs, Debug)]
 #[argh(subcommand, name = "delete")]
 pub(crate) struct Delete {
     /// the domain's name
@@ -165,7 +171,7 @@ pub(crate) struct Delete {
 }
 
 /// Take a domain apart at once, without asking the guest.
-#[derive(FromArgs, Debug)]
+#[derive(ArgsInfo, FromArgs, Debug)]
 #[argh(subcommand, name = "destroy")]
 pub(crate) struct Destroy {
     /// the domain's name or number
@@ -174,7 +180,7 @@ pub(crate) struct Destroy {
 }
 
 /// Ask a domain's guest to shut down.
-#[derive(FromArgs, Debug)]
+#[derive(ArgsInfo, FromArgs, Debug)]
 #[argh(subcommand, name = "shutdown")]
 pub(crate) struct Shutdown {
     /// the domain's name or number
@@ -189,7 +195,7 @@ pub(crate) struct Shutdown {
 }
 
 /// Ask a domain's guest to reboot.
-#[derive(FromArgs, Debug)]
+#[derive(ArgsInfo, FromArgs, Debug)]
 #[argh(subcommand, name = "reboot")]
 pub(crate) struct Reboot {
     /// the domain's name or number
@@ -201,7 +207,7 @@ pub(crate) struct Reboot {
 }
 
 /// Stop a domain's virtual CPUs.
-#[derive(FromArgs, Debug)]
+#[derive(ArgsInfo, FromArgs, Debug)]
 #[argh(subcommand, name = "pause")]
 pub(crate) struct Pause {
     /// the domain's name or number
@@ -210,7 +216,7 @@ pub(crate) struct Pause {
 }
 
 /// Let a paused domain run again.
-#[derive(FromArgs, Debug)]
+#[derive(ArgsInfo, FromArgs, Debug)]
 #[argh(subcommand, name = "unpause")]
 pub(crate) struct Unpause {
     /// the domain's name or number
@@ -222,7 +228,7 @@ pub(crate) struct Unpause {
 ///
 /// A managed domain, running or off, has it in its definition too: the value of 'name' is replaced there, and all else stays as it was
 /// written.
-#[derive(FromArgs, Debug)]
+#[derive(ArgsInfo, FromArgs, Debug)]
 #[argh(subcommand, name = "rename")]
 pub(crate) struct Rename {
     /// the domain's name or number
@@ -237,7 +243,7 @@ pub(crate) struct Rename {
 ///
 /// A domain with twice the weight gets twice the time of a CPU that both want; 256 is usual. A cap is the percent of one CPU that all of
 /// its vCPUs together get at most, even when nobody else wants it. Changes last through reboot, save and restore.
-#[derive(FromArgs, Debug)]
+#[derive(ArgsInfo, FromArgs, Debug)]
 #[argh(subcommand, name = "sched")]
 pub(crate) struct Sched {
     /// the domain's name or number; all domains, unless one is named
@@ -252,7 +258,7 @@ pub(crate) struct Sched {
 }
 
 /// List virtual CPUs: where they run and where they may run.
-#[derive(FromArgs, Debug)]
+#[derive(ArgsInfo, FromArgs, Debug)]
 #[argh(subcommand, name = "vcpu-list")]
 pub(crate) struct VcpuList {
     /// only those of these domains, by name or number
@@ -261,7 +267,7 @@ pub(crate) struct VcpuList {
 }
 
 /// Say on which CPUs a domain's virtual CPUs may run. Lasts through reboot, save and restore.
-#[derive(FromArgs, Debug)]
+#[derive(ArgsInfo, FromArgs, Debug)]
 #[argh(subcommand, name = "vcpu-pin")]
 pub(crate) struct VcpuPin {
     /// the domain's name or number
@@ -279,7 +285,7 @@ pub(crate) struct VcpuPin {
 ///
 /// What the console said before is shown first. The console is followed across reboots and left when the domain is gone. When the
 /// input is not a terminal, it is typed as it comes; after its end the console is left once it has been silent for a while.
-#[derive(FromArgs, Debug)]
+#[derive(ArgsInfo, FromArgs, Debug)]
 #[argh(subcommand, name = "console")]
 pub(crate) struct Console {
     /// the domain's name or number
@@ -297,7 +303,7 @@ pub(crate) struct Console {
 ///
 /// The file appears, or replaces an older one, complete or not at all; a save that fails or is interrupted leaves the domain running.
 /// Without a file it is put into the folder that xenman.conf names, by default ~/.xenman/snapshots, from where 'restore NAME' takes it.
-#[derive(FromArgs, Debug)]
+#[derive(ArgsInfo, FromArgs, Debug)]
 #[argh(subcommand, name = "save")]
 pub(crate) struct Save {
     /// the domain's name or number
@@ -309,7 +315,7 @@ pub(crate) struct Save {
 }
 
 /// Restore a saved domain; what it is restored from stays.
-#[derive(FromArgs, Debug)]
+#[derive(ArgsInfo, FromArgs, Debug)]
 #[argh(subcommand, name = "restore")]
 pub(crate) struct Restore {
     /// a file, store:LABEL for the host's store, or the name that a domain was saved under without a file
@@ -324,14 +330,14 @@ pub(crate) struct Restore {
 }
 
 /// Saved domains, in the host's store and on this computer.
-#[derive(FromArgs, Debug)]
+#[derive(ArgsInfo, FromArgs, Debug)]
 #[argh(subcommand, name = "snapshot")]
 pub(crate) struct Snapshot {
     #[argh(subcommand)]
     pub(crate) verb: SnapshotVerb,
 }
 
-#[derive(FromArgs, Debug)]
+#[derive(ArgsInfo, FromArgs, Debug)]
 #[argh(subcommand)]
 pub(crate) enum SnapshotVerb {
     List(SnapshotList),
@@ -339,12 +345,12 @@ pub(crate) enum SnapshotVerb {
 }
 
 /// List what is saved in the host's store, and on this computer where 'save NAME' puts it.
-#[derive(FromArgs, Debug)]
+#[derive(ArgsInfo, FromArgs, Debug)]
 #[argh(subcommand, name = "list")]
 pub(crate) struct SnapshotList {}
 
 /// Delete a saved domain from the host's store or from this computer. If both have it, say store:LABEL or here:LABEL.
-#[derive(FromArgs, Debug)]
+#[derive(ArgsInfo, FromArgs, Debug)]
 #[argh(subcommand, name = "delete")]
 pub(crate) struct SnapshotDelete {
     /// its label
@@ -353,7 +359,7 @@ pub(crate) struct SnapshotDelete {
 }
 
 /// Print the number of the domain with a name.
-#[derive(FromArgs, Debug)]
+#[derive(ArgsInfo, FromArgs, Debug)]
 #[argh(subcommand, name = "domid")]
 pub(crate) struct Domid {
     /// the domain's name
@@ -362,7 +368,7 @@ pub(crate) struct Domid {
 }
 
 /// Print the name of the domain with a number.
-#[derive(FromArgs, Debug)]
+#[derive(ArgsInfo, FromArgs, Debug)]
 #[argh(subcommand, name = "domname")]
 pub(crate) struct Domname {
     /// the domain's number
@@ -371,7 +377,7 @@ pub(crate) struct Domname {
 }
 
 /// Share one connection to a host among many clients.
-#[derive(FromArgs, Debug)]
+#[derive(ArgsInfo, FromArgs, Debug)]
 #[argh(subcommand, name = "serve")]
 pub(crate) struct Serve {
     /// where clients connect: unix:PATH
@@ -380,14 +386,14 @@ pub(crate) struct Serve {
 }
 
 /// Configurations: of domains (show, edit, set, check), and of xend, xend-config.sxp (show, set, check).
-#[derive(FromArgs, Debug)]
+#[derive(ArgsInfo, FromArgs, Debug)]
 #[argh(subcommand, name = "config")]
 pub(crate) struct Config {
     #[argh(subcommand)]
     pub(crate) verb: ConfigVerb,
 }
 
-#[derive(FromArgs, Debug)]
+#[derive(ArgsInfo, FromArgs, Debug)]
 #[argh(subcommand)]
 pub(crate) enum ConfigVerb {
     Show(ConfigShow),
@@ -397,7 +403,7 @@ pub(crate) enum ConfigVerb {
 }
 
 /// Show xend's configuration as it is in force, or a managed domain's as it was written.
-#[derive(FromArgs, Debug)]
+#[derive(ArgsInfo, FromArgs, Debug)]
 #[argh(subcommand, name = "show")]
 pub(crate) struct ConfigShow {
     /// the name of a managed domain
@@ -409,7 +415,7 @@ pub(crate) struct ConfigShow {
 ///
 /// It is refused if somebody else changed it meanwhile, or if there is an error in it; the edited text is kept then. What runs is not
 /// changed: the configuration has effect at the domain's next start.
-#[derive(FromArgs, Debug)]
+#[derive(ArgsInfo, FromArgs, Debug)]
 #[argh(subcommand, name = "edit")]
 pub(crate) struct ConfigEdit {
     /// the domain's name
@@ -420,7 +426,7 @@ pub(crate) struct ConfigEdit {
 /// Give xend another configuration, or a managed domain. One with an error is refused, and the last one holds.
 ///
 /// A domain's has effect at its next start. Files that it names as before stay what they are; others are uploaded.
-#[derive(FromArgs, Debug)]
+#[derive(ArgsInfo, FromArgs, Debug)]
 #[argh(subcommand, name = "set")]
 pub(crate) struct ConfigSet {
     /// a file like xend-config.sxp; or the name of a managed domain, and then
@@ -442,7 +448,7 @@ impl ConfigSet {
 }
 
 /// Check a configuration file: that of a domain here, xend's (*.sxp) by asking the host.
-#[derive(FromArgs, Debug)]
+#[derive(ArgsInfo, FromArgs, Debug)]
 #[argh(subcommand, name = "check")]
 pub(crate) struct ConfigCheck {
     /// the configuration file
@@ -457,7 +463,7 @@ pub(crate) struct ConfigCheck {
 ///
 /// CPU% is of one CPU: a domain with two busy vCPUs has 200. Keys are shown at the bottom of the screen. Colours are left out where
 /// NO_COLOR is set.
-#[derive(FromArgs, Debug)]
+#[derive(ArgsInfo, FromArgs, Debug)]
 #[argh(subcommand, name = "top")]
 pub(crate) struct Top {
     /// print one sample and leave; rates are over one interval
@@ -478,6 +484,8 @@ pub(crate) enum Asked {
     Verb(Arguments),
     /// To print this: help, or the version.
     Text(String),
+    /// To print names for a shell that completes a command line.
+    Names { host: Option<String>, kind: String },
 }
 
 /// Reads a command line, the program's name first. Without a verb it asks for the dashboard, where there is a terminal.
@@ -493,6 +501,12 @@ pub(crate) fn parse(words: &[String], on_terminal: bool) -> Result<Asked, Proble
         )));
     }
     let mut words: Vec<&str> = words.iter().map(String::as_str).collect();
+    if let ["complete-names", kind] = from_verb(&words) {
+        return Ok(Asked::Names {
+            host: host_in_front(&words),
+            kind: (*kind).to_owned(),
+        });
+    }
     if on_terminal && from_verb(&words).is_empty() {
         words.push("top");
     }
@@ -557,6 +571,15 @@ fn from_verb<'a>(words: &'a [&'a str]) -> &'a [&'a str] {
     match words {
         ["-H" | "--host", _, rest @ ..] | ["--json", rest @ ..] => from_verb(rest),
         words => words,
+    }
+}
+
+/// The host that one of the options in front names.
+fn host_in_front(words: &[&str]) -> Option<String> {
+    match words {
+        ["-H" | "--host", host, ..] => Some((*host).to_owned()),
+        ["--json", rest @ ..] => host_in_front(rest),
+        _ => None,
     }
 }
 

@@ -7,6 +7,7 @@
 mod args;
 mod cache;
 mod client_log;
+mod completion;
 mod conf;
 mod console;
 mod create;
@@ -20,6 +21,7 @@ mod hosts;
 mod image;
 mod images;
 mod link;
+mod man;
 mod managed;
 mod output;
 mod problem;
@@ -59,6 +61,7 @@ fn main() -> ExitCode {
     let json = words.iter().any(|word| word == "--json");
     let outcome = match args::parse(&words, top::is_on_terminal()) {
         Ok(Asked::Text(text)) => Output { json: false }.bytes(text.as_bytes()),
+        Ok(Asked::Names { host, kind }) => names(host, &kind),
         Ok(Asked::Verb(arguments)) => run(arguments, words.get(1..).unwrap_or_default()),
         Err(problem) => Err(problem),
     };
@@ -83,6 +86,21 @@ fn report(problem: &Problem, json: bool) {
         // The exit status says it all the same.
         drop(Output { json }.json(&error));
     }
+}
+
+/// Names for a shell that completes a command line.
+fn names(host: Option<String>, kind: &str) -> Result<(), Problem> {
+    let session = Session {
+        conf: Conf::of_operator(),
+        option: host,
+        host: OnceCell::new(),
+    };
+    let output = Output { json: false };
+    if kind == "hosts" {
+        return completion::print_hosts(&session.conf, output);
+    }
+    let host = session.host().ok();
+    completion::print_names(host.as_ref(), &client_name(), kind, output)
 }
 
 /// Does what was asked for, and keeps a line about it if a host had to do with it.
@@ -134,6 +152,8 @@ impl Session {
                 verb: ConfigVerb::Check(check),
             }) if !settings::is_settings(&check.file) => create::check(&check, conf, output),
             Verb::Host(args::HostGroup { verb }) => self.hosts(output, &verb),
+            Verb::Completion(it) => completion::completion(&it, output),
+            Verb::Man(_) => man::man(output),
             Verb::Serve(serve) => broker(&self.host()?, &serve),
             Verb::Create(create) => {
                 let (client, prepared) = self.prepare(create.description())?;
@@ -274,7 +294,9 @@ fn with_client(
         | Verb::Snapshot(_)
         | Verb::Image(_)
         | Verb::Host(_)
-        | Verb::Top(_) => Ok(()),
+        | Verb::Top(_)
+        | Verb::Completion(_)
+        | Verb::Man(_) => Ok(()),
     }
 }
 

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The verbs that make a domain from a description: `create` and `new`.
 
-use argh::FromArgs;
+use argh::{ArgsInfo, FromArgs};
 use mgmt_proto::config::Value;
 
 /// Create and start a domain from an xl-style configuration file, or from an image in the host's store.
 ///
 /// The kernel and ramdisk that a file names are files here, uploaded unless the host has them already, boot:NAME for a member of the
 /// host's boot bundle, or store:NAME for an image's. Compressed kernels (bzImage, EFI zboot, gzip, zstd, xz, lz4) are unpacked here.
-#[derive(FromArgs, Debug)]
+#[derive(ArgsInfo, FromArgs, Debug)]
 #[argh(subcommand, name = "create")]
 pub(crate) struct Create {
     /// the configuration file, unless there is an image; then settings that count more, such as memory=512 or name=b
@@ -37,7 +37,7 @@ pub(crate) struct Create {
 /// Define a domain without starting it, from a configuration file or from an image: the host keeps its configuration and its files.
 ///
 /// The domain is managed from then on: it is started and stopped as often as wanted, by its name. The image it was made from may go.
-#[derive(FromArgs, Debug)]
+#[derive(ArgsInfo, FromArgs, Debug)]
 #[argh(subcommand, name = "new")]
 pub(crate) struct New {
     /// the configuration file, unless there is an image; then settings that count more: they are kept with it

@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! `host` and the verbs below it.
 
-use argh::FromArgs;
+use argh::{ArgsInfo, FromArgs};
 
 /// Hosts: the names that xenman.conf gives them (add, list, rm), and the store of one (init).
-#[derive(FromArgs, Debug)]
+#[derive(ArgsInfo, FromArgs, Debug)]
 #[argh(subcommand, name = "host")]
 pub(crate) struct HostGroup {
     #[argh(subcommand)]
     pub(crate) verb: HostVerb,
 }
 
-#[derive(FromArgs, Debug)]
+#[derive(ArgsInfo, FromArgs, Debug)]
 #[argh(subcommand)]
 pub(crate) enum HostVerb {
     Add(HostAdd),
@@ -21,7 +21,7 @@ pub(crate) enum HostVerb {
 }
 
 /// Give a host a name, for -H NAME. It is written into xenman.conf; ~/.xenman/xenman.conf is made if there is none.
-#[derive(FromArgs, Debug)]
+#[derive(ArgsInfo, FromArgs, Debug)]
 #[argh(subcommand, name = "add")]
 pub(crate) struct HostAdd {
     /// its name
@@ -33,12 +33,12 @@ pub(crate) struct HostAdd {
 }
 
 /// List the hosts that have names.
-#[derive(FromArgs, Debug)]
+#[derive(ArgsInfo, FromArgs, Debug)]
 #[argh(subcommand, name = "list")]
 pub(crate) struct HostList {}
 
 /// Remove a host's name from xenman.conf.
-#[derive(FromArgs, Debug)]
+#[derive(ArgsInfo, FromArgs, Debug)]
 #[argh(subcommand, name = "rm")]
 pub(crate) struct HostRm {
     /// its name
@@ -47,7 +47,7 @@ pub(crate) struct HostRm {
 }
 
 /// Make a new store on the host's disk. An empty disk gets one by itself, when the host starts.
-#[derive(FromArgs, Debug)]
+#[derive(ArgsInfo, FromArgs, Debug)]
 #[argh(subcommand, name = "init")]
 pub(crate) struct HostInit {
     /// whatever is on the disk; it is lost then

@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! `image` and the verbs below it.
 
-use argh::FromArgs;
+use argh::{ArgsInfo, FromArgs};
 
 /// Images in the host's store: a kernel, an initrd and a configuration that domains are made from (create --image, new --image).
-#[derive(FromArgs, Debug)]
+#[derive(ArgsInfo, FromArgs, Debug)]
 #[argh(subcommand, name = "image")]
 pub(crate) struct Image {
     #[argh(subcommand)]
     pub(crate) verb: ImageVerb,
 }
 
-#[derive(FromArgs, Debug)]
+#[derive(ArgsInfo, FromArgs, Debug)]
 #[argh(subcommand)]
 pub(crate) enum ImageVerb {
     Add(ImageAdd),
@@ -26,7 +26,7 @@ pub(crate) enum ImageVerb {
 ///
 /// The configuration is a domain's, with variables in it: $VM_NAME, $IMAGE_NAME, $IMAGE_LOCATION (for kernel and ramdisk),
 /// $VM_DISKS_DIR, $AUTOGEN_MAC, $DEFAULT_BRIDGE, and $$ for a dollar. A disk is kept, and exported; no domain can use it yet.
-#[derive(FromArgs, Debug)]
+#[derive(ArgsInfo, FromArgs, Debug)]
 #[argh(subcommand, name = "add")]
 pub(crate) struct ImageAdd {
     /// its name
@@ -50,12 +50,12 @@ pub(crate) struct ImageAdd {
 }
 
 /// List the images in the host's store.
-#[derive(FromArgs, Debug)]
+#[derive(ArgsInfo, FromArgs, Debug)]
 #[argh(subcommand, name = "list")]
 pub(crate) struct ImageList {}
 
 /// Show an image: its parts and its configuration.
-#[derive(FromArgs, Debug)]
+#[derive(ArgsInfo, FromArgs, Debug)]
 #[argh(subcommand, name = "show")]
 pub(crate) struct ImageShow {
     /// its name
@@ -64,7 +64,7 @@ pub(crate) struct ImageShow {
 }
 
 /// Remove an image from the host's store. Domains that were made from it keep what they need.
-#[derive(FromArgs, Debug)]
+#[derive(ArgsInfo, FromArgs, Debug)]
 #[argh(subcommand, name = "rm")]
 pub(crate) struct ImageRm {
     /// its name
@@ -73,7 +73,7 @@ pub(crate) struct ImageRm {
 }
 
 /// Show or set the image that domains are made from where none is named (create --name NAME). It is written into xenman.conf.
-#[derive(FromArgs, Debug)]
+#[derive(ArgsInfo, FromArgs, Debug)]
 #[argh(subcommand, name = "default")]
 pub(crate) struct ImageDefault {
     /// its name
@@ -82,7 +82,7 @@ pub(crate) struct ImageDefault {
 }
 
 /// Write an image into a folder: its parts, image.conf and vm_conf.template. What arrives damaged is not written.
-#[derive(FromArgs, Debug)]
+#[derive(ArgsInfo, FromArgs, Debug)]
 #[argh(subcommand, name = "export")]
 pub(crate) struct ImageExport {
     /// its name

@@ -9,4 +9,5 @@ mod fake;
 mod images;
 mod managed;
 mod saved;
+mod shell;
 mod verbs;
