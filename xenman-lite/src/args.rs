@@ -22,7 +22,7 @@ pub(crate) use shell::{Completion, Man, Shell};
 /// without -H it is taken from XENMAN_HOST, and then from default_host in xenman.conf.
 /// -H and --json may stand before or after the verb.
 ///
-/// Exit status: 0 done, 1 refused or failed, 2 wrong usage, 3 cannot reach xend.
+/// Exit status: 0 done, 1 refused or failed, 2 wrong usage, 3 cannot reach xend, 130 or 143 interrupted.
 #[derive(ArgsInfo, FromArgs, Debug)]
 pub(crate) struct Arguments {
     /// the host to talk to

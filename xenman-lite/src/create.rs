@@ -20,6 +20,10 @@ use mgmt_proto::{
 use serde_json::json;
 use std::{fs::File, io::Read, sync::Arc};
 
+/// What is said of work that the host does by itself once it was asked.
+pub(crate) const GOES_ON: &str =
+    "the host may go on with it: 'xenman list' shows what became of it";
+
 /// The largest kernel or ramdisk read.
 const MAX_IMAGE: u64 = 1 << 30;
 
@@ -149,8 +153,9 @@ pub(crate) fn create(
         paused: create.paused,
     });
     let progress = Progress::count("creating", 0);
-    let reply = client.call_with_progress(body, |said| progress.report(said))?;
+    let reply = client.call_with_progress(body, |said| progress.report(said));
     drop(progress);
+    let reply = reply.map_err(|error| Problem::from(error).if_interrupted(GOES_ON))?;
     let Reply::Created(created) = reply else {
         return Err(Problem::nonsense("a new domain"));
     };

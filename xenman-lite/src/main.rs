@@ -174,7 +174,12 @@ impl Session {
                     top::show(host, &top)
                 }
             }
-            Verb::Restore(restore) => restore::restore(|| self.connect(), output, conf, &restore),
+            Verb::Restore(restore) => {
+                restore::restore(|| self.connect_for_long(), output, conf, &restore)
+            }
+            verb @ (Verb::Start(_) | Verb::Save(_)) => {
+                with_client(&Arc::new(self.connect_for_long()?), output, conf, verb)
+            }
             verb => with_client(&Arc::new(self.connect()?), output, conf, verb),
         }
     }
@@ -192,10 +197,10 @@ impl Session {
         match verb {
             ImageVerb::Add(add) => {
                 let new = images::prepare(&self.conf, add)?;
-                images::add(&self.connect()?, output, new)
+                images::add(&self.connect_for_long()?, output, new)
             }
             ImageVerb::Default(it) => images::default(&self.conf, output, it),
-            verb => images::image(&self.connect()?, output, verb),
+            verb => images::image(&self.connect_for_long()?, output, verb),
         }
     }
 
@@ -217,11 +222,11 @@ impl Session {
         match source {
             Source::File(file) => {
                 let prepared = create::prepare(&self.conf, &file, &overrides)?;
-                Ok((self.connect()?, prepared))
+                Ok((self.connect_for_long()?, prepared))
             }
             Source::Image { image, name } => {
                 let image = image.map_or_else(|| self.default_image(), Ok)?;
-                let client = self.connect()?;
+                let client = self.connect_for_long()?;
                 let prepared = images::domain(&client, &self.conf, (&image, &name), &overrides)?;
                 Ok((client, prepared))
             }
@@ -256,6 +261,12 @@ impl Session {
 
     fn connect(&self) -> Result<Client, Problem> {
         Ok(Client::connect(&self.host()?, &client_name())?)
+    }
+
+    /// A session for work that takes long: it can be interrupted between any two answers, and says Bye then.
+    fn connect_for_long(&self) -> Result<Client, Problem> {
+        let client = self.connect()?;
+        Ok(client.interruptible(signals::watch(&[SIGINT, SIGTERM])?))
     }
 }
 

@@ -58,7 +58,8 @@ pub(crate) fn start(
     let progress = Progress::count("starting", 0);
     let reply = client
         .call_with_progress(body, |said| progress.report(said))
-        .map_err(|error| crate::domains::explain(client, &start.name, error.into()));
+        .map_err(|error| crate::domains::explain(client, &start.name, error.into()))
+        .map_err(|problem| problem.if_interrupted(create::GOES_ON));
     drop(progress);
     let Reply::Created(started) = reply? else {
         return Err(Problem::nonsense("a domain that was started"));

@@ -8,7 +8,7 @@ use std::{fmt, io};
 /// A failure and the exit status that goes with it. Displayed, it is all lines to print.
 #[derive(Debug)]
 pub(crate) struct Problem {
-    /// 1 refused or failed, 2 usage, 3 cannot reach xend.
+    /// 1 refused or failed, 2 usage, 3 cannot reach xend, 128 and a signal's number: interrupted.
     pub(crate) status: u8,
     /// xend's code, if the failure is its.
     pub(crate) code: Option<ErrorCode>,
@@ -55,6 +55,15 @@ impl Problem {
     pub(crate) fn with_remedy_if_none(mut self, remedy: &str) -> Self {
         self.remedy.get_or_insert_with(|| remedy.to_owned());
         self
+    }
+
+    /// Says what an interruption left behind.
+    pub(crate) fn if_interrupted(self, left: &str) -> Self {
+        if self.status > 128 {
+            self.with_remedy(left)
+        } else {
+            self
+        }
     }
 
     /// Doing something to a file failed.

@@ -57,8 +57,9 @@ pub(crate) fn restore(
             })?;
             let client = connect()?;
             check_arch(&manifest, &client.welcome().arch)?;
-            offer_images(&client, conf, &manifest)?;
-            from_file(&client, restore, path, root)?
+            offer_images(&client, conf, &manifest)
+                .and_then(|()| from_file(&client, restore, path, root))
+                .map_err(|problem| problem.if_interrupted("nothing was restored"))?
         }
     };
     created
@@ -92,7 +93,8 @@ fn from_store(client: &Client, restore: &args::Restore, label: &str) -> Result<C
         name: restore.name.clone(),
     });
     let progress = Progress::count("restoring", 0);
-    created(client.call_with_progress(body, |said| progress.report(said))?)
+    let reply = client.call_with_progress(body, |said| progress.report(said));
+    created(reply.map_err(|error| Problem::from(error).if_interrupted(create::GOES_ON))?)
 }
 
 fn created(reply: Reply) -> Result<Created, Problem> {
@@ -187,7 +189,7 @@ fn from_file(
         drop(client.call(RequestBody::RestoreAbort(number)));
         return Err(Problem::new(format!("{path} changed while it was read")));
     }
-    created(client.call(RequestBody::RestoreCommit(RestoreCommit {
+    created(client.decide(RequestBody::RestoreCommit(RestoreCommit {
         restore: number,
         root,
     }))?)

@@ -13,7 +13,6 @@ use crate::{
     link::{Client, LinkError, Pending},
     output::{Output, Progress, note, size},
     problem::Problem,
-    signals,
 };
 use mgmt_proto::{
     blob::{CHUNK, Digest},
@@ -24,7 +23,6 @@ use mgmt_proto::{
     snapshot::{FileError, MAX_MANIFEST, Manifest, Sink, SnapshotWriter},
 };
 use serde_json::json;
-use signal_hook::consts::{SIGINT, SIGTERM};
 use std::{
     collections::VecDeque,
     fs::{self, File, OpenOptions, Permissions},
@@ -39,6 +37,9 @@ const DEPTH: usize = 1;
 
 /// The most chunks one request looks at where memory is empty.
 const STRIDE: u32 = 128;
+
+const STORE_INTERRUPTED: &str =
+    "the domain runs on, unless it was saved just before: 'xenman snapshot list' shows that";
 
 /// `save`.
 pub(crate) fn save(
@@ -80,7 +81,8 @@ fn to_store(client: &Client, output: Output, name: &str, label: &str) -> Result<
     let progress = Progress::count("saving", 0);
     let reply = client
         .call_with_progress(body, |said| progress.report(said))
-        .map_err(|error| domains::explain(client, name, error.into()))?;
+        .map_err(|error| domains::explain(client, name, error.into()))
+        .map_err(|problem| problem.if_interrupted(STORE_INTERRUPTED))?;
     drop(progress);
     let Reply::Saved(saved) = reply else {
         return Err(Problem::nonsense("a saved domain"));
@@ -98,20 +100,15 @@ fn to_file(
     name: &str,
     (path, mode): (&Path, u32),
 ) -> Result<(), Problem> {
-    let interrupted = signals::watch(&[SIGINT, SIGTERM])?;
     let partial = Partial::create(path, mode)?;
     let Reply::SaveStarted(started) =
         ask(client, name, RequestBody::SaveBegin(DomainRef::parse(name)))?
     else {
         return Err(Problem::nonsense("a save that has begun"));
     };
-    let written = Reading {
-        client,
-        started,
-        interrupted: &interrupted,
-    }
-    .into_file(&partial)
-    .inspect_err(|_| drop(client.call(RequestBody::SaveAbort(started.save))));
+    let written = Reading { client, started }
+        .into_file(&partial)
+        .inspect_err(|_| drop(client.call(RequestBody::SaveAbort(started.save))));
     let (root, length) =
         written.map_err(|problem| problem.with_remedy_if_none("the domain runs on"))?;
     commit(client, started.save, root, partial, path)?;
@@ -129,7 +126,7 @@ fn commit(
     partial: Partial,
     path: &Path,
 ) -> Result<(), Problem> {
-    match client.call(RequestBody::SaveCommit(SaveCommit { save, root })) {
+    match client.decide(RequestBody::SaveCommit(SaveCommit { save, root })) {
         Ok(_) => partial.publish(path),
         // xend said no: the domain runs on, and the file is worth nothing.
         Err(LinkError::Failed(failure)) => {
@@ -229,7 +226,6 @@ impl Sink for FileSink {
 struct Reading<'a> {
     client: &'a Client,
     started: SaveStarted,
-    interrupted: &'a signals::Asked,
 }
 
 /// A range of chunks asked for.
@@ -307,9 +303,6 @@ impl Reading<'_> {
             let Some(asked) = under_way.pop_front() else {
                 return Ok(());
             };
-            if self.interrupted.to_end() {
-                return Err(Problem::new("interrupted"));
-            }
             let saved = match asked.answer.wait()? {
                 Reply::SavedChunk(saved) if saved.next > asked.from && saved.next <= asked.to => {
                     saved

@@ -25,7 +25,8 @@ pub(crate) fn upload(client: &Client, key: &str, bytes: &[u8]) -> Result<NamedBl
         return Ok(held);
     }
     let upload = state.upload.ok_or_else(|| Problem::nonsense("an upload"))?;
-    send(client, key, upload, bytes)?;
+    send(client, key, upload, bytes)
+        .map_err(|problem| problem.if_interrupted("the host drops what it got"))?;
     match client.call(RequestBody::BlobCommit(upload))? {
         Reply::Held(blob) if blob.id == id => Ok(held),
         _ => Err(Problem::nonsense("the blob that was uploaded")),

@@ -11,14 +11,12 @@ use crate::{
     link::{Client, LinkError},
     output::{Output, Progress},
     problem::Problem,
-    signals::{self, Asked},
 };
 use mgmt_proto::{
     blob::{BlobHasher, chunk_count, chunk_length},
     messages::{BlobRead, Image, ImagePart, Reply, RequestBody},
 };
 use serde_json::json;
-use signal_hook::consts::{SIGINT, SIGTERM};
 use std::{
     fs::{self, File, Permissions},
     io::{BufWriter, Write},
@@ -38,17 +36,21 @@ pub(super) fn export(
     output: Output,
     export: &args::ImageExport,
 ) -> Result<(), Problem> {
-    let interrupted = signals::watch(&[SIGINT, SIGTERM])?;
     let image = fetch(client, &export.name)?;
     let folder = Path::new(&export.folder);
     let names = names(&image);
     if !export.force {
         refuse_to_replace(folder, &names)?;
     }
+    let is_new = !folder.exists();
     fs::create_dir_all(folder).map_err(|error| Problem::file("make", &export.folder, &error))?;
     remove_remains(folder)?;
-    let files = write(client, folder, &image, &interrupted)?;
-    publish(files, export.force)?;
+    let written = write(client, folder, &image).and_then(|files| publish(files, export.force));
+    written.map_err(|problem| {
+        // Unless it is empty it stays.
+        drop(is_new.then(|| fs::remove_dir(folder)));
+        problem.if_interrupted("nothing was written")
+    })?;
     output.either(
         &json!({ "folder": export.folder, "files": names }),
         &format!("wrote {} into {}", names.join(", "), export.folder),
@@ -74,17 +76,12 @@ fn is_there(path: &Path) -> Problem {
 }
 
 /// Writes all files, under names of their own.
-fn write(
-    client: &Client,
-    folder: &Path,
-    image: &Image,
-    interrupted: &Asked,
-) -> Result<Complete, Problem> {
+fn write(client: &Client, folder: &Path, image: &Image) -> Result<Complete, Problem> {
     let mut files = Vec::new();
     for part in &image.parts {
         let path = folder.join(part.role.name());
         let mut file = temporary(folder)?;
-        download(client, part, &mut file, interrupted)?;
+        download(client, part, &mut file)?;
         files.push((file, path));
     }
     let texts = [
@@ -132,12 +129,7 @@ fn temporary(folder: &Path) -> Result<NamedTempFile, Problem> {
 }
 
 /// Reads a part into a file, chunk by chunk, and checks that it is what its name says.
-fn download(
-    client: &Client,
-    part: &ImagePart,
-    file: &mut NamedTempFile,
-    interrupted: &Asked,
-) -> Result<(), Problem> {
+fn download(client: &Client, part: &ImagePart, file: &mut NamedTempFile) -> Result<(), Problem> {
     let progress = Progress::bytes(part.role.name(), part.length);
     let count = u32::try_from(chunk_count(part.length)).unwrap_or(u32::MAX);
     let reads = (0..count).map(|index| {
@@ -151,7 +143,7 @@ fn download(
     let mut lengths = (0u64..).map_while(|index| chunk_length(part.length, index));
     let mut trouble = None;
     let read = client.call_many(reads, |reply| {
-        let written = write_chunk(reply, lengths.next(), &mut hasher, &mut file, interrupted);
+        let written = write_chunk(reply, lengths.next(), &mut hasher, &mut file);
         let written = written.map(|length| progress.add(length));
         written.map_err(|problem| {
             let message = problem.message.clone();
@@ -176,11 +168,7 @@ fn write_chunk(
     length: Option<usize>,
     hasher: &mut BlobHasher,
     file: &mut impl Write,
-    interrupted: &Asked,
 ) -> Result<u64, Problem> {
-    if interrupted.to_end() {
-        return Err(Problem::new("interrupted"));
-    }
     let (Reply::Chunk(chunk), Some(length)) = (reply, length) else {
         return Err(Problem::nonsense("a chunk of a blob"));
     };

@@ -9,6 +9,7 @@ use super::{
     port::{BACKLOG, Port, PortEvent},
     until,
 };
+use crate::signals::{self, Asked};
 use mgmt_proto::{
     link::{Link, LinkEvent, Reason, SendError},
     messages::{
@@ -42,12 +43,14 @@ pub(crate) struct Client {
     welcome: Welcome,
     commands: SyncSender<Input>,
     worker: Mutex<Option<JoinHandle<()>>>,
+    interrupts: Option<Asked>,
 }
 
 /// A request under way.
 pub(crate) struct Pending {
     host: Host,
     news: Receiver<News>,
+    interrupts: Option<Asked>,
 }
 
 /// What the worker hears.
@@ -120,6 +123,7 @@ impl Client {
                     welcome,
                     commands,
                     worker,
+                    interrupts: None,
                 });
             }
             Ok(News::Refused(failure)) => LinkError::Failed(failure),
@@ -135,6 +139,12 @@ impl Client {
         };
         drop(commands.send(Input::Finish));
         Err(Some(failed))
+    }
+
+    /// The same session, whose waits end when the operator interrupts them.
+    pub(crate) fn interruptible(mut self, interrupts: Asked) -> Self {
+        self.interrupts = Some(interrupts);
+        self
     }
 
     /// What xend said of itself.
@@ -153,12 +163,20 @@ impl Client {
         Pending {
             host: self.host.clone(),
             news,
+            interrupts: self.interrupts.clone(),
         }
     }
 
     /// Sends a request and waits for its answer.
     pub(crate) fn call(&self, body: RequestBody) -> Result<Reply, LinkError> {
         self.start(body).wait()
+    }
+
+    /// Sends a request that decides: its answer is waited for even when interrupted.
+    pub(crate) fn decide(&self, body: RequestBody) -> Result<Reply, LinkError> {
+        let mut pending = self.start(body);
+        pending.interrupts = None;
+        pending.wait()
     }
 
     /// Sends a request, hears of its progress, and waits for its answer.
@@ -171,7 +189,7 @@ impl Client {
     }
 
     /// Sends requests, several under way at a time, and hands their replies to `on_reply` in order; the
-    /// first failure ends it, the answers of those under way being waited for.
+    /// first failure ends it, the answers of those under way being waited for; an interruption ends it at once.
     pub(crate) fn call_many(
         &self,
         bodies: impl IntoIterator<Item = RequestBody>,
@@ -189,6 +207,9 @@ impl Client {
                 return result;
             };
             let reply = oldest.wait();
+            if let Err(error @ LinkError::Interrupted(_)) = reply {
+                return Err(error);
+            }
             if result.is_ok() {
                 result = reply.and_then(&mut on_reply);
             }
@@ -217,10 +238,16 @@ impl Pending {
         mut on_progress: impl FnMut(&Progress),
     ) -> Result<Reply, LinkError> {
         loop {
-            match self.news.recv() {
+            if let Some(signal) = self.interrupts.as_ref().and_then(Asked::signal) {
+                return Err(LinkError::Interrupted(signal));
+            }
+            match self.news.recv_timeout(signals::LOOK) {
                 Ok(News::Progress(progress)) => on_progress(&progress),
                 Ok(news) => return self.settle(news),
-                Err(_) => return self.settle(News::Over("the session is over".into())),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => {
+                    return self.settle(News::Over("the session is over".into()));
+                }
             }
         }
     }

@@ -21,6 +21,8 @@ pub(crate) enum LinkError {
     Failed(Failure),
     /// xend said what nobody should.
     Nonsense(String),
+    /// The operator interrupted it, with this signal.
+    Interrupted(i32),
     /// The broker's socket is in use already.
     InUse(PathBuf),
     /// The broker cannot listen.
@@ -40,6 +42,7 @@ impl LinkError {
         match self {
             Self::BadHost(_) => 2,
             Self::Unreachable { .. } => 3,
+            Self::Interrupted(signal) => u8::try_from(signal.saturating_add(128)).unwrap_or(1),
             _ => 1,
         }
     }
@@ -61,6 +64,7 @@ impl fmt::Display for LinkError {
             Self::Unreachable { host, cause } => write!(f, "cannot reach xend at {host}: {cause}"),
             Self::Failed(failure) => failure.fmt(f),
             Self::Nonsense(what) => write!(f, "xend's answer makes no sense: {what}"),
+            Self::Interrupted(_) => f.write_str("interrupted"),
             Self::InUse(path) => {
                 write!(
                     f,

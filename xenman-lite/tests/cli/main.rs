@@ -7,6 +7,7 @@ mod conf;
 mod domains;
 mod fake;
 mod images;
+mod interruptions;
 mod managed;
 mod saved;
 mod shell;
