@@ -5,10 +5,13 @@
 //! (`xenman list | head -1`) is no failure.
 
 use crate::problem::Problem;
-use comfy_table::{CellAlignment, Table, presets};
+use comfy_table::{Attribute, Cell, CellAlignment, Color, Table, presets};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::Value;
-use std::io::{self, IsTerminal, Write};
+use std::{
+    ffi::OsStr,
+    io::{self, IsTerminal, Write},
+};
 
 /// How results are written.
 #[derive(Clone, Copy, Debug)]
@@ -63,6 +66,11 @@ impl Output {
         rows: &[Vec<String>],
     ) -> Result<(), Problem> {
         let mut table = Table::new();
+        if has_colours() {
+            table.enforce_styling();
+        } else {
+            table.force_no_tty();
+        }
         let framed = io::stdout().is_terminal();
         table.load_style(if framed {
             presets::UTF8_FULL_CONDENSED
@@ -70,10 +78,12 @@ impl Output {
             presets::NOTHING
         });
         table.set_header(header.to_vec());
-        table.add_rows(
-            rows.iter()
-                .map(|row| row.iter().map(|cell| harmless(cell)).collect::<Vec<_>>()),
-        );
+        table.add_rows(rows.iter().map(|row| {
+            let cells = header.iter().zip(row);
+            cells
+                .map(|(name, text)| cell(name, text))
+                .collect::<Vec<_>>()
+        }));
         for (index, name) in header.iter().enumerate() {
             if let Some(column) = table.column_mut(index) {
                 let side = if right.contains(name) {
@@ -89,6 +99,42 @@ impl Output {
         }
         self.line(&table.trim_fmt())
     }
+}
+
+/// A cell of the column with this name.
+fn cell(column: &str, text: &str) -> Cell {
+    let cell = Cell::new(harmless(text));
+    match column {
+        "State" => in_colour_of_state(cell, text),
+        _ => cell,
+    }
+}
+
+/// Colours after Okabe and Ito, which people who do not see red and green alike can tell apart. They only repeat what
+/// the word says.
+fn in_colour_of_state(cell: Cell, state: &str) -> Cell {
+    const SKY_BLUE: Color = Color::AnsiValue(74);
+    const ORANGE: Color = Color::AnsiValue(214);
+    const VERMILION: Color = Color::AnsiValue(166);
+    const GREY: Color = Color::AnsiValue(245);
+    if state.contains("broken") || state.starts_with("crashed") {
+        return cell.fg(VERMILION).add_attribute(Attribute::Bold);
+    }
+    match state.split(',').next() {
+        Some("running" | "blocked") => cell.fg(SKY_BLUE),
+        Some("paused" | "dying") => cell.fg(ORANGE),
+        _ => cell.fg(GREY),
+    }
+}
+
+/// Whether results go where colours are seen and wanted.
+fn has_colours() -> bool {
+    let is = |name: &str, wanted: fn(&OsStr) -> bool| {
+        std::env::var_os(name).is_some_and(|value| wanted(&value))
+    };
+    io::stdout().is_terminal()
+        && !is("NO_COLOR", |value| !value.is_empty())
+        && !is("TERM", |value| value == "dumb")
 }
 
 /// Text from elsewhere without what could play with the terminal.

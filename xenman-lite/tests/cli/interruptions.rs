@@ -151,16 +151,7 @@ fn what_is_interrupted_leaves_nothing_half_done() {
 /// Runs `xenman words` on a terminal, and types Ctrl-C when the host does not answer any more.
 fn on_terminal(host: &Host, words: &str, stall: fn(&RequestBody) -> bool) -> Said {
     host.state().stall = Some(stall);
-    let line = format!("{} {words}", env!("CARGO_BIN_EXE_xenman"));
-    let mut script = Command::new("script");
-    script
-        .args(["-qec", &line, "/dev/null"])
-        .current_dir(host.path(""));
-    script.env(
-        "XENMAN_HOST",
-        format!("unix:{}", host.path("xend.sock").display()),
-    );
-    script.env("TERM", "xterm");
+    let mut script = host.on_terminal(words);
     let piped = script.stdin(Stdio::piped()).stdout(Stdio::piped());
     let mut child = piped.spawn().expect("`script` of util-linux is needed");
     host.wait_for(words, |state| state.is_stalled);

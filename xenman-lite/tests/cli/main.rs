@@ -11,4 +11,5 @@ mod interruptions;
 mod managed;
 mod saved;
 mod shell;
+mod terminal;
 mod verbs;

@@ -99,6 +99,23 @@ impl Host {
         command
     }
 
+    /// `xenman words` on a terminal of its own, which the output is from.
+    pub fn on_terminal(&self, words: &str) -> Command {
+        let line = format!("{} {words}", env!("CARGO_BIN_EXE_xenman"));
+        let mut script = Command::new("script");
+        script
+            .args(["-qec", &line, "/dev/null"])
+            .current_dir(self.path(""))
+            .env("XENMAN_HOME", self.path(OWN))
+            .env(
+                "XENMAN_HOST",
+                format!("unix:{}", self.path("xend.sock").display()),
+            )
+            .env("TERM", "xterm-256color")
+            .env_remove("NO_COLOR");
+        script
+    }
+
     /// Runs `xenman words` to its end.
     pub fn run(&self, words: &str) -> Said {
         Said::of(self.command(words).stdin(Stdio::null()).output().unwrap())
