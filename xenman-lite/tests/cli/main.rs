@@ -8,6 +8,7 @@ mod domains;
 mod fake;
 mod images;
 mod interruptions;
+mod json;
 mod managed;
 mod saved;
 mod shell;

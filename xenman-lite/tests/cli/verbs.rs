@@ -190,8 +190,9 @@ fn snapshots_are_listed() {
         "evening"
     );
     assert!(host.run("snapshot list").done().out.contains("2560 KiB"));
-    host.run("snapshot delete evening")
-        .failed(1, "not in this fake");
+    host.run("snapshot delete evening").done();
+    host.run("snapshot delete morning")
+        .failed(1, "no snapshot has this label");
 }
 
 #[test]

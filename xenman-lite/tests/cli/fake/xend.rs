@@ -355,6 +355,11 @@ impl State {
                 stored_kib: 100,
                 saved_ns: None,
             }])),
+            RequestBody::SnapshotDelete(label) if label == "evening" => Ok(Reply::Done),
+            RequestBody::SnapshotDelete(_) => Err(Failure::new(
+                ErrorCode::UNKNOWN_SNAPSHOT,
+                "no snapshot has this label",
+            )),
             _ => Err(Failure::new(ErrorCode::REFUSED, "not in this fake")),
         })
     }
