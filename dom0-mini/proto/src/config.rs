@@ -12,6 +12,8 @@
 
 mod domain;
 mod error;
+#[cfg(test)]
+mod guide;
 mod image;
 mod keys;
 mod reader;

@@ -384,4 +384,6 @@ fn shortened(text: &str) -> String {
 }
 
 #[cfg(test)]
+mod guide;
+#[cfg(test)]
 mod tests;

@@ -130,3 +130,26 @@ impl fmt::Display for Failure {
 }
 
 impl core::error::Error for Failure {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::vec::Vec;
+
+    const GUIDE: &str = include_str!("../../../../docs/guide/errors.md");
+
+    #[test]
+    fn the_guide_has_every_code_and_no_other() {
+        let rows = GUIDE.lines().filter(|line| line.starts_with("| `"));
+        let told: Vec<(u16, &str)> = rows
+            .map(|row| {
+                let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+                assert!(cells[3..5].iter().all(|cell| !cell.is_empty()), "{row}");
+                (cells[2].parse().unwrap(), cells[1].trim_matches('`'))
+            })
+            .collect();
+        let known = (0..=u16::MAX).map(|code| (code, ErrorCode(code).name()));
+        let known: Vec<_> = known.filter(|(_, name)| *name != "unknown").collect();
+        assert_eq!(told, known);
+    }
+}
