@@ -13,6 +13,7 @@ mod check_deps;
 mod ci;
 mod command;
 mod demo;
+mod dist;
 mod failure;
 mod fuzz;
 mod guest;
@@ -46,6 +47,7 @@ enum Verb {
     CheckDeps(check_deps::CheckDeps),
     Ci(ci::Ci),
     Demo(demo::Demo),
+    Dist(dist::Dist),
     Fuzz(fuzz::Fuzz),
     Guest(guest::Guest),
     Run(run::Run),
@@ -71,6 +73,7 @@ fn main() {
         Verb::CheckDeps(verb) => verb.run(),
         Verb::Ci(verb) => verb.run(),
         Verb::Demo(verb) => verb.run(),
+        Verb::Dist(verb) => verb.run(),
         Verb::Fuzz(verb) => verb.run(),
         Verb::Guest(verb) => verb.run(),
         Verb::Run(verb) => verb.run(),
