@@ -4,6 +4,7 @@
 use crate::fake::{Host, Said, xenman};
 use mgmt_proto::messages::{ErrorCode, Failure};
 use std::{
+    os::unix::net::UnixListener,
     process::Stdio,
     thread,
     time::{Duration, Instant},
@@ -40,6 +41,21 @@ fn wrong_usage_is_status_2_and_unreachable_3() {
             .out
             .contains("configuration file")
     );
+}
+
+#[test]
+fn causes_of_silence_are_told_as_the_guide_has_them() {
+    let guide = include_str!("../../../docs/guide/errors.md");
+    let folder = tempfile::tempdir().unwrap();
+    drop(UnixListener::bind(folder.path().join("left.sock")).unwrap());
+    for (socket, cause) in [
+        ("nothing.sock", "the socket is not there"),
+        ("left.sock", "nobody listens on the socket any more"),
+    ] {
+        let words = format!("-H unix:{socket} list");
+        Said::of(xenman(folder.path(), &words).output().unwrap()).failed(3, cause);
+        assert!(guide.contains(&format!("*{cause}*")), "{cause}");
+    }
 }
 
 #[test]
