@@ -32,8 +32,8 @@ fn word(cell: &'static str) -> &'static str {
 
 /// A configuration with a line more, which counts more.
 fn with(line: &str) -> Result<(DomainConfig, usize), Vec<String>> {
-    let text = format!("name = 'a'\nmemory = 64\nkernel = 'boot:Image'\n");
-    let file = ConfigFile::parse_with("a.cfg", &text, &[line.replace(" = ", "=")]);
+    let text = "name = 'a'\nmemory = 64\nkernel = 'boot:Image'\n";
+    let file = ConfigFile::parse_with("a.cfg", text, &[line.replace(" = ", "=")]);
     let read = DomainConfig::from_file(&file.unwrap());
     read.map(|(config, warnings)| (config, warnings.len()))
         .map_err(|errors| errors.into_iter().map(|error| error.message).collect())
