@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Long work that is interrupted: nothing is left half done, here or on the host; and the progress that is shown of it.
 
-use crate::fake::{Host, Said};
+use crate::fake::{Host, Said, arm64_image};
 use mgmt_proto::messages::RequestBody;
 use std::{
     collections::BTreeSet,
@@ -62,18 +62,10 @@ const LONG: [Work; 9] = [
     ),
 ];
 
-/// An arm64 Image, distinct from others of another size.
-fn image(length: usize) -> Vec<u8> {
-    let mut image = vec![5; length];
-    image[..64].fill(0);
-    image[56..60].copy_from_slice(b"ARM\x64");
-    image
-}
-
 /// A host with an image, a managed domain, and a saved one.
 fn host() -> Host {
     let host = Host::start();
-    host.write("Image", image(400_000));
+    host.write("Image", arm64_image(vec![5; 400_000]));
     host.write("a.cfg", "name = 'guest'\nmemory = 64\nkernel = 'Image'\n");
     host.write(
         "b.cfg",
@@ -83,7 +75,7 @@ fn host() -> Host {
     host.run("image add debian --kernel Image").done();
     host.run("save debian in.save").done();
     host.run("restore in.save").done();
-    host.write("Image", image(500_000));
+    host.write("Image", arm64_image(vec![5; 500_000]));
     host.state().sessions_ended = 0;
     host
 }

@@ -4,7 +4,7 @@
 //! Where an answer has changed, `UPDATE_GUIDE=1 cargo test -p xenman-lite --test cli json` writes the examples anew; the tables
 //! are for people to write.
 
-use crate::fake::{Host, xenman};
+use crate::fake::{Host, arm64_image, xenman};
 use serde_json::Value;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -44,14 +44,6 @@ fn section(text: &str) -> Section {
     }
 }
 
-/// An arm64 Image.
-fn image() -> Vec<u8> {
-    let mut image = vec![1; 70_000];
-    image[..64].fill(0);
-    image[56..60].copy_from_slice(b"ARM\x64");
-    image
-}
-
 /// A saved domain.
 fn saved() -> &'static [u8] {
     static SAVED: OnceLock<Vec<u8>> = OnceLock::new();
@@ -65,7 +57,7 @@ fn saved() -> &'static [u8] {
 /// A host with something of everything.
 fn host() -> Host {
     let host = Host::start();
-    host.write("Image", image());
+    host.write("Image", arm64_image(vec![1; 70_000]));
     host.write(
         "a.cfg",
         "name = 'guest'\nmemory = 64\nkernel = 'Image'\nvnc = 1\n",

@@ -6,6 +6,7 @@
 mod conf;
 mod domains;
 mod fake;
+mod first_steps;
 mod images;
 mod interruptions;
 mod json;
