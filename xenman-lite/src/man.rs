@@ -11,7 +11,7 @@ use argh::ArgsInfo;
 use roff::{Inline, Roff, bold, italic, roman};
 
 /// What is said of xenman beside its verbs and options: a heading, and terms with what they are.
-const MORE: [(&str, &[(&str, &str)]); 4] = [
+const MORE: [(&str, &[(&str, &str)]); 5] = [
     (
         "EXIT STATUS",
         &[
@@ -33,6 +33,10 @@ const MORE: [(&str, &[(&str, &str)]); 4] = [
         &[
             ("XENMAN_HOST", "The host to talk to, without -H."),
             (
+                "XENMAN_HOME",
+                "The operator's folder, instead of ~/.xenman.",
+            ),
+            (
                 "NO_COLOR",
                 "If it is set and not empty, tables and the dashboard have no colours.",
             ),
@@ -40,6 +44,19 @@ const MORE: [(&str, &[(&str, &str)]); 4] = [
             (
                 "VISUAL, EDITOR",
                 "The editor of 'xenman config edit'; vi otherwise.",
+            ),
+        ],
+    ),
+    (
+        "FILES",
+        &[
+            (
+                "./xenman.conf, ~/.xenman/xenman.conf, /etc/xenman/xenman.conf",
+                "Names of hosts and disks, and preferences: the first that can be read counts.",
+            ),
+            (
+                "~/.xenman",
+                "Saved domains, the log of what was asked of which host, and unpacked kernels.",
             ),
         ],
     ),

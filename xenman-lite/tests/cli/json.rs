@@ -66,6 +66,10 @@ fn host() -> Host {
     host.write("in.save", saved());
     host.run("new a.cfg name=web").done();
     host.run("image add small --kernel Image").done();
+    host.run("host add rack9 unix:/run/rack9.sock").done();
+    let domains = host.state().domains.clone();
+    host.run("save debian").done();
+    host.state().domains = domains;
     host
 }
 

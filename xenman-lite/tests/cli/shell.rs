@@ -31,6 +31,9 @@ fn names_are_those_of_the_host() {
     assert_eq!(names("snapshots"), "evening\n");
     assert_eq!(names("images"), "");
     assert_eq!(names("frogs"), "");
+    assert_eq!(names("hosts"), "");
+    host.run("host add rack7 unix:/run/rack7.sock").done();
+    assert_eq!(names("hosts"), "rack7\n");
     host.state().domains[1].name = "de\u{1b}bian".to_owned();
     assert_eq!(names("domains"), "Domain-0\n");
 }
