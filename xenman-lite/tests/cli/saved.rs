@@ -119,8 +119,7 @@ fn a_saved_machine_is_deleted_where_it_is() {
         1,
         "'evening' is in the host's store and on this computer\n  help: say store:evening or here:evening",
     );
-    host.run("snapshot delete store:evening")
-        .failed(1, "not in this fake");
+    host.run("snapshot delete store:evening").done();
     host.run("snapshot delete here:evening").done();
     host.run("snapshot delete debian").done();
     assert_eq!(rows(&host), ["evening store debian"]);
@@ -128,8 +127,7 @@ fn a_saved_machine_is_deleted_where_it_is() {
         .failed(1, "there is no 'debian' in ");
     host.run("snapshot delete here:../xenman")
         .failed(1, "there is no ");
-    host.run("snapshot delete evening")
-        .failed(1, "not in this fake");
+    host.run("snapshot delete evening").done();
 }
 
 #[test]
