@@ -15,7 +15,7 @@ use crate::{
 use mgmt_proto::{
     blob::Digest,
     config::{ConfigError, ConfigFile, DomainConfig, ImageSource, MAX_TEXT, Warning},
-    messages::{Create, MAX_CONFIG, NamedBlob, Reply, RequestBody},
+    messages::{self, Create, Created, MAX_CONFIG, NamedBlob, Reply, RequestBody},
 };
 use serde_json::json;
 use std::{fs::File, io::Read, sync::Arc};
@@ -48,6 +48,11 @@ impl Prepared {
         self.file.origin()
     }
 
+    /// Tells the warnings.
+    pub(crate) fn tell(&self) {
+        tell(&self.warnings);
+    }
+
     /// Tells the warnings that were not told yet.
     pub(crate) fn tell_more(&self, warnings: &[String]) {
         let more = warnings
@@ -63,7 +68,8 @@ pub(crate) fn check(check: &args::ConfigCheck, conf: &Conf, output: Output) -> R
     let Parsed {
         config, warnings, ..
     } = parse(conf, &check.file, &text, &check.overrides)?;
-    let warnings = tell(&warnings);
+    let warnings = as_text(&warnings);
+    tell(&warnings);
     output.either(
         &json!({ "name": config.name, "warnings": warnings }),
         &format!(
@@ -89,12 +95,11 @@ pub(crate) fn prepare_text(
 ) -> Result<Prepared, Problem> {
     let parsed = parse(conf, path, text, overrides)?;
     check_length(path, parsed.file.text())?;
-    let warnings = tell(&parsed.warnings);
     let (kernel, ramdisk) = read_images(conf, &parsed.config, |_, _| true)?;
     Ok(Prepared {
         file: parsed.file,
         written: parsed.written,
-        warnings,
+        warnings: as_text(&parsed.warnings),
         kernel,
         ramdisk,
     })
@@ -145,20 +150,12 @@ pub(crate) fn create(
     prepared: &Prepared,
 ) -> Result<(), Problem> {
     refuse_console_of_paused(create.console, create.paused)?;
-    let files = upload_files(client, prepared)?;
-    let body = RequestBody::Create(Create {
-        config: prepared.file.text().to_owned(),
-        origin: prepared.file.origin().to_owned(),
-        files,
-        paused: create.paused,
-    });
     let progress = Progress::count("creating", 0);
-    let reply = client.call_with_progress(body, |said| progress.report(said));
+    let created = build(client, prepared, create.paused, |said| {
+        progress.report(said);
+    });
     drop(progress);
-    let reply = reply.map_err(|error| Problem::from(error).if_interrupted(GOES_ON))?;
-    let Reply::Created(created) = reply else {
-        return Err(Problem::nonsense("a new domain"));
-    };
+    let created = created?;
     prepared.tell_more(&created.warnings);
     if !create.console || output.json {
         output.either(
@@ -174,6 +171,27 @@ pub(crate) fn create(
         console::attach(client, &created.name, console::LINGER)
     } else {
         Ok(())
+    }
+}
+
+/// Uploads what xend lacks and has the domain built.
+pub(crate) fn build(
+    client: &Client,
+    prepared: &Prepared,
+    paused: bool,
+    on_progress: impl FnMut(&messages::Progress),
+) -> Result<Created, Problem> {
+    let files = upload_files(client, prepared)?;
+    let body = RequestBody::Create(Create {
+        config: prepared.file.text().to_owned(),
+        origin: prepared.file.origin().to_owned(),
+        files,
+        paused,
+    });
+    let reply = client.call_with_progress(body, on_progress);
+    match reply.map_err(|error| Problem::from(error).if_interrupted(GOES_ON))? {
+        Reply::Created(created) => Ok(created),
+        _ => Err(Problem::nonsense("a new domain")),
     }
 }
 
@@ -288,12 +306,13 @@ fn config_problem(errors: &[ConfigError]) -> Problem {
     Problem::new(lines.join("\nxenman: "))
 }
 
-/// Tells warnings, and returns them as they were told.
-fn tell(warnings: &[Warning]) -> Vec<String> {
-    let told: Vec<String> = warnings.iter().map(ToString::to_string).collect();
-    told.iter()
-        .for_each(|warning| note(&format!("xenman: warning: {}", harmless(warning))));
-    told
+fn as_text(warnings: &[Warning]) -> Vec<String> {
+    warnings.iter().map(ToString::to_string).collect()
+}
+
+fn tell(warnings: &[String]) {
+    let told = warnings.iter();
+    told.for_each(|warning| note(&format!("xenman: warning: {}", harmless(warning))));
 }
 
 /// Reads a kernel, checks and unpacks it.

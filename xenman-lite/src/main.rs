@@ -222,12 +222,14 @@ impl Session {
         match source {
             Source::File(file) => {
                 let prepared = create::prepare(&self.conf, &file, &overrides)?;
+                prepared.tell();
                 Ok((self.connect_for_long()?, prepared))
             }
             Source::Image { image, name } => {
                 let image = image.map_or_else(|| self.default_image(), Ok)?;
                 let client = self.connect_for_long()?;
                 let prepared = images::domain(&client, &self.conf, (&image, &name), &overrides)?;
+                prepared.tell();
                 Ok((client, prepared))
             }
         }
