@@ -315,6 +315,16 @@ fn tell(warnings: &[String]) {
     told.for_each(|warning| note(&format!("xenman: warning: {}", harmless(warning))));
 }
 
+/// What a configuration's reader says about the number of a key.
+pub(crate) fn check_number(key: &str, number: &str) -> Result<(), String> {
+    let text = "name = \"x\"\nkernel = \"x\"\nmemory = 1\n";
+    let file = ConfigFile::parse_with("", text, &[format!("{key}={number}")]);
+    let file = file.map_err(|error| error.message)?;
+    let errors = DomainConfig::from_file(&file).err();
+    let first = errors.and_then(|errors| errors.into_iter().next());
+    first.map_or(Ok(()), |error| Err(error.message))
+}
+
 /// Reads a kernel, checks and unpacks it.
 pub(crate) fn read_kernel(conf: &Conf, path: &str) -> Result<(Kernel, Vec<u8>), Problem> {
     unpack_kernel(conf, path, read_image("kernel", path)?)

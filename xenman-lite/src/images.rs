@@ -24,6 +24,7 @@ use mgmt_proto::{
 use serde_json::{Value, json};
 use std::path::Path;
 use template::Values;
+pub(crate) use template::check as check_domain_name;
 
 /// The longest part read.
 const MAX_PART: u64 = 1 << 30;

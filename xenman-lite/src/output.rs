@@ -11,7 +11,16 @@ use serde_json::Value;
 use std::{
     ffi::OsStr,
     io::{self, IsTerminal, Write},
+    sync::atomic::{AtomicBool, Ordering},
 };
+
+/// Whether somebody draws on the whole terminal: nothing else is drawn beside that.
+static IS_SCREEN: AtomicBool = AtomicBool::new(false);
+
+/// The terminal is a screen from now on, or is none any more.
+pub(crate) fn is_screen(is_one: bool) {
+    IS_SCREEN.store(is_one, Ordering::Relaxed);
+}
 
 /// How results are written.
 #[derive(Clone, Copy, Debug)]
@@ -202,7 +211,11 @@ impl Progress {
 
     fn new(what: &str, total: u64, template: &str) -> Self {
         // indicatif draws to standard error, and only if that is a terminal.
-        let bar = ProgressBar::new(total);
+        let bar = if IS_SCREEN.load(Ordering::Relaxed) {
+            ProgressBar::hidden()
+        } else {
+            ProgressBar::new(total)
+        };
         if let Ok(style) = ProgressStyle::with_template(template) {
             bar.set_style(style);
         }

@@ -1,15 +1,30 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! `top`: the dashboard, and one sample of it for scripts.
 
+mod action;
+mod charts;
+mod choice;
 mod columns;
 mod dashboard;
+mod detail;
+mod events;
 mod feed;
 mod figures;
+mod form;
+mod help;
+mod history;
+mod hosts;
+mod journal;
+mod keys;
 mod model;
+mod palette;
 #[cfg(test)]
 mod samples;
+mod saved;
 mod screen;
+mod table;
 mod view;
+mod work;
 
 use crate::{
     args,

@@ -42,7 +42,8 @@ impl Values {
     }
 }
 
-fn check(name: &str) -> Result<(), &'static str> {
+/// Whether a domain made from an image may have this name; the sentence says why not.
+pub(crate) fn check(name: &str) -> Result<(), &'static str> {
     check_name(name)?;
     if name.contains(['\'', '"', '\\']) {
         return Err("the name of a domain made from an image has no quotes and no '\\'");

@@ -2,9 +2,12 @@
 //! The dashboard at work: news and keys go to the model, its actions to the host.
 
 use super::{
-    feed::{Feed, News, sentence},
-    model::{Action, Model, Target},
+    action::{Action, KnownHost, Target, Wanted},
+    feed::{self, Feed, News, sentence},
+    hosts::known_hosts,
+    model::Model,
     screen::Screen,
+    work,
 };
 use crate::{
     console,
@@ -15,7 +18,7 @@ use crate::{
     signals::{self, Asked},
 };
 use crossterm::event::{self, Event, KeyEventKind};
-use mgmt_proto::messages::{DomainRef, RequestBody, Shutdown};
+use mgmt_proto::messages::{DomainRef, DomainSummary, RequestBody, Shutdown};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use std::{
     path::Path,
@@ -30,22 +33,30 @@ const LOOK: Duration = Duration::from_millis(200);
 pub(super) struct Dashboard {
     model: Model,
     feed: Feed,
+    host: Host,
     client: Arc<Client>,
+    /// The domain that the feed looks at in detail.
+    watched: Option<DomainRef>,
     /// Signals that end it, and the one that a long command may be ended by.
     ended: Asked,
     interrupted: Asked,
     started: Instant,
 }
 
+fn title(client: &Client) -> String {
+    let welcome = client.welcome();
+    format!("{} ({})", welcome.board, welcome.arch)
+}
+
 impl Dashboard {
     pub(super) fn new(host: Host, client: Client, interval: Duration) -> Result<Self, Problem> {
-        let welcome = client.welcome();
-        let title = format!("{} ({})", welcome.board, welcome.arch);
         let client = Arc::new(client);
         Ok(Self {
-            model: Model::new(title, interval),
-            feed: Feed::start(host, client.clone(), interval),
+            model: Model::new(title(&client), interval),
+            feed: Feed::start(host.clone(), client.clone(), interval),
+            host,
             client,
+            watched: None,
             ended: signals::watch(&[SIGTERM, SIGHUP])?,
             interrupted: signals::watch(&[SIGINT])?,
             started: Instant::now(),
@@ -73,7 +84,7 @@ impl Dashboard {
                     self.save(&target, file);
                     screen = Some(Screen::enter()?);
                 }
-                Some(action) => self.ask(action),
+                Some(action) => self.act(action),
             }
         }
         Ok(())
@@ -81,13 +92,35 @@ impl Dashboard {
 
     fn hear(&mut self) {
         self.model.tick(self.started.elapsed());
-        while let Ok(news) = self.feed.news.try_recv() {
-            match news {
-                News::Connected(client) => self.client = client,
-                News::Sample(stats) => self.model.sample(stats),
-                News::Lost(why) => self.model.lose(why),
-                News::Done(outcome) => self.model.say(outcome),
+        while let Some(news) = self.feed.next() {
+            self.take(news);
+        }
+        let watched = self.model.watched();
+        if watched != self.watched {
+            self.feed.watch(watched.clone());
+            self.watched = watched;
+        }
+    }
+
+    fn take(&mut self, news: News) {
+        let model = &mut self.model;
+        match news {
+            News::Connected(host, client) => {
+                model.connect(title(&client), host == self.host);
+                (self.host, self.client) = (host, client);
             }
+            News::Sample(stats) => model.sample(stats),
+            News::List(domains) => model.list(domains),
+            News::Detail(detail) => model.show(detail),
+            News::Vcpus(vcpus) => model.vcpus(vcpus),
+            News::Events(events) => model.happened(events),
+            News::Log(piece) => model.journal.take(&piece),
+            News::LogGap => model.journal.skip(),
+            News::Images(images) => model.images(images),
+            News::Saved(snapshots) => model.saved(snapshots),
+            News::Lost(why) => model.lose(why),
+            News::Progress(text) => model.progress(text),
+            News::Done(outcome) => model.say(outcome),
         }
     }
 
@@ -103,29 +136,67 @@ impl Dashboard {
         }
     }
 
+    fn act(&mut self, action: Action) {
+        let client = self.client.clone();
+        match action {
+            Action::Add(wish) => self
+                .feed
+                .work(client, move |client, tell| work::add(client, &wish, tell)),
+            Action::Start(name) => {
+                self.feed
+                    .work(client, move |client, tell| work::start(client, &name, tell));
+            }
+            Action::Restore(label) => {
+                self.feed.work(client, move |client, tell| {
+                    work::restore(client, label, tell)
+                });
+            }
+            Action::DeleteSaved(label) => {
+                self.feed.work(client, move |client, tell| {
+                    work::delete_saved(client, label, tell)
+                });
+            }
+            Action::Fetch(Wanted::Images) => {
+                self.feed.work(client, |client, _| feed::images(client))
+            }
+            Action::Fetch(Wanted::Saved) => self.feed.work(client, |client, _| feed::saved(client)),
+            Action::Fetch(Wanted::Hosts) => self.model.hosts(known_hosts(&self.host)),
+            Action::Switch(host) => self.switch(&host),
+            other => self.ask(other),
+        }
+    }
+
+    fn switch(&mut self, known: &KnownHost) {
+        match known.address.parse() {
+            Ok(host) => self.feed.switch(host),
+            Err(error) => self.model.say(Err(sentence(&Problem::from(error)))),
+        }
+    }
+
+    /// What takes one request.
     fn ask(&mut self, action: Action) {
-        let wish = |domid| Shutdown {
-            domain: DomainRef::Id(domid),
+        let wish = |target: &Target| Shutdown {
+            domain: named(target),
             wait_ms: 0,
         };
-        let by_id = |target: &Target| DomainRef::Id(target.domid);
-        let (body, target, done) = match action {
-            Action::Pause(it) => (RequestBody::Pause(by_id(&it)), it, "is paused"),
-            Action::Unpause(it) => (RequestBody::Unpause(by_id(&it)), it, "runs again"),
+        let (body, name, done) = match action {
+            Action::Pause(it) => (RequestBody::Pause(named(&it)), it.name, "is paused"),
+            Action::Unpause(it) => (RequestBody::Unpause(named(&it)), it.name, "runs again"),
             Action::Reboot(it) => (
-                RequestBody::Reboot(wish(it.domid)),
-                it,
+                RequestBody::Reboot(wish(&it)),
+                it.name,
                 "was asked to reboot",
             ),
             Action::Shutdown(it) => (
-                RequestBody::Shutdown(wish(it.domid)),
-                it,
+                RequestBody::Shutdown(wish(&it)),
+                it.name,
                 "was asked to shut down",
             ),
-            Action::Destroy(it) => (RequestBody::Destroy(by_id(&it)), it, "is destroyed"),
-            Action::Console(_) | Action::Save(..) | Action::Quit => return,
+            Action::Destroy(it) => (RequestBody::Destroy(named(&it)), it.name, "is destroyed"),
+            Action::Delete(name) => (RequestBody::Delete(name.clone()), name, "is deleted"),
+            _ => return,
         };
-        let done = format!("'{}' {done}", target.name);
+        let done = format!("'{name}' {done}");
         self.feed.ask(self.client.clone(), body, done);
     }
 
@@ -151,5 +222,13 @@ impl Dashboard {
         self.interrupted.forget();
         let outcome = saved.map(|()| done).map_err(|problem| sentence(&problem));
         self.model.say(outcome);
+    }
+}
+
+/// By its number; one that waits to be started again has none.
+fn named(target: &Target) -> DomainRef {
+    match target.domid {
+        DomainSummary::NO_DOMID => DomainRef::Name(target.name.clone()),
+        domid => DomainRef::Id(domid),
     }
 }

@@ -1,17 +1,27 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Where the dashboard's samples come from: a thread that asks for them, and connects again when xend was away.
+//! Where the dashboard's news come from: a thread that asks a host for samples, connects again when xend was away, and
+//! turns to another host when told; and two that wait for what happens there.
+//!
+//! A host is asked for one sample per interval, and for the vCPUs if a domain is looked at in detail. What else is shown
+//! is asked for when something happened.
+
+mod follow;
 
 use super::sample;
 use crate::{
     client_name,
-    link::{Client, Host, LinkError},
+    link::{Client, Host},
     problem::Problem,
 };
-use mgmt_proto::messages::{RequestBody, Stats};
+use mgmt_proto::messages::{
+    DomainDetail, DomainRef, DomainSummary, Event, ImageSummary, Reply, RequestBody,
+    SnapshotSummary, Stats, VcpuSummary,
+};
 use std::{
     sync::{
         Arc,
-        mpsc::{Receiver, Sender, channel},
+        atomic::{AtomicU64, Ordering},
+        mpsc::{Receiver, RecvTimeoutError, Sender, channel},
     },
     thread,
     time::Duration,
@@ -23,47 +33,138 @@ const AGAIN: Duration = Duration::from_secs(1);
 /// How long it may take to answer then.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// What happens within this time is looked at together.
+const TOGETHER: Duration = Duration::from_millis(100);
+
 /// What the dashboard hears.
 pub(super) enum News {
-    Connected(Arc<Client>),
+    Connected(Host, Arc<Client>),
     Sample(Stats),
+    /// All domains.
+    List(Vec<DomainSummary>),
+    /// The domain that is looked at.
+    Detail(DomainDetail),
+    /// All vCPUs.
+    Vcpus(Vec<VcpuSummary>),
+    Events(Vec<Event>),
+    /// The log goes on with this; or somewhere else than where it stopped.
+    Log(Vec<u8>),
+    LogGap,
+    Images(Vec<ImageSummary>),
+    Saved(Vec<SnapshotSummary>),
     /// There is no way to xend.
     Lost(String),
+    /// What something that was asked for is at.
+    Progress(String),
     /// What came of something that was asked for.
     Done(Result<String, String>),
 }
 
-/// News, and a way to cause some.
+/// What the thread that samples is told.
+enum Command {
+    /// Something happened.
+    Look,
+    /// Another domain is looked at in detail, or none.
+    Watch(Option<DomainRef>),
+    /// Another host is looked at.
+    Use(Host, Arc<Client>),
+}
+
+/// News of a connection; connections are counted.
+type Told = (u64, News);
+
+/// News, and ways to cause some.
 pub(super) struct Feed {
-    pub(super) news: Receiver<News>,
-    tell: Sender<News>,
+    news: Receiver<Told>,
+    tell: Sender<Told>,
+    commands: Sender<Command>,
+    connection: u64,
 }
 
 /// Nobody listens any more.
 struct Deaf;
 
 impl Feed {
-    /// Starts asking a host for samples.
+    /// Starts asking a host.
     pub(super) fn start(host: Host, client: Arc<Client>, interval: Duration) -> Self {
         let (tell, news) = channel();
-        let told = tell.clone();
-        thread::spawn(move || {
-            let mut client = Some(client);
-            while follow(&host, client.take(), interval, &told).is_ok() {
-                thread::sleep(AGAIN);
-            }
-        });
-        Self { news, tell }
+        let (commands, orders) = channel();
+        let sampler = Sampler {
+            host,
+            client: None,
+            connection: Arc::default(),
+            interval,
+            tell: tell.clone(),
+            commands: commands.clone(),
+            orders,
+            watched: None,
+            is_news: true,
+        };
+        thread::spawn(move || sampler.run(client));
+        Self {
+            news,
+            tell,
+            commands,
+            connection: 0,
+        }
     }
 
-    /// Asks for something; what comes of it is news.
+    /// The next news, if there are any; those of a host that is not looked at any more are none.
+    pub(super) fn next(&mut self) -> Option<News> {
+        loop {
+            let (connection, news) = self.news.try_recv().ok()?;
+            if matches!(news, News::Connected(..)) {
+                self.connection = connection;
+            }
+            let is_word = matches!(news, News::Done(_) | News::Progress(_));
+            if is_word || connection == self.connection {
+                return Some(news);
+            }
+        }
+    }
+
+    /// Asks for something; what comes of it is news, and a reason to look.
     pub(super) fn ask(&self, client: Arc<Client>, body: RequestBody, done: String) {
-        let tell = self.tell.clone();
-        thread::spawn(move || {
-            let outcome = client.call(body).map(|_| done);
-            let outcome = outcome.map_err(|error| sentence(&error.into()));
-            drop(tell.send(News::Done(outcome)));
+        self.work(client, move |client, _| {
+            client.call(body)?;
+            Ok(News::Done(Ok(done)))
         });
+    }
+
+    /// Does something with a client that may take a while.
+    pub(super) fn work(
+        &self,
+        client: Arc<Client>,
+        work: impl FnOnce(&Arc<Client>, &dyn Fn(String)) -> Result<News, Problem> + Send + 'static,
+    ) {
+        let (tell, commands) = (self.tell.clone(), self.commands.clone());
+        let connection = self.connection;
+        thread::spawn(move || {
+            let say = |news| drop(tell.send((connection, news)));
+            let outcome = work(&client, &|text| say(News::Progress(text)));
+            say(outcome.unwrap_or_else(|problem| News::Done(Err(sentence(&problem)))));
+            drop(commands.send(Command::Look));
+        });
+    }
+
+    /// Looks at a domain in detail, or at none.
+    pub(super) fn watch(&self, domain: Option<DomainRef>) {
+        drop(self.commands.send(Command::Watch(domain)));
+    }
+
+    /// Looks at another host, if there is a way to it.
+    pub(super) fn switch(&self, host: Host) {
+        let (tell, commands) = (self.tell.clone(), self.commands.clone());
+        let connection = self.connection;
+        thread::spawn(
+            move || match Client::connect_within(&host, &client_name(), PATIENCE) {
+                Ok(client) => drop(commands.send(Command::Use(host, Arc::new(client)))),
+                Err(error) => {
+                    let outcome = Err(sentence(&error.into()));
+                    drop(tell.send((connection, News::Done(outcome))));
+                }
+            },
+        );
     }
 }
 
@@ -75,28 +176,138 @@ pub(super) fn sentence(problem: &Problem) -> String {
     }
 }
 
-/// Passes samples on until there are no more.
-fn follow(
-    host: &Host,
+/// The thread that asks.
+struct Sampler {
+    host: Host,
     client: Option<Arc<Client>>,
+    /// The connection that counts now.
+    connection: Arc<AtomicU64>,
     interval: Duration,
-    tell: &Sender<News>,
-) -> Result<(), Deaf> {
-    let say = |news| tell.send(news).map_err(|_| Deaf);
-    let lost = |error: LinkError| News::Lost(sentence(&error.into()));
-    let client = match client {
-        Some(client) => client,
-        None => match Client::connect_within(host, &client_name(), PATIENCE) {
-            Ok(client) => Arc::new(client),
-            Err(error) => return say(lost(error)),
-        },
-    };
-    say(News::Connected(client.clone()))?;
-    loop {
-        match sample(&client) {
-            Ok(stats) => say(News::Sample(stats))?,
-            Err(problem) => return say(News::Lost(sentence(&problem))),
+    tell: Sender<Told>,
+    /// For those that wait for what happens.
+    commands: Sender<Command>,
+    orders: Receiver<Command>,
+    watched: Option<DomainRef>,
+    /// Whether something happened that samples do not tell.
+    is_news: bool,
+}
+
+impl Sampler {
+    fn run(mut self, client: Arc<Client>) {
+        let host = self.host.clone();
+        let mut is_heard = self.begin(host, client);
+        while is_heard.is_ok() {
+            is_heard = self.round();
         }
-        thread::sleep(interval);
+    }
+
+    fn say(&self, news: News) -> Result<(), Deaf> {
+        let connection = self.connection.load(Ordering::Relaxed);
+        self.tell.send((connection, news)).map_err(|_| Deaf)
+    }
+
+    /// Asks once, and waits until it is time to ask again.
+    fn round(&mut self) -> Result<(), Deaf> {
+        let outcome = match self.client.clone() {
+            Some(client) => self.look(&client)?,
+            None => match Client::connect_within(&self.host, &client_name(), PATIENCE) {
+                Ok(client) => return self.begin(self.host.clone(), Arc::new(client)),
+                Err(error) => Err(error.into()),
+            },
+        };
+        match outcome {
+            Ok(()) => self.pause(self.interval),
+            Err(problem) => {
+                self.client = None;
+                self.say(News::Lost(sentence(&problem)))?;
+                self.pause(AGAIN)
+            }
+        }
+    }
+
+    /// Looks at a host from now on.
+    fn begin(&mut self, host: Host, client: Arc<Client>) -> Result<(), Deaf> {
+        self.host = host;
+        self.is_news = true;
+        self.connection.fetch_add(1, Ordering::Relaxed);
+        self.say(News::Connected(self.host.clone(), client.clone()))?;
+        follow::start(self, &client);
+        self.client = Some(client);
+        Ok(())
+    }
+
+    /// Asks for everything that is due.
+    fn look(&mut self, client: &Client) -> Result<Result<(), Problem>, Deaf> {
+        let stats = match sample(client) {
+            Ok(stats) => stats,
+            Err(problem) => return Ok(Err(problem)),
+        };
+        self.say(News::Sample(stats))?;
+        if let Some(watched) = self.watched.clone() {
+            self.look_closer(client, watched)?;
+        }
+        if std::mem::take(&mut self.is_news)
+            && let Ok(Reply::List(domains)) = client.call(RequestBody::List)
+        {
+            self.say(News::List(domains))?;
+        }
+        Ok(Ok(()))
+    }
+
+    /// Asks about a domain, which may be gone: the next sample tells that, and that xend is.
+    fn look_closer(&self, client: &Client, domain: DomainRef) -> Result<(), Deaf> {
+        if let Ok(Reply::Vcpus(vcpus)) = client.call(RequestBody::VcpuList) {
+            self.say(News::Vcpus(vcpus))?;
+        }
+        if self.is_news
+            && let Ok(Reply::Domain(detail)) = client.call(RequestBody::Show(domain))
+        {
+            self.say(News::Detail(detail))?;
+        }
+        Ok(())
+    }
+
+    /// Waits for this long, or until there is a reason to look at once.
+    fn pause(&mut self, time: Duration) -> Result<(), Deaf> {
+        match self.orders.recv_timeout(time) {
+            Err(RecvTimeoutError::Timeout) => Ok(()),
+            Err(RecvTimeoutError::Disconnected) => Err(Deaf),
+            Ok(first) => {
+                thread::sleep(TOGETHER);
+                let others: Vec<Command> = self.orders.try_iter().collect();
+                let mut all = [first].into_iter().chain(others);
+                all.try_for_each(|command| self.obey(command))
+            }
+        }
+    }
+
+    fn obey(&mut self, command: Command) -> Result<(), Deaf> {
+        self.is_news = true;
+        match command {
+            Command::Look => Ok(()),
+            Command::Watch(domain) => {
+                self.watched = domain;
+                Ok(())
+            }
+            Command::Use(host, client) => self.begin(host, client),
+        }
     }
 }
+
+/// What a view shows that no sample brings.
+pub(super) fn images(client: &Client) -> Result<News, Problem> {
+    match client.call(RequestBody::ImageList)? {
+        Reply::Images(images) => Ok(News::Images(images)),
+        _ => Err(Problem::nonsense("a list of images")),
+    }
+}
+
+pub(super) fn saved(client: &Client) -> Result<News, Problem> {
+    match client.call(RequestBody::SnapshotList)? {
+        Reply::Snapshots(snapshots) => Ok(News::Saved(snapshots)),
+        _ => Err(Problem::nonsense("a list of snapshots")),
+    }
+}
+
+#[cfg(test)]
+mod tests;

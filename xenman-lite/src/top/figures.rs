@@ -100,6 +100,24 @@ impl Figures {
 }
 
 impl DomainFigures {
+    /// Of a domain that is defined alone.
+    pub(crate) fn off(summary: DomainSummary) -> Self {
+        let stats = DomainStats {
+            summary,
+            vcpus_online: 0,
+            exits: 0,
+            hypercalls: 0,
+            refusals: 0,
+            usage: None,
+        };
+        Self {
+            stats,
+            cpu_percent: None,
+            exits_per_s: None,
+            hypercalls_per_s: None,
+        }
+    }
+
     fn between(earlier: Option<&DomainStats>, later: DomainStats, interval_ns: u64) -> Self {
         let rate = |get: fn(&DomainStats) -> u64, unit: f64| {
             let grown = get(&later).saturating_sub(get(earlier?));
@@ -126,6 +144,8 @@ impl DomainFigures {
             (DomainFlags::SAVING, "saving"),
             (DomainFlags::RESTORING, "restoring"),
             (DomainFlags::SHUTTING_DOWN, "stopping"),
+            (DomainFlags::BROKEN, "broken"),
+            (DomainFlags::WAITING, "waiting"),
         ]
         .into_iter()
         .find(|(flag, _)| summary.flags.contains(*flag))

@@ -2,60 +2,55 @@
 //! What the dashboard knows and shows: samples and keys in, actions out. No terminal, no clock, no host.
 
 use super::{
+    action::{KnownHost, Target},
     columns::Column,
-    figures::{DomainFigures, Figures},
+    detail::Detail,
+    figures::{DomainFigures, Figures, share},
+    form::Form,
+    history::{Histories, History, push},
+    hosts::Hosts,
+    journal::Journal,
+    saved::Saved,
 };
-use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
-use mgmt_proto::messages::{DomainKind, DomainState, Stats};
-use std::{
-    collections::{HashMap, VecDeque},
-    time::Duration,
+use mgmt_proto::messages::{
+    DomainDetail, DomainRef, DomainSummary, Event, ImageSummary, SnapshotSummary, Stats,
+    VcpuSummary,
 };
-
-/// Samples that a history holds.
-pub(super) const HISTORY: usize = 240;
+use std::time::Duration;
 
 /// How long a word that something was done stays.
 const SPOKEN: Duration = Duration::from_secs(8);
 
+/// Events that are kept.
+const EVENTS: usize = 256;
+
 /// A domain over its reboots, which change its number.
 pub(super) type Uuid = [u8; 16];
 
-/// Shares in percent, the newest last.
-pub(super) type History = VecDeque<f64>;
-
-/// What the operator wants done.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Action {
-    /// Attach to the console of the domain with this name.
-    Console(String),
-    Pause(Target),
-    Unpause(Target),
-    Reboot(Target),
-    Shutdown(Target),
-    Destroy(Target),
-    /// Save into this file, or `store:LABEL`.
-    Save(Target, String),
-    Quit,
+/// What fills the screen between the title and the words.
+#[derive(Debug)]
+pub(super) enum View {
+    Table,
+    Detail(Detail),
+    Form(Form),
+    Saved(Saved),
+    Hosts(Hosts),
 }
 
-/// A domain to do something to. The number is meant: another domain may have the name by then.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Target {
-    pub(super) domid: u16,
-    pub(super) name: String,
-}
-
-/// What the keys go to instead of the table.
+/// What the keys go to instead of the view.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Prompt {
     /// Whether to destroy a domain.
     Destroy(Target),
+    /// Whether to forget the definition of the domain with this name.
+    Delete(String),
+    /// Whether to delete the snapshot with this label.
+    DeleteSaved(String),
     /// Where to save a domain to.
     SaveTo(Target, String),
 }
 
-/// A word about what happened last.
+/// A word about what happens or happened last.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Word {
     pub(super) text: String,
@@ -70,19 +65,31 @@ pub(super) struct Model {
     pub(super) figures: Option<Figures>,
     pub(super) load: History,
     pub(super) memory: History,
+    pub(super) view: View,
+    /// Whether all keys are shown.
+    pub(super) is_helping: bool,
     pub(super) prompt: Option<Prompt>,
     pub(super) sort: Column,
     pub(super) is_reversed: bool,
     /// Why there are no samples now.
     pub(super) lost: Option<String>,
+    /// What happened to domains, the newest last.
+    pub(super) events: Vec<Event>,
+    pub(super) journal: Journal,
+    /// Time between two samples.
+    pub(super) interval: Duration,
     word: Option<Word>,
+    /// The sample that figures are compared with.
     last: Option<Stats>,
     sampled: Option<Duration>,
-    interval: Duration,
-    histories: HashMap<Uuid, History>,
-    selected: Option<Uuid>,
+    histories: Histories,
+    /// Managed domains that are off.
+    off: Vec<DomainFigures>,
+    pub(super) selected: Option<Uuid>,
     /// Where the selected domain was last.
-    place: usize,
+    pub(super) place: usize,
+    /// The name of a domain to select as soon as it is there.
+    pub(super) awaited: Option<String>,
     now: Duration,
 }
 
@@ -93,19 +100,43 @@ impl Model {
             figures: None,
             load: History::new(),
             memory: History::new(),
+            view: View::Table,
+            is_helping: false,
             prompt: None,
             sort: Column::Domid,
             is_reversed: false,
             lost: None,
+            events: Vec::new(),
+            journal: Journal::default(),
+            interval,
             word: None,
             last: None,
             sampled: None,
-            interval,
-            histories: HashMap::new(),
+            histories: Histories::default(),
+            off: Vec::new(),
             selected: None,
             place: 0,
+            awaited: None,
             now: Duration::ZERO,
         }
+    }
+
+    /// Another host is looked at, or the same one again: what is known may not hold any more.
+    pub(super) fn connect(&mut self, title: String, is_same: bool) {
+        let fresh = Self::new(title, self.interval);
+        let view = std::mem::replace(&mut self.view, View::Table);
+        *self = Self {
+            view: if is_same { view } else { View::Table },
+            is_helping: self.is_helping,
+            sort: self.sort,
+            is_reversed: self.is_reversed,
+            word: self.word.take(),
+            sampled: self.sampled.filter(|_| is_same),
+            figures: self.figures.take().filter(|_| is_same),
+            selected: self.selected.filter(|_| is_same),
+            now: self.now,
+            ..fresh
+        };
     }
 
     /// Time goes on; it is counted from the dashboard's start.
@@ -120,23 +151,80 @@ impl Model {
     /// Takes in a sample.
     pub(super) fn sample(&mut self, stats: Stats) {
         let figures = Figures::between(self.last.as_ref(), stats.clone());
-        self.last = Some(stats);
         self.sampled = Some(self.now);
         self.lost = None;
-        push(&mut self.load, figures.load_percent());
-        let memory = super::figures::share(figures.used_kib(), figures.host.total_kib);
-        push(&mut self.memory, Some(memory));
-        let is_there = |uuid: &Uuid| {
-            let mut domains = figures.domains.iter();
-            domains.any(|domain| domain.summary().uuid == *uuid)
-        };
-        self.histories.retain(|uuid, _| is_there(uuid));
-        for domain in &figures.domains {
-            let history = self.histories.entry(domain.summary().uuid).or_default();
-            push(history, domain.cpu_percent);
+        if self.is_due(&stats) {
+            push(&mut self.load, figures.load_percent());
+            let memory = share(figures.used_kib(), figures.host.total_kib);
+            push(&mut self.memory, Some(memory));
+            self.histories.add(&figures);
+            self.last = Some(stats);
         }
         self.figures = Some(figures);
         self.keep_selection();
+    }
+
+    /// Whether a sample is the next one of the histories: others come in between, when something happened.
+    fn is_due(&self, stats: &Stats) -> bool {
+        let Some(last) = &self.last else { return true };
+        let passed = stats.host.time_ns.checked_sub(last.host.time_ns);
+        let passed = passed.map(Duration::from_nanos);
+        passed.is_none_or(|passed| passed >= self.interval * 3 / 4)
+    }
+
+    /// Takes in a list of all domains, for those that are off.
+    pub(super) fn list(&mut self, domains: Vec<DomainSummary>) {
+        let off = domains.into_iter().filter(|it| it.number().is_none());
+        self.off = off.map(DomainFigures::off).collect();
+        self.keep_selection();
+    }
+
+    /// Takes in what happened.
+    pub(super) fn happened(&mut self, events: Vec<Event>) {
+        self.events.extend(events);
+        let too_many = self.events.len().saturating_sub(EVENTS);
+        self.events.drain(..too_many);
+    }
+
+    /// Takes in more of a domain that is looked at in detail.
+    pub(super) fn show(&mut self, shown: DomainDetail) {
+        if let View::Detail(detail) = &mut self.view {
+            detail.show(shown);
+        }
+    }
+
+    /// Takes in all vCPUs there are.
+    pub(super) fn vcpus(&mut self, vcpus: Vec<VcpuSummary>) {
+        if let View::Detail(detail) = &mut self.view {
+            detail.vcpus(vcpus);
+        }
+    }
+
+    /// Takes in what a view waits for.
+    pub(super) fn images(&mut self, images: Vec<ImageSummary>) {
+        if let View::Form(form) = &mut self.view {
+            form.images(images);
+        }
+    }
+
+    pub(super) fn saved(&mut self, snapshots: Vec<SnapshotSummary>) {
+        if let View::Saved(saved) = &mut self.view {
+            saved.list(snapshots);
+        }
+    }
+
+    pub(super) fn hosts(&mut self, hosts: Vec<KnownHost>) {
+        if let View::Hosts(view) = &mut self.view {
+            view.list(hosts);
+        }
+    }
+
+    /// The domain that is looked at in detail.
+    pub(super) fn watched(&self) -> Option<DomainRef> {
+        match &self.view {
+            View::Detail(detail) => Some(DomainRef::Name(detail.name.clone())),
+            _ => None,
+        }
     }
 
     /// There will be no samples for a while.
@@ -151,6 +239,15 @@ impl Model {
             text: outcome.unwrap_or_else(|text| text),
             is_error,
             until: (!is_error).then(|| self.now + SPOKEN),
+        });
+    }
+
+    /// Says what is under way.
+    pub(super) fn progress(&mut self, text: String) {
+        self.word = Some(Word {
+            text,
+            is_error: false,
+            until: None,
         });
     }
 
@@ -169,12 +266,17 @@ impl Model {
         self.lost.is_some() || self.age().is_some_and(|age| age > patience)
     }
 
-    /// The domains in the order they are shown.
+    /// The domains in the order they are shown; those that are off come with the others.
     pub(super) fn rows(&self) -> Vec<&DomainFigures> {
         let Some(figures) = &self.figures else {
             return Vec::new();
         };
-        let mut rows: Vec<&DomainFigures> = figures.domains.iter().collect();
+        let runs = |off: &DomainFigures| {
+            let mut running = figures.domains.iter();
+            running.any(|it| it.summary().uuid == off.summary().uuid)
+        };
+        let off = self.off.iter().filter(|off| !runs(off));
+        let mut rows: Vec<&DomainFigures> = figures.domains.iter().chain(off).collect();
         rows.sort_by(|a, b| self.sort.order(a, b));
         if self.is_reversed {
             rows.reverse();
@@ -182,8 +284,26 @@ impl Model {
         rows
     }
 
-    pub(super) fn history(&self, domain: &DomainFigures) -> Option<&History> {
-        self.histories.get(&domain.summary().uuid)
+    /// The domain with this UUID, if it is there.
+    pub(super) fn domain(&self, uuid: &Uuid) -> Option<&DomainFigures> {
+        let mut rows = self.rows().into_iter();
+        rows.find(|domain| domain.summary().uuid == *uuid)
+    }
+
+    /// The domain that keys are about.
+    pub(super) fn current(&self) -> Option<&DomainFigures> {
+        match &self.view {
+            View::Detail(detail) => self.domain(&detail.uuid),
+            _ => self.domain(&self.selected?),
+        }
+    }
+
+    pub(super) fn history(&self, uuid: &Uuid) -> Option<&History> {
+        self.histories.cpu(uuid)
+    }
+
+    pub(super) fn memory_history(&self, uuid: &Uuid) -> Option<&History> {
+        self.histories.memory(uuid)
     }
 
     /// The selected domain's place among the rows.
@@ -193,324 +313,28 @@ impl Model {
         uuids.position(|uuid| Some(uuid) == self.selected)
     }
 
-    /// A domain that is gone leaves the selection to the one that took its place.
-    fn keep_selection(&mut self) {
+    /// A domain that is gone leaves the selection to the one that took its place; one that is waited for takes it.
+    pub(super) fn keep_selection(&mut self) {
+        let rows = self.rows();
+        let mut names = rows.iter().map(|it| Some(it.summary().name.as_str()));
+        if let Some(place) =
+            names.position(|name| name.is_some() && name == self.awaited.as_deref())
+        {
+            self.awaited = None;
+            return self.select(place);
+        }
         match self.selected_row() {
             Some(place) => self.place = place,
             None => self.select(self.place),
         }
     }
 
-    fn select(&mut self, place: usize) {
+    pub(super) fn select(&mut self, place: usize) {
         let uuids: Vec<Uuid> = self.rows().iter().map(|it| it.summary().uuid).collect();
         self.place = place.min(uuids.len().saturating_sub(1));
         self.selected = uuids.get(self.place).copied();
     }
-
-    /// Takes a key.
-    pub(super) fn key(&mut self, key: KeyEvent) -> Option<Action> {
-        let is_control = key.modifiers.contains(KeyModifiers::CONTROL);
-        if is_control && key.code == KeyCode::Char('c') {
-            return Some(Action::Quit);
-        }
-        match self.prompt.take() {
-            Some(Prompt::Destroy(target)) => self.confirmed(target, key),
-            Some(Prompt::SaveTo(target, file)) => self.edited(target, file, key),
-            None if is_control => None,
-            None => self.table_key(key.code),
-        }
-    }
-
-    fn confirmed(&mut self, target: Target, key: KeyEvent) -> Option<Action> {
-        if matches!(key.code, KeyCode::Char('y' | 'Y')) {
-            return Some(Action::Destroy(target));
-        }
-        self.say(Ok(format!("'{}' is left alone", target.name)));
-        None
-    }
-
-    fn edited(&mut self, target: Target, mut file: String, key: KeyEvent) -> Option<Action> {
-        match key.code {
-            KeyCode::Esc => {
-                self.say(Ok(format!("'{}' is not saved", target.name)));
-                return None;
-            }
-            KeyCode::Enter if !file.is_empty() => return Some(Action::Save(target, file)),
-            KeyCode::Backspace => drop(file.pop()),
-            KeyCode::Char('u') if key.modifiers.contains(KeyModifiers::CONTROL) => file.clear(),
-            KeyCode::Char(letter) if !letter.is_control() => file.push(letter),
-            _ => {}
-        }
-        self.prompt = Some(Prompt::SaveTo(target, file));
-        None
-    }
-
-    fn table_key(&mut self, key: KeyCode) -> Option<Action> {
-        match key {
-            KeyCode::Char('q') => return Some(Action::Quit),
-            KeyCode::Up | KeyCode::Char('k') => self.select(self.place.saturating_sub(1)),
-            KeyCode::Down | KeyCode::Char('j') => self.select(self.place + 1),
-            KeyCode::Home => self.select(0),
-            KeyCode::End => self.select(usize::MAX),
-            KeyCode::Left | KeyCode::Char('<') => self.sort_by(self.sort.before()),
-            KeyCode::Right | KeyCode::Char('>') => self.sort_by(self.sort.after()),
-            KeyCode::Char('R') => {
-                self.is_reversed = !self.is_reversed;
-                self.keep_selection();
-            }
-            KeyCode::Enter => return self.domain_key('c'),
-            KeyCode::Char(letter @ ('c' | 'p' | 'b' | 's' | 'd' | 'v')) => {
-                return self.domain_key(letter);
-            }
-            _ => {}
-        }
-        None
-    }
-
-    fn sort_by(&mut self, column: Column) {
-        self.sort = column;
-        self.is_reversed = false;
-        self.keep_selection();
-    }
-
-    /// A key that is about the selected domain.
-    fn domain_key(&mut self, key: char) -> Option<Action> {
-        let rows = self.rows();
-        let summary = rows.get(self.selected_row()?)?.summary();
-        let target = Target {
-            domid: summary.domid,
-            name: summary.name.clone(),
-        };
-        if summary.kind == DomainKind::CONTROL {
-            self.say(Err("Domain-0 is xend itself and is left alone".to_owned()));
-            return None;
-        }
-        let is_paused = summary.state == DomainState::PAUSED;
-        match key {
-            'c' => return Some(Action::Console(target.name)),
-            'p' if is_paused => return Some(Action::Unpause(target)),
-            'p' => return Some(Action::Pause(target)),
-            'b' => return Some(Action::Reboot(target)),
-            's' => return Some(Action::Shutdown(target)),
-            'd' => self.prompt = Some(Prompt::Destroy(target)),
-            'v' => {
-                let file = format!("{}.save", target.name);
-                self.prompt = Some(Prompt::SaveTo(target, file));
-            }
-            _ => {}
-        }
-        None
-    }
-}
-
-fn push(history: &mut History, value: Option<f64>) {
-    if history.len() >= HISTORY {
-        history.pop_front();
-    }
-    history.extend(value);
 }
 
 #[cfg(test)]
-mod tests {
-    use super::{super::samples, *};
-
-    fn model() -> Model {
-        let mut model = Model::new("fake (aarch64)".to_owned(), Duration::from_secs(1));
-        model.sample(samples::stats(
-            10,
-            &[("Domain-0", 0, 0), ("web", 1, 0), ("db", 2, 0)],
-        ));
-        model.sample(samples::stats(
-            11,
-            &[("Domain-0", 0, 5), ("web", 1, 100), ("db", 2, 900)],
-        ));
-        model
-    }
-
-    fn press(model: &mut Model, keys: &str) -> Option<Action> {
-        let mut last = None;
-        for key in keys.chars() {
-            let code = match key {
-                '\n' => KeyCode::Enter,
-                '\x1b' => KeyCode::Esc,
-                '\x08' => KeyCode::Backspace,
-                other => KeyCode::Char(other),
-            };
-            last = model.key(KeyEvent::new(code, KeyModifiers::NONE));
-        }
-        last
-    }
-
-    fn control(model: &mut Model, key: char) -> Option<Action> {
-        model.key(KeyEvent::new(KeyCode::Char(key), KeyModifiers::CONTROL))
-    }
-
-    fn names(model: &Model) -> Vec<&str> {
-        model
-            .rows()
-            .iter()
-            .map(|row| row.summary().name.as_str())
-            .collect()
-    }
-
-    fn target(domid: u16, name: &str) -> Target {
-        Target {
-            domid,
-            name: name.to_owned(),
-        }
-    }
-
-    #[test]
-    fn every_column_can_be_sorted_by() {
-        let mut model = model();
-        assert_eq!(
-            names(&model),
-            ["Domain-0", "web", "db"],
-            "by number at first"
-        );
-        while model.sort != Column::Cpu {
-            press(&mut model, ">");
-        }
-        assert_eq!(
-            names(&model),
-            ["db", "web", "Domain-0"],
-            "the busiest first"
-        );
-        press(&mut model, "R");
-        assert_eq!(names(&model), ["Domain-0", "web", "db"]);
-        while model.sort != Column::Name {
-            press(&mut model, "<");
-        }
-        assert_eq!(
-            names(&model),
-            ["db", "Domain-0", "web"],
-            "letters, large or small"
-        );
-    }
-
-    #[test]
-    fn the_selection_stays_with_its_domain() {
-        let mut model = model();
-        press(&mut model, "j");
-        assert_eq!(
-            press(&mut model, "c"),
-            Some(Action::Console("web".to_owned()))
-        );
-        // It reboots: another number, the same UUID.
-        model.sample(samples::stats(
-            12,
-            &[("Domain-0", 0, 5), ("db", 2, 900), ("web", 7, 0)],
-        ));
-        assert_eq!(
-            press(&mut model, "p"),
-            Some(Action::Pause(target(7, "web")))
-        );
-        // It goes: the last one is selected in its place.
-        model.sample(samples::stats(13, &[("Domain-0", 0, 5), ("db", 2, 900)]));
-        assert_eq!(press(&mut model, "p"), Some(Action::Pause(target(2, "db"))));
-        model.sample(samples::stats(14, &[("Domain-0", 0, 5)]));
-        assert_eq!(model.selected_row(), Some(0));
-        assert_eq!(press(&mut model, "kkkjjj"), None);
-    }
-
-    #[test]
-    fn keys_become_actions() {
-        let mut model = model();
-        press(&mut model, "j");
-        let web = target(1, "web");
-        for (key, action) in [
-            ("\n", Action::Console("web".to_owned())),
-            ("p", Action::Pause(web.clone())),
-            ("b", Action::Reboot(web.clone())),
-            ("s", Action::Shutdown(web.clone())),
-            ("q", Action::Quit),
-        ] {
-            assert_eq!(press(&mut model, key), Some(action));
-        }
-        let mut paused = samples::stats(12, &[("Domain-0", 0, 5), ("web", 1, 100)]);
-        paused.domains[1].summary.state = DomainState::PAUSED;
-        model.sample(paused);
-        assert_eq!(press(&mut model, "p"), Some(Action::Unpause(web)));
-        assert_eq!(control(&mut model, 'c'), Some(Action::Quit));
-        assert_eq!(control(&mut model, 'p'), None);
-    }
-
-    #[test]
-    fn domain_0_is_left_alone() {
-        let mut model = model();
-        for key in ["c", "p", "b", "s", "d", "v"] {
-            assert_eq!(press(&mut model, key), None);
-            assert!(model.word().is_some_and(|word| word.is_error));
-            assert_eq!(model.prompt, None);
-        }
-    }
-
-    #[test]
-    fn destroy_is_confirmed() {
-        let mut model = model();
-        press(&mut model, "j");
-        assert_eq!(press(&mut model, "d"), None);
-        assert_eq!(model.prompt, Some(Prompt::Destroy(target(1, "web"))));
-        assert_eq!(press(&mut model, "n"), None);
-        assert_eq!(model.prompt, None);
-        assert_eq!(press(&mut model, "y"), None, "it is too late for that");
-        assert_eq!(
-            press(&mut model, "dy"),
-            Some(Action::Destroy(target(1, "web")))
-        );
-    }
-
-    #[test]
-    fn a_file_is_asked_for_with_a_default() {
-        let mut model = model();
-        press(&mut model, "j");
-        let save = |file: &str| Some(Action::Save(target(1, "web"), file.to_owned()));
-        assert_eq!(press(&mut model, "v\n"), save("web.save"));
-        assert_eq!(press(&mut model, "v\x08\x08\x08\x08old\n"), save("web.old"));
-        press(&mut model, "v");
-        control(&mut model, 'u');
-        assert_eq!(press(&mut model, "\n"), None, "no name is no name");
-        assert_eq!(press(&mut model, "q\n"), save("q"), "q is a letter here");
-        assert_eq!(press(&mut model, "v\x1b"), None);
-        assert_eq!(model.prompt, None);
-    }
-
-    #[test]
-    fn an_old_sample_is_stale() {
-        let mut model = model();
-        assert_eq!(
-            (model.age(), model.is_stale()),
-            (Some(Duration::ZERO), false)
-        );
-        model.tick(Duration::from_secs(4));
-        assert!(model.is_stale());
-        model.lose("cannot reach xend".to_owned());
-        model.sample(samples::stats(20, &[("Domain-0", 0, 5)]));
-        assert_eq!((model.is_stale(), model.lost.as_deref()), (false, None));
-    }
-
-    #[test]
-    fn good_news_passes_and_bad_news_stays() {
-        let mut model = model();
-        model.say(Ok("done".to_owned()));
-        model.tick(SPOKEN);
-        assert_eq!(model.word(), None);
-        model.say(Err("refused".to_owned()));
-        model.tick(SPOKEN * 3);
-        assert_eq!(model.word().map(|word| word.text.as_str()), Some("refused"));
-    }
-
-    #[test]
-    fn histories_are_bounded_and_end_with_their_domains() {
-        let mut model = model();
-        for second in 0..HISTORY as u64 + 20 {
-            let busy = 900 + second * 500;
-            model.sample(samples::stats(12 + second, &[("db", 2, busy)]));
-        }
-        assert_eq!(model.histories.len(), 1);
-        assert_eq!(model.load.len(), HISTORY);
-        let rows = model.rows();
-        let history = model.history(rows[0]).expect("it is there");
-        assert_eq!((history.len(), history.back()), (HISTORY, Some(&50.0)));
-    }
-}
+mod tests;

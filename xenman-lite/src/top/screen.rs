@@ -1,11 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The operator's terminal as a screen to draw on: itself again afterwards, whatever happens.
 
-use super::{
-    model::Model,
-    view::{self, Palette},
-};
-use crate::problem::Problem;
+use super::{model::Model, palette::Palette, view};
+use crate::{output::is_screen, problem::Problem};
 use crossterm::{
     cursor::Show,
     execute,
@@ -42,6 +39,7 @@ impl Screen {
         };
         enable_raw_mode().map_err(failed)?;
         execute!(stdout(), EnterAlternateScreen).map_err(failed)?;
+        is_screen(true);
         Ok(screen)
     }
 
@@ -61,6 +59,7 @@ impl Drop for Screen {
 }
 
 fn restore() {
+    is_screen(false);
     // A terminal that is gone needs no restoring.
     drop(disable_raw_mode());
     drop(execute!(stdout(), LeaveAlternateScreen, Show));

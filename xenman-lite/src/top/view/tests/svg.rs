@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A screen as a picture.
+
+use crate::top::palette::{BLUE, GREEN, ORANGE, PURPLE, VERMILLION};
+use ratatui::{
+    buffer::{Buffer, Cell},
+    style::{Color, Modifier},
+};
+use std::fmt::Write;
+
+/// A character's width and height, in tenths of a pixel.
+const SIZE: (usize, usize) = (84, 180);
+const GROUND: &str = "#16181d";
+const INK: &str = "#d8dee9";
+
+fn colour(colour: Color) -> &'static str {
+    match colour {
+        BLUE => "#0087d7",
+        GREEN => "#00af87",
+        ORANGE => "#d78700",
+        VERMILLION => "#d75f00",
+        PURPLE => "#d787af",
+        _ => INK,
+    }
+}
+
+/// The colours of a character and of what is behind it.
+fn colours(cell: &Cell) -> (&'static str, &'static str) {
+    let ink = colour(cell.fg);
+    if cell.modifier.contains(Modifier::REVERSED) {
+        (GROUND, ink)
+    } else {
+        (ink, GROUND)
+    }
+}
+
+fn pixels(tenths: usize) -> String {
+    format!("{}.{}", tenths / 10, tenths % 10)
+}
+
+/// Draws what a terminal shows.
+pub(super) fn picture(buffer: &Buffer) -> String {
+    let (width, height) = (
+        usize::from(buffer.area.width),
+        usize::from(buffer.area.height),
+    );
+    let (across, down) = (pixels(width * SIZE.0), pixels(height * SIZE.1));
+    let mut svg = format!(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{across}\" height=\"{down}\" \
+         font-family=\"DejaVu Sans Mono, Menlo, Consolas, monospace\" font-size=\"14\">\n\
+         <rect width=\"100%\" height=\"100%\" fill=\"{GROUND}\"/>\n"
+    );
+    for (line, cells) in buffer.content().chunks(width).enumerate() {
+        let alike = |a: &Cell, b: &Cell| (colours(a), a.modifier) == (colours(b), b.modifier);
+        let mut column = 0;
+        for run in cells.chunk_by(alike) {
+            draw(&mut svg, (column, line), run);
+            column += run.len();
+        }
+    }
+    svg.push_str("</svg>\n");
+    svg
+}
+
+/// Draws characters that are alike.
+fn draw(svg: &mut String, (column, line): (usize, usize), run: &[Cell]) {
+    let Some(first) = run.first() else { return };
+    let (ink, ground) = colours(first);
+    let (x, y, across) = (
+        pixels(column * SIZE.0),
+        line * SIZE.1,
+        pixels(run.len() * SIZE.0),
+    );
+    if ground != GROUND {
+        let (y, down) = (pixels(y), pixels(SIZE.1));
+        let rect = "<rect";
+        writeln!(
+            svg,
+            "{rect} x=\"{x}\" y=\"{y}\" width=\"{across}\" height=\"{down}\" fill=\"{ground}\"/>"
+        )
+        .unwrap();
+    }
+    let text: String = run.iter().map(Cell::symbol).collect();
+    if text.trim().is_empty() {
+        return;
+    }
+    let text = text
+        .replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;");
+    let has = |modifier| first.modifier.contains(modifier);
+    let bold = if has(Modifier::BOLD) {
+        " font-weight=\"bold\""
+    } else {
+        ""
+    };
+    let under = if has(Modifier::UNDERLINED) {
+        " text-decoration=\"underline\""
+    } else {
+        ""
+    };
+    let y = pixels(y + 137);
+    writeln!(
+        svg,
+        "<text x=\"{x}\" y=\"{y}\" textLength=\"{across}\" lengthAdjust=\"spacingAndGlyphs\" xml:space=\"preserve\" fill=\"{ink}\"{bold}{under}>{text}</text>"
+    )
+    .unwrap();
+}
