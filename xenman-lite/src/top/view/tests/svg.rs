@@ -62,6 +62,23 @@ pub(super) fn picture(buffer: &Buffer) -> String {
     svg
 }
 
+/// The height of a bar, in eighths; fonts leave gaps between them.
+fn bar(cell: &Cell) -> usize {
+    let bars = " ▁▂▃▄▅▆▇█".chars();
+    let place = bars
+        .zip(0..)
+        .find(|(bar, _)| cell.symbol().starts_with(*bar));
+    place.map_or(0, |(_, eighths)| eighths)
+}
+
+fn rectangle(svg: &mut String, [x, y, across, down]: [&str; 4], fill: &str) {
+    writeln!(
+        svg,
+        "<rect x=\"{x}\" y=\"{y}\" width=\"{across}\" height=\"{down}\" fill=\"{fill}\"/>"
+    )
+    .unwrap();
+}
+
 /// Draws characters that are alike.
 fn draw(svg: &mut String, (column, line): (usize, usize), run: &[Cell]) {
     let Some(first) = run.first() else { return };
@@ -73,14 +90,19 @@ fn draw(svg: &mut String, (column, line): (usize, usize), run: &[Cell]) {
     );
     if ground != GROUND {
         let (y, down) = (pixels(y), pixels(SIZE.1));
-        let rect = "<rect";
-        writeln!(
-            svg,
-            "{rect} x=\"{x}\" y=\"{y}\" width=\"{across}\" height=\"{down}\" fill=\"{ground}\"/>"
-        )
-        .unwrap();
+        rectangle(svg, [&x, &y, &across, &down], ground);
     }
-    let text: String = run.iter().map(Cell::symbol).collect();
+    for (place, eighths) in run.iter().map(bar).enumerate().filter(|(_, it)| *it > 0) {
+        let down = SIZE.1 * eighths / 8;
+        let (x, y) = (pixels((column + place) * SIZE.0), pixels(y + SIZE.1 - down));
+        let (across, down) = (pixels(SIZE.0), pixels(down));
+        rectangle(svg, [&x, &y, &across, &down], ink);
+    }
+    let symbols = run.iter().map(|cell| match bar(cell) {
+        0 => cell.symbol(),
+        _ => " ",
+    });
+    let text: String = symbols.collect();
     if text.trim().is_empty() {
         return;
     }
