@@ -10,6 +10,8 @@ use std::fmt::Write;
 
 /// A character's width and height, in tenths of a pixel.
 const SIZE: (usize, usize) = (84, 180);
+/// Where letters stand in their line.
+const BASELINE: usize = 137;
 const GROUND: &str = "#16181d";
 const INK: &str = "#d8dee9";
 
@@ -98,33 +100,27 @@ fn draw(svg: &mut String, (column, line): (usize, usize), run: &[Cell]) {
         let (across, down) = (pixels(SIZE.0), pixels(down));
         rectangle(svg, [&x, &y, &across, &down], ink);
     }
-    let symbols = run.iter().map(|cell| match bar(cell) {
-        0 => cell.symbol(),
-        _ => " ",
-    });
-    let text: String = symbols.collect();
-    if text.trim().is_empty() {
-        return;
-    }
-    let text = text
-        .replace('&', "&amp;")
-        .replace('<', "&lt;")
-        .replace('>', "&gt;");
     let has = |modifier| first.modifier.contains(modifier);
     let bold = if has(Modifier::BOLD) {
         " font-weight=\"bold\""
     } else {
         ""
     };
-    let under = if has(Modifier::UNDERLINED) {
-        " text-decoration=\"underline\""
-    } else {
-        ""
-    };
-    let y = pixels(y + 137);
-    writeln!(
-        svg,
-        "<text x=\"{x}\" y=\"{y}\" textLength=\"{across}\" lengthAdjust=\"spacingAndGlyphs\" xml:space=\"preserve\" fill=\"{ink}\"{bold}{under}>{text}</text>"
-    )
-    .unwrap();
+    let y = pixels(y + BASELINE);
+    let is_blank = |cell: &Cell| cell.symbol() == " " || bar(cell) > 0;
+    let mut column = column;
+    // Each word has its place: fonts differ in their widths.
+    for word in run.chunk_by(|a, b| is_blank(a) == is_blank(b)) {
+        if word.first().is_some_and(|cell| !is_blank(cell)) {
+            let (x, across) = (pixels(column * SIZE.0), pixels(word.len() * SIZE.0));
+            let text: String = word.iter().map(Cell::symbol).collect();
+            let text = text.replace('&', "&amp;").replace('<', "&lt;");
+            writeln!(
+                svg,
+                "<text x=\"{x}\" y=\"{y}\" textLength=\"{across}\" fill=\"{ink}\"{bold}>{text}</text>"
+            )
+            .unwrap();
+        }
+        column += word.len();
+    }
 }
