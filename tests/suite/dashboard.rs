@@ -7,7 +7,8 @@ use harness::operator::Trouble;
 
 use crate::linux;
 use crate::pty::Pty;
-use crate::stage::{LINUX_BOOT, SOON, on_machine};
+use crate::screens::is_committed;
+use crate::stage::{LINUX_BOOT, SOON, Stage, on_machine};
 
 #[test]
 fn one_sample_shows_who_uses_the_machine() {
@@ -31,6 +32,9 @@ fn one_sample_shows_who_uses_the_machine() {
 }
 
 const DOWN: &str = "\x1b[B";
+const ESCAPE: &str = "\x1b";
+const END: &str = "\x1b[F";
+const CLEAR: &str = "\x15";
 const LEAVE_CONSOLE: &str = "\x1d";
 /// At the bottom of every screen of the dashboard.
 const HINTS: &str = "q quit";
@@ -70,7 +74,7 @@ fn a_domain_is_looked_after_with_keys_alone() {
         pty.press("p")?;
         pty.until("it does not run again", |pty| !state(" paused ")(pty))?;
 
-        pty.press("\r")?;
+        pty.press("c")?;
         pty.until("its console is not shown", |pty| {
             pty.line("tick ").is_some()
         })?;
@@ -131,6 +135,77 @@ fn a_domain_is_asked_to_reboot_and_to_shut_down() {
         pty.press("q")?;
         pty.is_given_back()
     });
+}
+
+#[test]
+fn a_managed_linux_is_added_and_looked_after_with_keys_alone() {
+    on_machine(from_image_to_end);
+}
+
+/// The whole life of a managed Linux that is made from an image. Its name is no other test's: events and the log are those
+/// of the machine.
+pub(crate) fn from_image_to_end(stage: &Stage<'_>) -> Result<(), Trouble> {
+    linux::add_image(stage, "debian")?;
+    let mut pty = dashboard(&stage.host.address())?;
+    add_by_form(&mut pty)?;
+    let is = |word: &'static str| {
+        move |pty: &Pty| pty.line("kiosk").is_some_and(|line| line.contains(word))
+    };
+    pty.until("it is not in the table", |pty| {
+        is(" running ")(pty) || is(" blocked ")(pty)
+    })?;
+    look_closer(&mut pty)?;
+
+    let console = stage.operator.console("kiosk")?;
+    console.line("GUEST-UP", LINUX_BOOT)?;
+    pty.press("c")?;
+    pty.shows("GUEST-UP")?;
+    pty.press(LEAVE_CONSOLE)?;
+    pty.shows(HINTS)?;
+    pty.press("b")?;
+    pty.shows("'kiosk' was asked to reboot")?;
+    console.line("GUEST-UP", LINUX_BOOT)?;
+
+    pty.press("x")?;
+    pty.shows("'kiosk' is not off: shut it down")?;
+    pty.press("s")?;
+    pty.shows("'kiosk' was asked to shut down")?;
+    pty.until("it is not off", is(" off "))?;
+    pty.press("x")?;
+    is_committed(&pty, "delete")?;
+    pty.press("y")?;
+    pty.shows("'kiosk' is deleted")?;
+    pty.until("it is still in the table", |pty| {
+        pty.line("kiosk").is_none()
+    })?;
+    is_committed(&pty, "deleted")?;
+    pty.press("q")?;
+    pty.is_given_back()?;
+    stage.operator.gone("kiosk", SOON)?;
+    stage.operator.run(&["image", "rm", "debian"]).map(drop)
+}
+
+fn add_by_form(pty: &mut Pty) -> Result<(), Trouble> {
+    pty.press("a")?;
+    pty.shows("‹ debian ›")?;
+    pty.press("\t12")?;
+    pty.shows("is not a number")?;
+    pty.press(&format!("{CLEAR}kiosk\t{CLEAR}192"))?;
+    is_committed(pty, "form")?;
+    pty.press("\r")?;
+    pty.shows("'kiosk' is defined and started")
+}
+
+fn look_closer(pty: &mut Pty) -> Result<(), Trouble> {
+    pty.press("i")?;
+    pty.shows("may run on")?;
+    is_committed(pty, "detail")?;
+    pty.press(END)?;
+    pty.shows("store:debian")?;
+    pty.shows("memory=192")?;
+    is_committed(pty, "detail-end")?;
+    pty.press(ESCAPE)?;
+    pty.shows("Events")
 }
 
 #[test]

@@ -38,6 +38,17 @@ fn uploaded(stage: &Stage<'_>, name: &str) -> String {
     stage.configuration(name, &debian.join(packed_kernel(stage)), &more)
 }
 
+/// Puts Debian into the host's store.
+pub(crate) fn add_image(stage: &Stage<'_>, name: &str) -> Result<(), Trouble> {
+    let debian = stage.kind.debian(&Images::of_workspace());
+    let file = |name: &str| debian.join(name).display().to_string();
+    let (kernel, initrd) = (file(packed_kernel(stage)), file("initrd.gz"));
+    let words = [
+        "image", "add", name, "--kernel", &kernel, "--initrd", &initrd,
+    ];
+    stage.operator.run_within(&words, LINUX_BOOT).map(drop)
+}
+
 /// The file that people have of the kernel.
 fn packed_kernel(stage: &Stage<'_>) -> &'static str {
     match stage.kind {

@@ -17,6 +17,7 @@ mod power_cuts;
 mod pty;
 mod q35;
 mod sched;
+mod screens;
 mod smp;
 mod stage;
 mod store;

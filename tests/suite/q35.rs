@@ -9,7 +9,7 @@ use harness::emulator::Emulator;
 use harness::images::Images;
 
 use crate::stage::{Board, SOON, contains};
-use crate::{linux, smp};
+use crate::{dashboard, linux, smp};
 
 static MAX: Board = Board::of(Kind::QemuQ35, |_| {});
 static EPYC: Board = Board::of(Kind::QemuQ35, |machine| machine.cpu = "EPYC");
@@ -35,6 +35,11 @@ fn debian_switches_off_and_reboots_from_inside() {
 #[test]
 fn a_debian_restored_from_a_file_is_rebooted_from_the_kernel_that_is_still_there() {
     MAX.run(linux::rebooted_after_restore);
+}
+
+#[test]
+fn a_managed_linux_is_added_and_looked_after_with_keys_alone() {
+    MAX.run(dashboard::from_image_to_end);
 }
 
 #[test]
