@@ -23,6 +23,7 @@ mod samples;
 mod saved;
 mod screen;
 mod table;
+mod usage;
 mod view;
 mod work;
 

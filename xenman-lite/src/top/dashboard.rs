@@ -112,7 +112,7 @@ impl Dashboard {
             News::Sample(stats) => model.sample(stats),
             News::List(domains) => model.list(domains),
             News::Detail(detail) => model.show(detail),
-            News::Vcpus(vcpus) => model.vcpus(vcpus),
+            News::Usage(used) => model.used(*used),
             News::Events(events) => model.happened(events),
             News::Log(piece) => model.journal.take(&piece),
             News::LogGap => model.journal.skip(),

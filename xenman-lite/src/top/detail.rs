@@ -6,12 +6,13 @@ use super::{
     figures::{self, DomainFigures},
     model::{Model, Uuid},
     palette::{Palette, bold},
+    usage::Looks,
 };
-use crate::output::{harmless, seconds, size};
+use crate::output::{harmless, size};
 use crossterm::event::KeyCode;
 use mgmt_proto::{
-    config::{CpuSet, uuid_text},
-    messages::{DomainDetail, DomainFlags, DomainSummary, VcpuSummary},
+    config::uuid_text,
+    messages::{DomainDetail, DomainFlags, DomainSummary, DomainUsage},
 };
 use ratatui::{
     Frame,
@@ -35,7 +36,7 @@ pub(super) struct Detail {
     pub(super) name: String,
     scroll: usize,
     shown: Option<DomainDetail>,
-    vcpus: Vec<VcpuSummary>,
+    looks: Looks,
 }
 
 impl Detail {
@@ -45,7 +46,7 @@ impl Detail {
             name: summary.name.clone(),
             scroll: 0,
             shown: None,
-            vcpus: Vec::new(),
+            looks: Looks::default(),
         }
     }
 
@@ -56,10 +57,11 @@ impl Detail {
         }
     }
 
-    /// Takes in the vCPUs of all domains.
-    pub(super) fn vcpus(&mut self, vcpus: Vec<VcpuSummary>) {
-        let mine = vcpus.into_iter().filter(|vcpu| vcpu.name == self.name);
-        self.vcpus = mine.collect();
+    /// Takes in what it used.
+    pub(super) fn used(&mut self, used: DomainUsage) {
+        if used.domain.summary.name == self.name {
+            self.looks.add(used);
+        }
     }
 
     /// Whether a key scrolls through so many lines; then it has.
@@ -90,8 +92,8 @@ impl Detail {
         let config = self.shown.as_ref().map(|shown| shown.config.as_str());
         let parts = [
             ("", facts(domain)),
-            ("vCPUs", self.vcpu_lines()),
-            ("What it does", activity(domain)),
+            ("vCPUs", self.looks.vcpu_lines()),
+            ("What it does", self.looks.lines()),
             ("Counters", self.counters()),
             ("Configuration", text(config.unwrap_or_default().lines())),
             ("Log", text(model.journal.about(&self.name).into_iter())),
@@ -106,28 +108,11 @@ impl Detail {
         lines
     }
 
-    fn vcpu_lines(&self) -> Vec<String> {
-        let heading = "  vCPU  state     CPU  time        may run on".to_owned();
-        let vcpus = self.vcpus.iter().map(|vcpu| {
-            format!(
-                "  {:<4}  {:<8}  {:>3}  {:<10}  {}",
-                vcpu.vcpu,
-                vcpu.state.map_or("offline", |state| state.name()),
-                vcpu.cpu,
-                format!("{} s", seconds(vcpu.cpu_ns)),
-                CpuSet(vcpu.affinity),
-            )
-        });
-        if self.vcpus.is_empty() {
-            return Vec::new();
-        }
-        [heading].into_iter().chain(vcpus).collect()
-    }
-
     /// xend's counters but for those that have rates.
     fn counters(&self) -> Vec<String> {
         let counters = self.shown.iter().flat_map(|shown| &shown.counters);
-        let others = counters.filter(|it| !["exits", "hypercalls"].contains(&it.name.as_str()));
+        let others =
+            counters.filter(|it| !["exits", "hypercalls", "refusals"].contains(&it.name.as_str()));
         let line = |it: &mgmt_proto::messages::NamedCount| {
             format!("  {:<24}{:>12}", harmless(&it.name), it.count)
         };
@@ -159,33 +144,6 @@ fn facts(domain: &DomainFigures) -> Vec<String> {
             summary.vcpus,
         ),
         format!("UUID {}", uuid_text(&summary.uuid)),
-    ]
-}
-
-/// What it does now, and did since its start.
-fn activity(domain: &DomainFigures) -> Vec<String> {
-    if domain.summary().number().is_none() {
-        return Vec::new();
-    }
-    let stats = &domain.stats;
-    let line =
-        |what: &str, rate: String, total: String| format!("  {what:<24}{rate:>12}{total:>16}");
-    let cpu = format!("{} %", figures::percent(domain.cpu_percent));
-    let total = format!("{} s", seconds(domain.summary().cpu_ns));
-    let per_second = |rate| format!("{}/s", figures::rate(rate));
-    vec![
-        line("", "now".to_owned(), "since its start".to_owned()),
-        line("runs", cpu, total),
-        line(
-            "exits",
-            per_second(domain.exits_per_s),
-            stats.exits.to_string(),
-        ),
-        line(
-            "hypercalls",
-            per_second(domain.hypercalls_per_s),
-            stats.hypercalls.to_string(),
-        ),
     ]
 }
 

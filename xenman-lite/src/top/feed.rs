@@ -2,7 +2,7 @@
 //! Where the dashboard's news come from: a thread that asks a host for samples, connects again when xend was away, and
 //! turns to another host when told; and two that wait for what happens there.
 //!
-//! A host is asked for one sample per interval, and for the vCPUs if a domain is looked at in detail. What else is shown
+//! A host is asked for one sample per interval, and for what a domain used if one is looked at in detail. What else is shown
 //! is asked for when something happened.
 
 mod follow;
@@ -14,8 +14,8 @@ use crate::{
     problem::Problem,
 };
 use mgmt_proto::messages::{
-    DomainDetail, DomainRef, DomainSummary, Event, ImageSummary, Reply, RequestBody,
-    SnapshotSummary, Stats, VcpuSummary,
+    DomainDetail, DomainRef, DomainSummary, DomainUsage, Event, ImageSummary, Reply, RequestBody,
+    SnapshotSummary, Stats,
 };
 use std::{
     sync::{
@@ -44,8 +44,8 @@ pub(super) enum News {
     List(Vec<DomainSummary>),
     /// The domain that is looked at.
     Detail(DomainDetail),
-    /// All vCPUs.
-    Vcpus(Vec<VcpuSummary>),
+    /// What that used.
+    Usage(Box<DomainUsage>),
     Events(Vec<Event>),
     /// The log goes on with this; or somewhere else than where it stopped.
     Log(Vec<u8>),
@@ -256,8 +256,8 @@ impl Sampler {
 
     /// Asks about a domain, which may be gone: the next sample tells that, and that xend is.
     fn look_closer(&self, client: &Client, domain: DomainRef) -> Result<(), Deaf> {
-        if let Ok(Reply::Vcpus(vcpus)) = client.call(RequestBody::VcpuList) {
-            self.say(News::Vcpus(vcpus))?;
+        if let Ok(Reply::Usage(used)) = client.call(RequestBody::Usage(domain.clone())) {
+            self.say(News::Usage(used))?;
         }
         if self.is_news
             && let Ok(Reply::Domain(detail)) = client.call(RequestBody::Show(domain))

@@ -13,8 +13,8 @@ use super::{
     saved::Saved,
 };
 use mgmt_proto::messages::{
-    DomainDetail, DomainRef, DomainSummary, Event, ImageSummary, SnapshotSummary, Stats,
-    VcpuSummary,
+    DomainDetail, DomainRef, DomainSummary, DomainUsage, Event, ImageSummary, SnapshotSummary,
+    Stats,
 };
 use std::time::Duration;
 
@@ -193,10 +193,10 @@ impl Model {
         }
     }
 
-    /// Takes in all vCPUs there are.
-    pub(super) fn vcpus(&mut self, vcpus: Vec<VcpuSummary>) {
+    /// Takes in what it used.
+    pub(super) fn used(&mut self, used: DomainUsage) {
         if let View::Detail(detail) = &mut self.view {
-            detail.vcpus(vcpus);
+            detail.used(used);
         }
     }
 

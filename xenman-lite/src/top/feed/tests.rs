@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 use super::{super::samples, *};
 use crate::link::fake::{Answer, FakeXend};
-use mgmt_proto::messages::{ErrorCode, EventKind, Events, Failure, TextChunk};
+use mgmt_proto::messages::{DomainUsage, ErrorCode, EventKind, Events, Failure, TextChunk};
 use std::{collections::VecDeque, sync::Mutex, time::Instant};
 
 /// What a fake host was asked, and events that it still has to tell.
@@ -39,9 +39,14 @@ fn answer(world: &mut World, body: &RequestBody) -> Answer {
             world.asked.push("list");
             Answer::Now(Ok(Reply::List(Vec::new())))
         }
-        RequestBody::VcpuList => {
-            world.asked.push("vcpus");
-            Answer::Now(Ok(Reply::Vcpus(Vec::new())))
+        RequestBody::Usage(_) => {
+            world.asked.push("usage");
+            let stats = samples::stats(1, &[("web", 1, 0)]);
+            Answer::Now(Ok(Reply::Usage(Box::new(DomainUsage {
+                time_ns: 1,
+                domain: stats.domains[0].clone(),
+                vcpus: Vec::new(),
+            }))))
         }
         RequestBody::Show(_) => {
             world.asked.push("show");
@@ -146,12 +151,12 @@ fn what_happens_is_looked_at_at_once() {
 fn a_domain_that_is_watched_takes_one_more_request() {
     let mut stage = stage(Duration::from_millis(20), &[]);
     stage.feed.watch(Some(DomainRef::Name("web".to_owned())));
-    let vcpus = |news| matches!(news, News::Vcpus(_)).then_some(());
-    (0..6).for_each(|_| until(&mut stage.feed, vcpus));
+    let usage = |news| matches!(news, News::Usage(_)).then_some(());
+    (0..6).for_each(|_| until(&mut stage.feed, usage));
     let asked = stage.world.lock().unwrap().asked.clone();
     let count = |what: &str| asked.iter().filter(|it| **it == what).count();
     assert_eq!((count("show"), count("list")), (1, 2), "{asked:?}");
-    assert!(count("vcpus") <= count("stats"), "{asked:?}");
+    assert!(count("usage") <= count("stats"), "{asked:?}");
 }
 
 #[test]

@@ -5,8 +5,8 @@ use super::{COLOURED, key, lines, press, samples, screen, svg};
 use crate::top::{action::KnownHost, model::Model};
 use crossterm::event::KeyCode;
 use mgmt_proto::messages::{
-    DomainDetail, DomainFlags, DomainState, DomainSummary, Event, EventKind, ImageRole,
-    ImageSummary, NamedCount, SnapshotSummary, VcpuSummary,
+    DomainDetail, DomainFlags, DomainState, DomainSummary, DomainUsage, Event, EventKind,
+    ImageRole, ImageSummary, NamedCount, SnapshotSummary, Usage, VcpuSummary, VcpuUsage,
 };
 use std::{fs, path::PathBuf, time::Duration};
 
@@ -71,15 +71,31 @@ fn event(second: u64, domid: u16, name: &str, kind: EventKind, detail: Option<&s
     }
 }
 
-fn vcpu(number: u32) -> VcpuSummary {
-    VcpuSummary {
-        domid: 1,
-        name: "debian".to_owned(),
-        vcpu: number,
-        state: Some(DomainState::RUNNING),
-        cpu: number,
-        cpu_ns: 45_600_000_000 + u64::from(number),
-        affinity: u64::MAX,
+/// What a domain with two vCPUs used: more of the one.
+fn used(seconds: u64) -> DomainUsage {
+    let ms = (seconds - 3600) * 1000;
+    let mut stats = samples::stats(seconds, &[("debian", 1, ms * 3 / 2)]);
+    let domain = stats.domains.remove(0);
+    let vcpu = |vcpu: u32, cpu_ms: u64| VcpuUsage {
+        summary: VcpuSummary {
+            domid: 1,
+            name: "debian".to_owned(),
+            vcpu,
+            state: Some(DomainState::RUNNING),
+            cpu: vcpu,
+            cpu_ns: cpu_ms * 1_000_000,
+            affinity: u64::MAX,
+        },
+        usage: Usage {
+            runnable_ns: cpu_ms * 20_000,
+            blocked_ns: (ms - cpu_ms) * 980_000,
+            ..Usage::default()
+        },
+    };
+    DomainUsage {
+        time_ns: stats.host.time_ns,
+        domain,
+        vcpus: vec![vcpu(0, ms), vcpu(1, ms / 2)],
     }
 }
 
@@ -103,7 +119,8 @@ fn detailed() -> Model {
         guest_domid: None,
         totals: None,
     });
-    model.vcpus(vec![vcpu(0), vcpu(1)]);
+    model.used(used(3600 + SAMPLES - 2));
+    model.used(used(3600 + SAMPLES - 1));
     model
 }
 
