@@ -27,6 +27,15 @@ pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, model: &Model, palette: Pa
         lines.push(Line::raw("Nothing has happened yet."));
     }
     frame.render_widget(Paragraph::new(lines), area);
+    frame.render_widget(Line::raw(logging(model)).right_aligned(), area);
+}
+
+/// How fast the logs grow, where the host tells.
+fn logging(model: &Model) -> String {
+    let rate = model.figures.as_ref().and_then(|it| it.log_bytes_per_s);
+    rate.map_or_else(String::new, |rate| {
+        format!("logs grow by {} B/s", figures::rate(Some(rate)))
+    })
 }
 
 fn line(event: &Event, now_ns: u64, palette: Palette) -> Line<'static> {

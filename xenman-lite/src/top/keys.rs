@@ -149,7 +149,7 @@ impl Model {
 
     fn look_closer(&mut self) {
         if let Some(domain) = self.current() {
-            self.view = View::Detail(Detail::new(domain.summary()));
+            self.view = View::Detail(Box::new(Detail::new(domain.summary())));
         }
     }
 

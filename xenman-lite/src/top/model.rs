@@ -31,7 +31,7 @@ pub(super) type Uuid = [u8; 16];
 #[derive(Debug)]
 pub(super) enum View {
     Table,
-    Detail(Detail),
+    Detail(Box<Detail>),
     Form(Form),
     Saved(Saved),
     Hosts(Hosts),
