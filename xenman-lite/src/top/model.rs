@@ -121,22 +121,21 @@ impl Model {
         }
     }
 
-    /// Another host is looked at, or the same one again: what is known may not hold any more.
+    /// There is a connection: to another host, of which nothing is known, or to the same one again. What happened is told
+    /// anew.
     pub(super) fn connect(&mut self, title: String, is_same: bool) {
-        let fresh = Self::new(title, self.interval);
-        let view = std::mem::replace(&mut self.view, View::Table);
-        *self = Self {
-            view: if is_same { view } else { View::Table },
-            is_helping: self.is_helping,
-            sort: self.sort,
-            is_reversed: self.is_reversed,
-            word: self.word.take(),
-            sampled: self.sampled.filter(|_| is_same),
-            figures: self.figures.take().filter(|_| is_same),
-            selected: self.selected.filter(|_| is_same),
-            now: self.now,
-            ..fresh
-        };
+        if !is_same {
+            *self = Self {
+                is_helping: self.is_helping,
+                sort: self.sort,
+                is_reversed: self.is_reversed,
+                word: self.word.take(),
+                now: self.now,
+                ..Self::new(title, self.interval)
+            };
+        }
+        self.events.clear();
+        self.journal = Journal::default();
     }
 
     /// Time goes on; it is counted from the dashboard's start.
