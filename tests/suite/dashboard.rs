@@ -178,11 +178,19 @@ pub(crate) fn from_image_to_end(stage: &Stage<'_>) -> Result<(), Trouble> {
     pty.until("it is still in the table", |pty| {
         pty.line("kiosk").is_none()
     })?;
+    forgets(&pty, "is deleted")?;
     is_committed(&pty, "deleted")?;
     pty.press("q")?;
     pty.is_given_back()?;
     stage.operator.gone("kiosk", SOON)?;
     stage.operator.run(&["image", "rm", "debian"]).map(drop)
+}
+
+/// Waits until a word that something was done is gone.
+fn forgets(pty: &Pty, words: &str) -> Result<(), Trouble> {
+    pty.until(&format!("{words:?} stays"), |pty| {
+        !pty.text().contains(words)
+    })
 }
 
 fn add_by_form(pty: &mut Pty) -> Result<(), Trouble> {
@@ -199,6 +207,7 @@ fn add_by_form(pty: &mut Pty) -> Result<(), Trouble> {
 fn look_closer(pty: &mut Pty) -> Result<(), Trouble> {
     pty.press("i")?;
     pty.shows("may run on")?;
+    forgets(pty, "is defined")?;
     is_committed(pty, "detail")?;
     pty.press(END)?;
     pty.shows("store:debian")?;

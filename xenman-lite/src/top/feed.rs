@@ -73,6 +73,9 @@ enum Command {
 /// News of a connection; connections are counted.
 type Told = (u64, News);
 
+/// The connection that there is before anything is told of it.
+const FIRST: u64 = 1;
+
 /// News, and ways to cause some.
 pub(super) struct Feed {
     news: Receiver<Told>,
@@ -92,7 +95,7 @@ impl Feed {
         let sampler = Sampler {
             host,
             client: None,
-            connection: Arc::default(),
+            connection: Arc::new(AtomicU64::new(FIRST - 1)),
             interval,
             tell: tell.clone(),
             commands: commands.clone(),
@@ -105,7 +108,7 @@ impl Feed {
             news,
             tell,
             commands,
-            connection: 0,
+            connection: FIRST,
         }
     }
 

@@ -201,7 +201,7 @@ impl Form {
 
     fn image_remark(&self) -> Result<String, String> {
         match (self.images.items(), self.images.chosen()) {
-            (None, _) => Err("the host has not said yet what images there are".to_owned()),
+            (None, _) => Err("the host has not said yet which".to_owned()),
             (_, None) => {
                 Err("the host's store has no image: 'xenman image add' adds one".to_owned())
             }

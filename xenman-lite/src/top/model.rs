@@ -85,7 +85,9 @@ pub(super) struct Model {
     histories: Histories,
     /// Managed domains that are off.
     off: Vec<DomainFigures>,
-    pub(super) selected: Option<Uuid>,
+    /// The domain that was chosen last, and the one that is selected: another one while that is not there.
+    chosen: Option<Uuid>,
+    selected: Option<Uuid>,
     /// Where the selected domain was last.
     pub(super) place: usize,
     /// The name of a domain to select as soon as it is there.
@@ -114,6 +116,7 @@ impl Model {
             sampled: None,
             histories: Histories::default(),
             off: Vec::new(),
+            chosen: None,
             selected: None,
             place: 0,
             awaited: None,
@@ -312,23 +315,32 @@ impl Model {
         uuids.position(|uuid| Some(uuid) == self.selected)
     }
 
-    /// A domain that is gone leaves the selection to the one that took its place; one that is waited for takes it.
+    /// A domain that is gone leaves the selection to the one that took its place, until it is back: it may only have been
+    /// rebooted, or be off now. One that is waited for takes the selection.
     pub(super) fn keep_selection(&mut self) {
         let rows = self.rows();
-        let mut names = rows.iter().map(|it| Some(it.summary().name.as_str()));
-        if let Some(place) =
-            names.position(|name| name.is_some() && name == self.awaited.as_deref())
-        {
+        let place_of = |uuid: Option<Uuid>| {
+            let mut uuids = rows.iter().map(|row| Some(row.summary().uuid));
+            uuids.position(|it| uuid.is_some() && it == uuid)
+        };
+        let mut names = rows.iter().map(|row| Some(row.summary().name.as_str()));
+        let awaited = self.awaited.as_deref();
+        let awaited = names.position(|name| awaited.is_some() && name == awaited);
+        let place = place_of(self.chosen).or_else(|| place_of(self.selected));
+        if let Some(place) = awaited {
             self.awaited = None;
             return self.select(place);
         }
-        match self.selected_row() {
-            Some(place) => self.place = place,
-            None => self.select(self.place),
-        }
+        self.mark(place.unwrap_or(self.place));
     }
 
+    /// The operator chooses the domain in this place.
     pub(super) fn select(&mut self, place: usize) {
+        self.mark(place);
+        self.chosen = self.selected;
+    }
+
+    fn mark(&mut self, place: usize) {
         let uuids: Vec<Uuid> = self.rows().iter().map(|it| it.summary().uuid).collect();
         self.place = place.min(uuids.len().saturating_sub(1));
         self.selected = uuids.get(self.place).copied();

@@ -47,8 +47,7 @@ impl Looks {
         if lines.is_empty() {
             return lines;
         }
-        let heading =
-            "  vCPU  state    CPU     runs  waits for a CPU  for events  ran        may run on";
+        let heading = "  vCPU  state     CPU     runs   queued   blocked  ran        may run on";
         [heading.to_owned()].into_iter().chain(lines).collect()
     }
 
@@ -61,7 +60,7 @@ impl Looks {
             })
         };
         format!(
-            "  {:<4}  {:<8} {:>3}  {:>7}  {:>15}  {:>10}  {:<9}  {}",
+            "  {:<4}  {:<8}  {:>3}  {:>7}  {:>7}  {:>8}  {:<9}  {}",
             summary.vcpu,
             summary.state.map_or("offline", |state| state.name()),
             summary.cpu,
@@ -140,12 +139,12 @@ impl Looks {
                 &time(later.domain.summary.cpu_ns),
             ),
             line(
-                "waits for a CPU",
+                "queued for a CPU",
                 &self.percent(of(|it| it.runnable_ns)),
                 &time(usage.runnable_ns),
             ),
             line(
-                "waits for events",
+                "blocked for events",
                 &self.percent(of(|it| it.blocked_ns)),
                 &time(usage.blocked_ns),
             ),
@@ -207,9 +206,9 @@ mod tests {
         looks.add(look(12, 1, 2000));
         assert_eq!(words(&looks, "interrupts"), ["1500/s", "6000"]);
         assert_eq!(words(&looks, "runs"), ["50.0", "%", "2.0", "s"]);
-        assert_eq!(words(&looks, "waits for a CPU"), ["50.0", "%", "2.0", "s"]);
+        assert_eq!(words(&looks, "queued for a CPU"), ["50.0", "%", "2.0", "s"]);
         assert_eq!(
-            words(&looks, "waits for events"),
+            words(&looks, "blocked for events"),
             ["100.0", "%", "4.0", "s"]
         );
         assert_eq!(

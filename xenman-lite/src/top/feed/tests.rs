@@ -122,6 +122,18 @@ fn a_host_at_rest_is_asked_for_samples_alone() {
 }
 
 #[test]
+fn what_is_asked_for_before_anything_is_heard_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let (xend, _world) = fake(&folder, "a");
+    let client = Arc::new(Client::connect(&xend.host(), "test").unwrap());
+    let mut feed = Feed::start(xend.host(), client.clone(), Duration::from_secs(3600));
+    feed.work(client, |_, _| Ok(News::Saved(Vec::new())));
+    until(&mut feed, |news| {
+        matches!(news, News::Saved(_)).then_some(())
+    });
+}
+
+#[test]
 fn what_happens_is_looked_at_at_once() {
     let mut stage = stage(Duration::from_secs(3600), &["web"]);
     let name = until(&mut stage.feed, |news| match news {

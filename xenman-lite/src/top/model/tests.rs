@@ -110,6 +110,24 @@ fn the_selection_stays_with_its_domain() {
 }
 
 #[test]
+fn a_domain_that_comes_back_is_selected_again() {
+    let mut model = model();
+    press(&mut model, "j");
+    model.sample(samples::stats(12, &[("Domain-0", 0, 5), ("db", 2, 900)]));
+    assert_eq!(press(&mut model, "p"), Some(Action::Pause(target(2, "db"))));
+    model.list(vec![off("web", DomainFlags::default())]);
+    assert_eq!(
+        press(&mut model, "s"),
+        Some(Action::Start("web".to_owned()))
+    );
+    // Another choice counts more.
+    model.list(Vec::new());
+    press(&mut model, "k");
+    model.list(vec![off("web", DomainFlags::default())]);
+    assert_eq!(model.selected_row(), Some(0));
+}
+
+#[test]
 fn keys_become_actions() {
     let mut model = model();
     press(&mut model, "j");
