@@ -25,6 +25,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+pub(crate) use hosts::NamedHost;
+
 /// What a new file has in it.
 const STANDARD: &str = include_str!("conf/standard.conf");
 
@@ -121,7 +123,6 @@ impl Conf {
     }
 
     /// Whether the dashboard asks before it does what cannot be undone.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for the dashboard's questions"))]
     pub(crate) fn confirms(&self) -> Result<bool, Problem> {
         Ok(self.boolean(CLIENT, "confirm_dialog")?.unwrap_or(true))
     }

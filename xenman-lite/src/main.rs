@@ -106,7 +106,7 @@ fn names(host: Option<String>, kind: &str) -> Result<(), Problem> {
 /// Does what was asked for, and keeps a line about it if a host had to do with it.
 fn run(arguments: args::Arguments, words: &[String]) -> Result<(), Problem> {
     let session = Session {
-        conf: Conf::of_operator(),
+        conf: Arc::new(Conf::of_operator()),
         option: arguments.host,
         host: OnceCell::new(),
     };
@@ -136,7 +136,7 @@ fn keep_in_mind(conf: &Conf, host: &str, asked: &str, outcome: &Result<(), Probl
 
 /// What one command has to do with.
 struct Session {
-    conf: Conf,
+    conf: Arc<Conf>,
     /// The host that the command line names.
     option: Option<String>,
     /// The host that was meant, once that was found out.
@@ -171,7 +171,7 @@ impl Session {
                 if top.once {
                     top::once(&Client::connect(&host, &client_name())?, output, &top)
                 } else {
-                    top::show(host, &top)
+                    top::show(host, conf.clone(), &top)
                 }
             }
             Verb::Restore(restore) => {

@@ -26,6 +26,7 @@ use mgmt_proto::{
 };
 use serde_json::json;
 use std::{
+    borrow::Borrow,
     fs::File,
     io::{self, BufReader, Read},
     path::Path,
@@ -35,8 +36,8 @@ use std::{
 const PIECE: usize = 32 * 1024;
 
 /// `restore`; `connect` is called when the file is found to be whole.
-pub(crate) fn restore(
-    connect: impl FnOnce() -> Result<Client, Problem>,
+pub(crate) fn restore<C: Borrow<Client>>(
+    connect: impl FnOnce() -> Result<C, Problem>,
     output: Output,
     conf: &Conf,
     restore: &args::Restore,
@@ -46,7 +47,7 @@ pub(crate) fn restore(
             .map_err(|reason| Problem::new(reason).with_remedy("choose another name"))?;
     }
     let created = match restore.source.strip_prefix("store:") {
-        Some(label) => from_store(&connect()?, restore, label)?,
+        Some(label) => from_store(connect()?.borrow(), restore, label)?,
         None => {
             let path = &source(conf, &restore.source);
             let (manifest, root) = verify(path).map_err(|problem| match conf.saved() {
@@ -56,9 +57,10 @@ pub(crate) fn restore(
                 _ => problem,
             })?;
             let client = connect()?;
+            let client = client.borrow();
             check_arch(&manifest, &client.welcome().arch)?;
-            offer_images(&client, conf, &manifest)
-                .and_then(|()| from_file(&client, restore, path, root))
+            offer_images(client, conf, &manifest)
+                .and_then(|()| from_file(client, restore, path, root))
                 .map_err(|problem| problem.if_interrupted("nothing was restored"))?
         }
     };

@@ -124,7 +124,7 @@ fn here_row(machine: &SavedMachine) -> Vec<String> {
 }
 
 /// A time as people write it, in UTC.
-fn date(ns: u64) -> String {
+pub(crate) fn date(ns: u64) -> String {
     let time = UNIX_EPOCH + Duration::from_nanos(ns);
     let text = humantime::format_rfc3339_seconds(time).to_string();
     text.replace('T', " ").replace('Z', "")

@@ -29,6 +29,7 @@ mod work;
 
 use crate::{
     args,
+    conf::Conf,
     link::{Client, Host},
     output::{Output, size},
     problem::Problem,
@@ -37,6 +38,7 @@ use figures::{DomainFigures, Figures};
 use mgmt_proto::messages::{Reply, RequestBody, Stats};
 use std::{
     io::{IsTerminal, stdin, stdout},
+    sync::Arc,
     thread,
     time::Duration,
 };
@@ -74,9 +76,9 @@ pub(crate) fn is_on_terminal() -> bool {
 }
 
 /// `top`.
-pub(crate) fn show(host: Host, top: &args::Top) -> Result<(), Problem> {
+pub(crate) fn show(host: Host, conf: Arc<Conf>, top: &args::Top) -> Result<(), Problem> {
     let client = Client::connect(&host, &crate::client_name())?;
-    dashboard::Dashboard::new(host, client, interval(top)?)?.run()
+    dashboard::Dashboard::new((host, client), conf, interval(top)?)?.run()
 }
 
 /// `top --once`.

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What the operator wants done.
 
+use std::path::PathBuf;
+
 /// Something for the host, or for the terminal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Action {
@@ -19,10 +21,8 @@ pub(super) enum Action {
     Save(Target, String),
     /// Make a domain from an image.
     Add(Wish),
-    /// Restore the snapshot with this label.
-    Restore(String),
-    /// Delete the snapshot with this label.
-    DeleteSaved(String),
+    Restore(Machine),
+    DeleteSaved(Machine),
     /// Ask the host, or the configuration, for what a view shows.
     Fetch(Wanted),
     /// Look at another host.
@@ -48,6 +48,29 @@ pub(super) struct Wish {
     pub(super) is_managed: bool,
     /// Whether it is to run at once.
     pub(super) is_started: bool,
+}
+
+/// A saved machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Machine {
+    /// What it is called where it is.
+    pub(super) label: String,
+    pub(super) place: Place,
+    /// Its domain, if its file can be read.
+    pub(super) domain: Option<(String, [u8; 16])>,
+    pub(super) memory_kib: u64,
+    pub(super) stored_kib: u64,
+    /// In nanoseconds since 1970.
+    pub(super) saved_ns: Option<u64>,
+}
+
+/// Where a saved machine is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    /// In the host's store.
+    Store,
+    /// In this file.
+    Here(PathBuf),
 }
 
 /// What a view needs that no sample brings.

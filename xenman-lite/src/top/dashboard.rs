@@ -2,19 +2,21 @@
 //! The dashboard at work: news and keys go to the model, its actions to the host.
 
 use super::{
-    action::{Action, KnownHost, Target, Wanted},
+    action::{Action, KnownHost, Machine, Place, Target, Wanted},
     feed::{self, Feed, News, sentence},
-    hosts::known_hosts,
+    hosts::{known_hosts, name_of},
     model::Model,
     screen::Screen,
     work,
 };
 use crate::{
+    args,
+    conf::Conf,
     console,
     link::{Client, Host},
     output::{Output, note},
     problem::Problem,
-    save,
+    restore, save,
     signals::{self, Asked},
 };
 use crossterm::event::{self, Event, KeyEventKind};
@@ -35,6 +37,7 @@ pub(super) struct Dashboard {
     feed: Feed,
     host: Host,
     client: Arc<Client>,
+    conf: Arc<Conf>,
     /// The domain that the feed looks at in detail.
     watched: Option<DomainRef>,
     /// Signals that end it, and the one that a long command may be ended by.
@@ -43,19 +46,21 @@ pub(super) struct Dashboard {
     started: Instant,
 }
 
-fn title(client: &Client) -> String {
-    let welcome = client.welcome();
-    format!("{} ({})", welcome.board, welcome.arch)
-}
-
 impl Dashboard {
-    pub(super) fn new(host: Host, client: Client, interval: Duration) -> Result<Self, Problem> {
+    pub(super) fn new(
+        (host, client): (Host, Client),
+        conf: Arc<Conf>,
+        interval: Duration,
+    ) -> Result<Self, Problem> {
         let client = Arc::new(client);
+        let mut model = Model::new(title(&client, &host, &conf), interval);
+        model.confirms = conf.confirms()?;
         Ok(Self {
-            model: Model::new(title(&client), interval),
+            model,
             feed: Feed::start(host.clone(), client.clone(), interval),
             host,
             client,
+            conf,
             watched: None,
             ended: signals::watch(&[SIGTERM, SIGHUP])?,
             interrupted: signals::watch(&[SIGINT])?,
@@ -84,6 +89,14 @@ impl Dashboard {
                     self.save(&target, file);
                     screen = Some(Screen::enter()?);
                 }
+                Some(Action::Restore(Machine {
+                    place: Place::Here(file),
+                    ..
+                })) => {
+                    drop(screen.take());
+                    self.restore(&file);
+                    screen = Some(Screen::enter()?);
+                }
                 Some(action) => self.act(action),
             }
         }
@@ -106,7 +119,7 @@ impl Dashboard {
         let model = &mut self.model;
         match news {
             News::Connected(host, client) => {
-                model.connect(title(&client), host == self.host);
+                model.connect(title(&client, &host, &self.conf), host == self.host);
                 (self.host, self.client) = (host, client);
             }
             News::Sample(stats) => model.sample(stats),
@@ -137,32 +150,43 @@ impl Dashboard {
     }
 
     fn act(&mut self, action: Action) {
-        let client = self.client.clone();
+        let (client, conf) = (self.client.clone(), self.conf.clone());
         match action {
-            Action::Add(wish) => self
-                .feed
-                .work(client, move |client, tell| work::add(client, &wish, tell)),
+            Action::Add(wish) => self.feed.work(client, move |client, tell| {
+                work::add(client, &conf, &wish, tell)
+            }),
             Action::Start(name) => {
                 self.feed
                     .work(client, move |client, tell| work::start(client, &name, tell));
             }
-            Action::Restore(label) => {
+            Action::Restore(machine) => {
+                let label = machine.label;
                 self.feed.work(client, move |client, tell| {
                     work::restore(client, label, tell)
                 });
             }
-            Action::DeleteSaved(label) => {
+            Action::DeleteSaved(machine) => {
                 self.feed.work(client, move |client, tell| {
-                    work::delete_saved(client, label, tell)
+                    work::delete_saved(client, &conf, machine, tell)
                 });
             }
             Action::Fetch(Wanted::Images) => {
                 self.feed.work(client, |client, _| feed::images(client))
             }
-            Action::Fetch(Wanted::Saved) => self.feed.work(client, |client, _| feed::saved(client)),
-            Action::Fetch(Wanted::Hosts) => self.model.hosts(known_hosts(&self.host)),
+            Action::Fetch(Wanted::Saved) => {
+                self.feed
+                    .work(client, move |client, _| feed::machines(client, &conf));
+            }
+            Action::Fetch(Wanted::Hosts) => self.find_hosts(),
             Action::Switch(host) => self.switch(&host),
             other => self.ask(other),
+        }
+    }
+
+    fn find_hosts(&mut self) {
+        match known_hosts(&self.host, &self.conf) {
+            Ok(hosts) => self.model.hosts(hosts),
+            Err(problem) => self.model.say(Err(sentence(&problem))),
         }
     }
 
@@ -223,6 +247,32 @@ impl Dashboard {
         let outcome = saved.map(|()| done).map_err(|problem| sentence(&problem));
         self.model.say(outcome);
     }
+
+    /// Restores from a file in the foreground: it is read first, and may have to be sent over a slow line.
+    fn restore(&mut self, file: &Path) {
+        note(&format!("xenman: restoring {}", file.display()));
+        let order = args::Restore {
+            source: file.to_string_lossy().into_owned(),
+            paused: false,
+            name: None,
+        };
+        let connect = || Ok(self.client.clone());
+        let output = Output { json: false };
+        let restored = restore::restore(connect, output, &self.conf, &order);
+        let done = format!("{} is restored", file.display());
+        let outcome = restored
+            .map(|()| done)
+            .map_err(|problem| sentence(&problem));
+        self.model.say(outcome);
+    }
+}
+
+/// How a host is called at the top of the screen.
+fn title(client: &Client, host: &Host, conf: &Conf) -> String {
+    let welcome = client.welcome();
+    let name = name_of(host, conf);
+    let name = name.map_or_else(String::new, |name| format!("{name}: "));
+    format!("{name}{} ({})", welcome.board, welcome.arch)
 }
 
 /// By its number; one that waits to be started again has none.

@@ -7,15 +7,16 @@
 
 mod follow;
 
-use super::sample;
+use super::{action::Machine, sample, saved};
 use crate::{
     client_name,
+    conf::Conf,
     link::{Client, Host},
     problem::Problem,
 };
 use mgmt_proto::messages::{
     DomainDetail, DomainRef, DomainSummary, DomainUsage, Event, ImageSummary, Reply, RequestBody,
-    SnapshotSummary, Stats,
+    Stats,
 };
 use std::{
     sync::{
@@ -51,7 +52,7 @@ pub(super) enum News {
     Log(Vec<u8>),
     LogGap,
     Images(Vec<ImageSummary>),
-    Saved(Vec<SnapshotSummary>),
+    Saved(Vec<Machine>),
     /// There is no way to xend.
     Lost(String),
     /// What something that was asked for is at.
@@ -305,9 +306,16 @@ pub(super) fn images(client: &Client) -> Result<News, Problem> {
     }
 }
 
-pub(super) fn saved(client: &Client) -> Result<News, Problem> {
+/// The same of saved machines.
+pub(super) fn machines(client: &Client, conf: &Conf) -> Result<News, Problem> {
     match client.call(RequestBody::SnapshotList)? {
-        Reply::Snapshots(snapshots) => Ok(News::Saved(snapshots)),
+        Reply::Snapshots(snapshots) => {
+            // Without a folder there is nothing on this computer.
+            let here = conf.saved().map(|saved| saved.list());
+            let stored = snapshots.into_iter().map(saved::in_store);
+            let here = here.into_iter().flatten().map(saved::here);
+            Ok(News::Saved(stored.chain(here).collect()))
+        }
         _ => Err(Problem::nonsense("a list of snapshots")),
     }
 }

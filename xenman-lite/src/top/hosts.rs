@@ -6,7 +6,12 @@ use super::{
     choice::Choice,
     palette::{Palette, chosen},
 };
-use crate::{link::Host, output::harmless};
+use crate::{
+    conf::{Conf, NamedHost},
+    link::Host,
+    output::harmless,
+    problem::Problem,
+};
 use ratatui::{
     Frame,
     layout::{Constraint, Rect},
@@ -21,23 +26,42 @@ pub(super) const KEYS: [&str; 2] = [
     "↑ ↓ choose  Esc back  ? keys  q quit",
 ];
 
-/// The hosts there are to choose from: the one that is looked at, and the one that the environment names.
-pub(super) fn known_hosts(current: &Host) -> Vec<KnownHost> {
-    let named = std::env::var("XENMAN_HOST").ok();
-    known(current, named.filter(|address| !address.is_empty()))
+/// The hosts there are to choose from: those that `xenman.conf` names, the one that the environment names, and the one that
+/// is looked at.
+pub(super) fn known_hosts(current: &Host, conf: &Conf) -> Result<Vec<KnownHost>, Problem> {
+    let environment = std::env::var("XENMAN_HOST").ok();
+    let environment = environment.filter(|address| address.contains(':'));
+    Ok(known(conf.hosts()?, current, environment))
 }
 
-fn known(current: &Host, named: Option<String>) -> Vec<KnownHost> {
-    let current = KnownHost {
-        name: "now".to_owned(),
-        address: current.to_string(),
-    };
-    let named = named.map(|address| KnownHost {
-        name: "XENMAN_HOST".to_owned(),
-        address,
+/// The name that `xenman.conf` has for a host.
+pub(super) fn name_of(host: &Host, conf: &Conf) -> Option<String> {
+    let address = host.to_string();
+    let mut hosts = conf.hosts().ok()?.into_iter();
+    let named = hosts.find(|named| named.address.as_ref() == Some(&address))?;
+    Some(named.name)
+}
+
+fn known(named: Vec<NamedHost>, current: &Host, environment: Option<String>) -> Vec<KnownHost> {
+    let named = named.into_iter().filter_map(|host| {
+        Some(KnownHost {
+            name: host.name,
+            address: host.address?,
+        })
     });
-    let other = named.filter(|named| named.address != current.address);
-    [current].into_iter().chain(other).collect()
+    let mut hosts: Vec<KnownHost> = named.collect();
+    let others = [
+        ("XENMAN_HOST", environment),
+        ("this one", Some(current.to_string())),
+    ];
+    for (name, address) in others {
+        let address = address.filter(|it| hosts.iter().all(|host| host.address != *it));
+        hosts.extend(address.map(|address| KnownHost {
+            name: name.to_owned(),
+            address,
+        }));
+    }
+    hosts
 }
 
 pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, hosts: &Hosts, palette: Palette) {
@@ -59,12 +83,24 @@ mod tests {
     #[test]
     fn a_host_is_known_once() {
         let current: Host = "unix:/a".parse().unwrap();
-        let addresses = |named: Option<&str>| -> Vec<String> {
-            let known = known(&current, named.map(str::to_owned));
-            known.into_iter().map(|host| host.address).collect()
+        let named = |name: &str, address: Option<&str>| NamedHost {
+            name: name.to_owned(),
+            address: address.map(str::to_owned),
         };
-        assert_eq!(addresses(None), ["unix:/a"]);
-        assert_eq!(addresses(Some("unix:/a")), ["unix:/a"]);
-        assert_eq!(addresses(Some("unix:/b")), ["unix:/a", "unix:/b"]);
+        let known = |hosts: Vec<NamedHost>, environment: Option<&str>| -> Vec<(String, String)> {
+            let known = known(hosts, &current, environment.map(str::to_owned));
+            let pairs = known.into_iter();
+            pairs.map(|host| (host.name, host.address)).collect()
+        };
+        let pair = |name: &str, address: &str| (name.to_owned(), address.to_owned());
+        assert_eq!(known(Vec::new(), None), [pair("this one", "unix:/a")]);
+        assert_eq!(
+            known(
+                vec![named("rack7", Some("unix:/a")), named("old", None)],
+                Some("unix:/b")
+            ),
+            [pair("rack7", "unix:/a"), pair("XENMAN_HOST", "unix:/b")],
+            "one that XenMan went to by other ways has no address"
+        );
     }
 }

@@ -43,21 +43,23 @@ impl Model {
         }
     }
 
-    fn answered(&mut self, prompt: Prompt, key: KeyEvent) -> Option<Action> {
-        let is_agreed = matches!(key.code, KeyCode::Char('y' | 'Y'));
-        let (action, spared) = match prompt {
-            Prompt::SaveTo(target, file) => return self.edited(target, file, key),
-            Prompt::Destroy(target) => {
-                let spared = target.name.clone();
-                (Action::Destroy(target), spared)
-            }
-            Prompt::Delete(name) => (Action::Delete(name.clone()), name),
-            Prompt::DeleteSaved(label) => (Action::DeleteSaved(label.clone()), label),
-        };
-        if is_agreed {
-            return Some(action);
+    /// Asks the operator, unless they do not want to be asked.
+    fn ask(&mut self, prompt: Prompt) -> Option<Action> {
+        if self.confirms || matches!(prompt, Prompt::SaveTo(..)) {
+            self.prompt = Some(prompt);
+            return None;
         }
-        self.say(Ok(format!("'{spared}' is left alone")));
+        Some(agreed(prompt))
+    }
+
+    fn answered(&mut self, prompt: Prompt, key: KeyEvent) -> Option<Action> {
+        if let Prompt::SaveTo(target, file) = prompt {
+            return self.edited(target, file, key);
+        }
+        if matches!(key.code, KeyCode::Char('y' | 'Y')) {
+            return Some(agreed(prompt));
+        }
+        self.say(Ok(format!("'{}' is left alone", prompt.about())));
         None
     }
 
@@ -176,24 +178,26 @@ impl Model {
         if saved.step(key) {
             return None;
         }
-        let snapshot = saved.chosen()?.clone();
+        let machine = saved.chosen()?.clone();
         match key {
-            KeyCode::Char('x') => self.prompt = Some(Prompt::DeleteSaved(snapshot.label)),
-            KeyCode::Enter if self.runs(&snapshot.uuid, &snapshot.domain) => {
-                let name = snapshot.domain;
-                self.say(Err(format!(
-                    "'{name}' is there and cannot be restored beside itself: Esc, and shut it down (s) or destroy it (d) first"
-                )));
-            }
-            KeyCode::Enter => {
-                self.view = View::Table;
-                self.awaited = Some(snapshot.domain);
-                self.progress(format!("restoring '{}'", snapshot.label));
-                return Some(Action::Restore(snapshot.label));
-            }
-            _ => {}
+            KeyCode::Char('x') => return self.ask(Prompt::DeleteSaved(machine)),
+            KeyCode::Enter => {}
+            _ => return None,
         }
-        None
+        let Some((name, uuid)) = machine.domain.clone() else {
+            self.say(Err(format!("'{}' is damaged", machine.label)));
+            return None;
+        };
+        if self.runs(&uuid, &name) {
+            self.say(Err(format!(
+                "'{name}' is there and cannot be restored beside itself: Esc, and shut it down (s) or destroy it (d) first"
+            )));
+            return None;
+        }
+        self.view = View::Table;
+        self.awaited = Some(name);
+        self.progress(format!("restoring '{}'", machine.label));
+        Some(Action::Restore(machine))
     }
 
     /// Whether a domain exists that has this UUID, or this name.
@@ -225,15 +229,33 @@ impl Model {
         let decided = decide(key, &summary);
         match decided {
             Ok(Decided::Do(action)) => Some(action),
-            Ok(Decided::Ask(prompt)) => {
-                self.prompt = Some(prompt);
-                None
-            }
+            Ok(Decided::Ask(prompt)) => self.ask(prompt),
             Err(why) => {
                 self.say(Err(why));
                 None
             }
         }
+    }
+}
+
+impl Prompt {
+    /// The name of what it is about.
+    fn about(&self) -> &str {
+        match self {
+            Self::Destroy(target) | Self::SaveTo(target, _) => &target.name,
+            Self::Delete(name) => name,
+            Self::DeleteSaved(machine) => &machine.label,
+        }
+    }
+}
+
+/// What was asked about.
+fn agreed(prompt: Prompt) -> Action {
+    match prompt {
+        Prompt::Destroy(target) => Action::Destroy(target),
+        Prompt::Delete(name) => Action::Delete(name),
+        Prompt::DeleteSaved(machine) => Action::DeleteSaved(machine),
+        Prompt::SaveTo(target, file) => Action::Save(target, file),
     }
 }
 

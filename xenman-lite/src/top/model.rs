@@ -2,7 +2,7 @@
 //! What the dashboard knows and shows: samples and keys in, actions out. No terminal, no clock, no host.
 
 use super::{
-    action::{KnownHost, Target},
+    action::{KnownHost, Machine, Target},
     columns::Column,
     detail::Detail,
     figures::{DomainFigures, Figures, share},
@@ -13,8 +13,7 @@ use super::{
     saved::Saved,
 };
 use mgmt_proto::messages::{
-    DomainDetail, DomainRef, DomainSummary, DomainUsage, Event, ImageSummary, SnapshotSummary,
-    Stats,
+    DomainDetail, DomainRef, DomainSummary, DomainUsage, Event, ImageSummary, Stats,
 };
 use std::time::Duration;
 
@@ -44,8 +43,8 @@ pub(super) enum Prompt {
     Destroy(Target),
     /// Whether to forget the definition of the domain with this name.
     Delete(String),
-    /// Whether to delete the snapshot with this label.
-    DeleteSaved(String),
+    /// Whether to delete a saved machine.
+    DeleteSaved(Machine),
     /// Where to save a domain to.
     SaveTo(Target, String),
 }
@@ -69,6 +68,8 @@ pub(super) struct Model {
     /// Whether all keys are shown.
     pub(super) is_helping: bool,
     pub(super) prompt: Option<Prompt>,
+    /// Whether the operator is asked before something is done that cannot be undone.
+    pub(super) confirms: bool,
     pub(super) sort: Column,
     pub(super) is_reversed: bool,
     /// Why there are no samples now.
@@ -105,6 +106,7 @@ impl Model {
             view: View::Table,
             is_helping: false,
             prompt: None,
+            confirms: true,
             sort: Column::Domid,
             is_reversed: false,
             lost: None,
@@ -130,6 +132,7 @@ impl Model {
         if !is_same {
             *self = Self {
                 is_helping: self.is_helping,
+                confirms: self.confirms,
                 sort: self.sort,
                 is_reversed: self.is_reversed,
                 word: self.word.take(),
@@ -209,9 +212,9 @@ impl Model {
         }
     }
 
-    pub(super) fn saved(&mut self, snapshots: Vec<SnapshotSummary>) {
+    pub(super) fn saved(&mut self, machines: Vec<Machine>) {
         if let View::Saved(saved) = &mut self.view {
-            saved.list(snapshots);
+            saved.list(machines);
         }
     }
 

@@ -168,9 +168,9 @@ fn question(prompt: &Prompt) -> String {
             "Delete '{}'? y forgets its configuration, and files that it alone uses; {no}",
             harmless(name)
         ),
-        Prompt::DeleteSaved(label) => format!(
+        Prompt::DeleteSaved(machine) => format!(
             "Delete what is saved as '{}'? y deletes it, with the memory of its domain; {no}",
-            harmless(label)
+            harmless(&machine.label)
         ),
         Prompt::SaveTo(target, file) => format!(
             "Save '{}' to: {}_  (Enter saves, Esc does not)",

@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What takes more than one request, or a while: adding, starting, restoring.
 
-use super::{action::Wish, feed::News};
+use super::{
+    action::{Machine, Place, Wish},
+    feed::News,
+};
 use crate::{
     conf::Conf, create, images, link::Client, managed, output::harmless, problem::Problem,
 };
@@ -24,18 +27,18 @@ fn words(doing: &str, progress: &Progress) -> String {
 }
 
 /// Makes a domain from an image.
-pub(super) fn add(client: &Client, wish: &Wish, tell: Tell<'_>) -> Result<News, Problem> {
+pub(super) fn add(
+    client: &Client,
+    conf: &Conf,
+    wish: &Wish,
+    tell: Tell<'_>,
+) -> Result<News, Problem> {
     let name = &wish.name;
     let overrides = [
         format!("memory={}", wish.memory_mib),
         format!("vcpus={}", wish.vcpus),
     ];
-    let prepared = images::domain(
-        client,
-        &Conf::of_operator(),
-        (&wish.image, name),
-        &overrides,
-    )?;
+    let prepared = images::domain(client, conf, (&wish.image, name), &overrides)?;
     let doing = format!("adding '{name}'");
     let on_progress = |progress: &Progress| tell(words(&doing, progress));
     if !wish.is_managed {
@@ -79,15 +82,20 @@ pub(super) fn restore(client: &Client, label: String, tell: Tell<'_>) -> Result<
     }
 }
 
-/// Deletes a snapshot; what is saved then.
+/// Deletes a saved machine; what is saved then.
 pub(super) fn delete_saved(
     client: &Client,
-    label: String,
+    conf: &Conf,
+    machine: Machine,
     tell: Tell<'_>,
 ) -> Result<News, Problem> {
-    client.call(RequestBody::SnapshotDelete(label.clone()))?;
+    let label = machine.label;
+    match machine.place {
+        Place::Store => drop(client.call(RequestBody::SnapshotDelete(label.clone()))?),
+        Place::Here(_) => conf.saved()?.delete(&label)?,
+    }
     tell(format!("'{label}' is deleted"));
-    super::feed::saved(client)
+    super::feed::machines(client, conf)
 }
 
 fn warnings(created: &Created) -> String {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 use super::{
     super::{
-        action::{Action, KnownHost, Target, Wanted, Wish},
+        action::{Action, KnownHost, Machine, Place, Target, Wanted, Wish},
         history::HISTORY,
         samples,
     },
@@ -403,15 +403,23 @@ fn a_host_that_comes_back_keeps_its_view() {
 fn what_is_saved_is_restored_or_deleted() {
     let mut model = model();
     assert_eq!(press(&mut model, "m"), Some(Action::Fetch(Wanted::Saved)));
-    let snapshot = |label: &str, domain: &str| SnapshotSummary {
+    let machine = |label: &str, domain: Option<&str>| Machine {
         label: label.to_owned(),
-        domain: domain.to_owned(),
-        uuid: [9; 16],
+        place: Place::Store,
+        domain: domain.map(|name| (name.to_owned(), [9; 16])),
         memory_kib: 1024,
         stored_kib: 10,
         saved_ns: None,
     };
-    model.saved(vec![snapshot("one", "web"), snapshot("two", "gone")]);
+    let two = machine("two", Some("gone"));
+    model.saved(vec![
+        machine("bad", None),
+        machine("one", Some("web")),
+        two.clone(),
+    ]);
+    assert_eq!(press(&mut model, "\n"), None);
+    assert_eq!(said(&model), "'bad' is damaged");
+    press(&mut model, "j");
     assert_eq!(press(&mut model, "\n"), None);
     assert!(
         said(&model).contains("destroy it (d) first"),
@@ -421,12 +429,9 @@ fn what_is_saved_is_restored_or_deleted() {
     assert_eq!(press(&mut model, "jxn"), None);
     assert_eq!(
         press(&mut model, "xy"),
-        Some(Action::DeleteSaved("two".to_owned()))
+        Some(Action::DeleteSaved(two.clone()))
     );
-    assert_eq!(
-        press(&mut model, "\n"),
-        Some(Action::Restore("two".to_owned()))
-    );
+    assert_eq!(press(&mut model, "\n"), Some(Action::Restore(two)));
     assert_eq!(model.watched(), None);
 }
 
@@ -471,4 +476,22 @@ fn all_keys_are_shown_until_one_leads_back() {
     assert!(!model.is_helping);
     assert_eq!(press(&mut model, "?q"), None, "q leads back too");
     assert_eq!(press(&mut model, "q"), Some(Action::Quit));
+}
+
+#[test]
+fn who_does_not_want_to_be_asked_is_not() {
+    let mut model = with_off();
+    model.confirms = false;
+    press(&mut model, "j");
+    assert_eq!(
+        press(&mut model, "d"),
+        Some(Action::Destroy(target(1, "web")))
+    );
+    press(&mut model, "jj");
+    assert_eq!(
+        press(&mut model, "x"),
+        Some(Action::Delete("idle".to_owned()))
+    );
+    press(&mut model, "kv");
+    assert!(model.prompt.is_some(), "where to is still asked");
 }

@@ -2,11 +2,14 @@
 //! Every view as it is drawn, compared with files beside this one; `ALCOVE_BLESS=1` writes them.
 
 use super::{COLOURED, key, lines, press, samples, screen, svg};
-use crate::top::{action::KnownHost, model::Model};
+use crate::top::{
+    action::{KnownHost, Machine, Place},
+    model::Model,
+};
 use crossterm::event::KeyCode;
 use mgmt_proto::messages::{
     DomainDetail, DomainFlags, DomainState, DomainSummary, DomainUsage, Event, EventKind,
-    ImageRole, ImageSummary, NamedCount, SnapshotSummary, Usage, VcpuSummary, VcpuUsage,
+    ImageRole, ImageSummary, NamedCount, Usage, VcpuSummary, VcpuUsage,
 };
 use std::{fs, path::PathBuf, time::Duration};
 
@@ -147,17 +150,19 @@ fn form() -> Model {
 fn saved() -> Model {
     let mut model = model();
     press(&mut model, "m");
-    let snapshot = |label: &str, domain: &str, mib: u64| SnapshotSummary {
+    let machine = |label: &str, place: Place, domain: Option<&str>, mib: u64| Machine {
         label: label.to_owned(),
-        domain: domain.to_owned(),
-        uuid: [7; 16],
+        place,
+        domain: domain.map(|name| (name.to_owned(), [7; 16])),
         memory_kib: mib << 10,
         stored_kib: mib << 8,
-        saved_ns: None,
+        saved_ns: Some(1_795_428_000_000_000_000),
     };
+    let here = || Place::Here("/saved".into());
     model.saved(vec![
-        snapshot("before-upgrade", "debian", 256),
-        snapshot("web-1", "web", 64),
+        machine("before-upgrade", Place::Store, Some("debian"), 256),
+        machine("web", here(), Some("web"), 64),
+        machine("old", here(), None, 0),
     ]);
     model
 }
@@ -170,7 +175,7 @@ fn hosts() -> Model {
         address: address.to_owned(),
     };
     model.hosts(vec![
-        host("now", "unix:/run/xend.sock"),
+        host("this one", "unix:/run/xend.sock"),
         host("rack7", "serial:/dev/ttyUSB0"),
     ]);
     key(&mut model, KeyCode::Down);
