@@ -135,10 +135,10 @@ impl Model {
                 confirms: self.confirms,
                 sort: self.sort,
                 is_reversed: self.is_reversed,
-                word: self.word.take(),
                 now: self.now,
                 ..Self::new(title, self.interval)
             };
+            self.say(Ok(format!("this is {}", self.title)));
         }
         self.events.clear();
         self.journal = Journal::default();

@@ -387,7 +387,7 @@ fn the_host_is_chosen_from_a_list() {
         (names(&model).len(), model.title.as_str()),
         (0, "b (x86_64)")
     );
-    assert_eq!(said(&model), "cannot reach xend");
+    assert_eq!(said(&model), "this is b (x86_64)");
 }
 
 #[test]
