@@ -241,6 +241,75 @@ fn a_domain_is_saved_where_the_operator_says() {
 }
 
 #[test]
+fn a_domain_is_saved_into_the_store_and_restored_with_keys_alone() {
+    on_machine(|stage| {
+        stage.create_small("clock", "ticker", "")?;
+        let mut pty = dashboard(&stage.host.address())?;
+        pty.until("it is not shown", |pty| pty.line("clock").is_some())?;
+        pty.press(&format!("{DOWN}v"))?;
+        pty.shows("to: clock.save_")?;
+        pty.press(&format!("{CLEAR}store:noon\r"))?;
+        pty.shows("'clock' is saved to store:noon")?;
+        pty.until("it is still shown", |pty| pty.line("clock").is_none())?;
+        pty.press("m")?;
+        pty.until("it is not listed", |pty| {
+            let words = pty.line("noon").unwrap_or_default();
+            words.contains(" store ") && words.contains(" clock ")
+        })?;
+        pty.press("\r")?;
+        pty.shows("'clock' is restored")?;
+        pty.until("it is not back", |pty| pty.line("clock").is_some())?;
+        stage.ticks_go_on("clock")?;
+        pty.press("m")?;
+        pty.until("it is not listed", |pty| pty.line("noon").is_some())?;
+        pty.press("\r")?;
+        pty.shows("cannot be restored beside itself")?;
+        pty.press("xy")?;
+        pty.shows("There is nothing saved")?;
+        // With a letter right behind it, Escape would be another key.
+        pty.press(ESCAPE)?;
+        pty.shows("Events")?;
+        pty.press("dy")?;
+        pty.shows("'clock' is destroyed")?;
+        pty.press("q")?;
+        pty.is_given_back()
+    });
+}
+
+#[test]
+fn another_host_is_turned_to_and_one_that_is_not_there_is_not() {
+    on_machine(|stage| {
+        let second = format!("unix:{}", stage.file("other.sock").display());
+        let environment = format!("XENMAN_HOST={second}");
+        let mut pty = dashboard_with(&environment, &stage.host.address())?;
+        pty.shows("Domain-0")?;
+        pty.press("h")?;
+        pty.until("both are not listed", |pty| {
+            pty.line("XENMAN_HOST").is_some() && pty.line("this one").is_some()
+        })?;
+        pty.press("\r")?;
+        pty.shows("cannot reach xend")?;
+        pty.shows(" s old")?;
+
+        let broker = stage.host.session(["serve", "--listen", &second]);
+        let broker = broker.expect("a broker starts");
+        let ready = broker.errors().expect("serving", SOON);
+        ready.map_err(|missing| Trouble(missing.to_string()))?;
+        pty.press("h")?;
+        pty.shows("this one")?;
+        pty.press("\r")?;
+        pty.shows("this is qemu-virt")?;
+        pty.until("there are no figures", |pty| pty.line("Domain-0").is_some())?;
+        pty.press("h")?;
+        pty.until("the other one is still looked at", |pty| {
+            pty.line("XENMAN_HOST").is_some() && pty.line("this one").is_none()
+        })?;
+        pty.press("q")?;
+        pty.is_given_back()
+    });
+}
+
+#[test]
 fn it_says_when_its_figures_are_old_and_finds_its_host_again() {
     on_machine(|stage| {
         let socket = format!("unix:{}", stage.file("second.sock").display());
