@@ -26,7 +26,8 @@ pub(super) const KEYS: [&str; 2] = [
     "↑ ↓ choose  Esc back  ? keys  q quit",
 ];
 
-const NONE: &str = "There is nothing saved in the host's store, nor on this computer. In the table, v saves the selected domain: \
+const NONE: &str = "There is nothing saved in the host's store, nor on this computer. \
+                    In the table, v saves the selected domain \
                     to store:LABEL, and it is found here.";
 
 /// One in the host's store.
