@@ -240,6 +240,9 @@ impl Model {
     /// Says what came of something.
     pub(super) fn say(&mut self, outcome: Result<String, String>) {
         let is_error = outcome.is_err();
+        if is_error {
+            self.awaited = None;
+        }
         self.word = Some(Word {
             text: outcome.unwrap_or_else(|text| text),
             is_error,

@@ -82,47 +82,40 @@ impl Looks {
         };
         let mut lines = vec![line("", "now", "since its start")];
         lines.extend(self.times(later, usage));
-        let of =
-            |get: fn(&Usage) -> u64| move |used: &DomainUsage| used.domain.usage.as_ref().map(get);
-        let mut counts = vec![(
-            "exits".to_owned(),
-            later.domain.exits,
-            self.per_second(|it| Some(it.domain.exits)),
-        )];
-        for (place, (kind, count)) in usage.exits.by_name().into_iter().enumerate() {
-            let kind_of = |used: &DomainUsage| {
-                let kinds = used.domain.usage.as_ref()?.exits.by_name();
-                kinds.get(place).map(|(_, count)| *count)
-            };
-            counts.push((format!("  {kind}"), count, self.per_second(kind_of)));
-        }
-        counts.extend([
-            (
-                "interrupts".to_owned(),
-                usage.interrupts,
-                self.per_second(of(|it| it.interrupts)),
-            ),
-            (
-                "events".to_owned(),
-                usage.events,
-                self.per_second(of(|it| it.events)),
-            ),
-            (
-                "refusals".to_owned(),
-                later.domain.refusals,
-                self.per_second(|it| Some(it.domain.refusals)),
-            ),
-        ]);
-        lines.extend(counts.into_iter().map(|(what, count, now)| {
+        let counts = self.counts(later, usage).into_iter();
+        lines.extend(counts.map(|(what, count, now)| {
             line(&what, &format!("{}/s", rate(now)), &count.to_string())
         }));
         lines
     }
 
+    /// What is counted: how often since the start, and per second.
+    fn counts(&self, later: &DomainUsage, usage: &Usage) -> Vec<(String, u64, Option<f64>)> {
+        let used = |what: &str, count: u64, get: fn(&Usage) -> u64| {
+            (what.to_owned(), count, self.per_second(of(get)))
+        };
+        let exits = self.per_second(|it| Some(it.domain.exits));
+        let refusals = self.per_second(|it| Some(it.domain.refusals));
+        let kinds = usage.exits.by_name().into_iter().enumerate();
+        let kinds = kinds.map(|(place, (kind, count))| {
+            let kind_of = |used: &DomainUsage| {
+                let kinds = used.domain.usage.as_ref()?.exits.by_name();
+                kinds.get(place).map(|(_, count)| *count)
+            };
+            (format!("  {kind}"), count, self.per_second(kind_of))
+        });
+        let mut counts = vec![("exits".to_owned(), later.domain.exits, exits)];
+        counts.extend(kinds);
+        counts.extend([
+            used("interrupts", usage.interrupts, |it| it.interrupts),
+            used("events", usage.events, |it| it.events),
+            ("refusals".to_owned(), later.domain.refusals, refusals),
+        ]);
+        counts
+    }
+
     /// Where the time went, and how long it took to get a CPU.
     fn times(&self, later: &DomainUsage, usage: &Usage) -> Vec<String> {
-        let of =
-            |get: fn(&Usage) -> u64| move |used: &DomainUsage| used.domain.usage.as_ref().map(get);
         let time = |ns| format!("{} s", seconds(ns));
         let queued = self.per_second(of(|it| it.queued_ns));
         let runs = self.per_second(of(|it| it.runs));
@@ -161,6 +154,11 @@ impl Looks {
             ),
         ]
     }
+}
+
+/// A number of what all vCPUs used together.
+fn of(get: fn(&Usage) -> u64) -> impl Fn(&DomainUsage) -> Option<u64> {
+    move |used| used.domain.usage.as_ref().map(get)
 }
 
 fn line(what: &str, now: &str, total: &str) -> String {

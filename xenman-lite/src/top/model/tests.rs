@@ -459,11 +459,18 @@ fn a_domain_is_added_and_selected_when_it_is_there() {
         is_started: true,
     };
     assert_eq!(press(&mut model, "2\n"), Some(Action::Add(wish)));
-    model.sample(samples::stats(12, &[("Domain-0", 0, 5), ("web2", 3, 1)]));
+    let with_it = |second| samples::stats(second, &[("Domain-0", 0, 5), ("web2", 3, 1)]);
+    model.sample(with_it(12));
     assert_eq!(
         press(&mut model, "p"),
         Some(Action::Pause(target(3, "web2")))
     );
+    // One that was refused is not waited for.
+    press(&mut model, "k");
+    model.awaited = Some("late".to_owned());
+    model.say(Err("there is no room".to_owned()));
+    model.sample(samples::stats(13, &[("Domain-0", 0, 5), ("late", 4, 1)]));
+    assert_eq!(model.selected_row(), Some(0));
 }
 
 #[test]
