@@ -8,7 +8,10 @@ use super::{
     palette::{Palette, bold},
     usage::Looks,
 };
-use crate::output::{harmless, size};
+use crate::{
+    output::{harmless, size},
+    usage,
+};
 use crossterm::event::KeyCode;
 use mgmt_proto::{
     config::uuid_text,
@@ -94,6 +97,7 @@ impl Detail {
             ("", facts(domain)),
             ("vCPUs", self.looks.vcpu_lines()),
             ("What it does", self.looks.lines()),
+            ("Earlier runs", self.earlier_runs()),
             ("Counters", self.counters()),
             ("Configuration", text(config.unwrap_or_default().lines())),
             ("Log", text(model.journal.about(&self.name).into_iter())),
@@ -106,6 +110,16 @@ impl Detail {
             lines.extend(part.into_iter().map(Line::raw));
         }
         lines
+    }
+
+    /// What earlier runs of a managed domain used.
+    fn earlier_runs(&self) -> Vec<String> {
+        let totals = self.shown.iter().flat_map(|shown| &shown.totals);
+        let totals = totals.filter(|totals| totals.runs > 0);
+        let lines = totals.flat_map(usage::totals_lines);
+        lines
+            .map(|(what, text)| format!("  {what:<24}{text}"))
+            .collect()
     }
 
     /// xend's counters but for those that have rates.

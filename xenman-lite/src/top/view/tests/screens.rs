@@ -9,7 +9,7 @@ use crate::top::{
 use crossterm::event::KeyCode;
 use mgmt_proto::messages::{
     DomainDetail, DomainFlags, DomainState, DomainSummary, DomainUsage, Event, EventKind,
-    ImageRole, ImageSummary, NamedCount, Usage, VcpuSummary, VcpuUsage,
+    ImageRole, ImageSummary, NamedCount, Totals, Usage, VcpuSummary, VcpuUsage,
 };
 use std::{fs, path::PathBuf, time::Duration};
 
@@ -120,7 +120,15 @@ fn detailed() -> Model {
             count("xenstore nodes", 41),
         ],
         guest_domid: None,
-        totals: None,
+        totals: Some(Totals {
+            runs: 3,
+            crashes: 1,
+            up_ns: 7_200_000_000_000,
+            cpu_ns: 60_000_000_000,
+            exits: 1,
+            interrupts: 2,
+            events: 3,
+        }),
     });
     model.used(used(3600 + SAMPLES - 2));
     model.used(used(3600 + SAMPLES - 1));
@@ -227,7 +235,10 @@ fn the_table() {
 
 #[test]
 fn details() {
-    is_drawn("detail", &detailed());
+    let mut model = detailed();
+    is_drawn("detail", &model);
+    key(&mut model, KeyCode::End);
+    is_drawn("detail-end", &model);
 }
 
 #[test]
