@@ -91,7 +91,7 @@ fn report(problem: &Problem, json: bool) {
 /// Names for a shell that completes a command line.
 fn names(host: Option<String>, kind: &str) -> Result<(), Problem> {
     let session = Session {
-        conf: Conf::of_operator(),
+        conf: Arc::new(Conf::of_operator()),
         option: host,
         host: OnceCell::new(),
     };
