@@ -90,3 +90,23 @@ fn lines(parts: &[Part], palette: Palette) -> Vec<Line<'static>> {
     }
     lines
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_guide_has_all_keys_and_no_others() {
+        let guide = include_str!("../../../docs/guide/dashboard.md");
+        let rows = guide.lines().filter(|line| line.starts_with("| "));
+        let parts = LEFT.iter().chain(&RIGHT);
+        let expected = parts.flat_map(|(heading, keys)| {
+            let keys = keys.iter().map(|(key, does)| format!("| {key} | {does} |"));
+            [format!("| {heading} | |")].into_iter().chain(keys)
+        });
+        assert!(
+            rows.eq(expected),
+            "docs/guide/dashboard.md does not have the keys of '?'"
+        );
+    }
+}
