@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The command line: verbs, their arguments, and the options that may stand anywhere.
 
+mod config;
 mod create;
 mod host;
 mod image;
@@ -11,6 +12,7 @@ use crate::{output::harmless, problem::Problem};
 use argh::{ArgsInfo, FromArgs};
 use mgmt_proto::config::suggest;
 
+pub(crate) use config::{Config, ConfigCheck, ConfigShow, ConfigVerb};
 pub(crate) use create::{Create, Description, New, Source, name_is};
 pub(crate) use host::{HostAdd, HostGroup, HostVerb};
 pub(crate) use image::{Image, ImageAdd, ImageDefault, ImageExport, ImageVerb};
@@ -383,80 +385,6 @@ pub(crate) struct Serve {
     /// where clients connect: unix:PATH
     #[argh(option, arg_name = "unix:path")]
     pub(crate) listen: String,
-}
-
-/// Configurations: of domains (show, edit, set, check), and of xend, xend-config.sxp (show, set, check).
-#[derive(ArgsInfo, FromArgs, Debug)]
-#[argh(subcommand, name = "config")]
-pub(crate) struct Config {
-    #[argh(subcommand)]
-    pub(crate) verb: ConfigVerb,
-}
-
-#[derive(ArgsInfo, FromArgs, Debug)]
-#[argh(subcommand)]
-pub(crate) enum ConfigVerb {
-    Show(ConfigShow),
-    Edit(ConfigEdit),
-    Set(ConfigSet),
-    Check(ConfigCheck),
-}
-
-/// Show xend's configuration as it is in force, or a managed domain's as it was written.
-#[derive(ArgsInfo, FromArgs, Debug)]
-#[argh(subcommand, name = "show")]
-pub(crate) struct ConfigShow {
-    /// the name of a managed domain
-    #[argh(positional)]
-    pub(crate) domain: Option<String>,
-}
-
-/// Edit a managed domain's configuration, with the editor that VISUAL or EDITOR names.
-///
-/// It is refused if somebody else changed it meanwhile, or if there is an error in it; the edited text is kept then. What runs is not
-/// changed: the configuration has effect at the domain's next start.
-#[derive(ArgsInfo, FromArgs, Debug)]
-#[argh(subcommand, name = "edit")]
-pub(crate) struct ConfigEdit {
-    /// the domain's name
-    #[argh(positional)]
-    pub(crate) domain: String,
-}
-
-/// Give xend another configuration, or a managed domain. One with an error is refused, and the last one holds.
-///
-/// A domain's has effect at its next start. Files that it names as before stay what they are; others are uploaded.
-#[derive(ArgsInfo, FromArgs, Debug)]
-#[argh(subcommand, name = "set")]
-pub(crate) struct ConfigSet {
-    /// a file like xend-config.sxp; or the name of a managed domain, and then
-    #[argh(positional, arg_name = "domain|file")]
-    pub(crate) what: String,
-    /// its configuration file
-    #[argh(positional)]
-    pub(crate) file: Option<String>,
-}
-
-impl ConfigSet {
-    /// Whose configuration is set, if it is a domain's; and the file.
-    pub(crate) fn whose(&self) -> (Option<&str>, &str) {
-        match &self.file {
-            Some(file) => (Some(&self.what), file),
-            None => (None, &self.what),
-        }
-    }
-}
-
-/// Check a configuration file: that of a domain here, xend's (*.sxp) by asking the host.
-#[derive(ArgsInfo, FromArgs, Debug)]
-#[argh(subcommand, name = "check")]
-pub(crate) struct ConfigCheck {
-    /// the configuration file
-    #[argh(positional, arg_name = "file")]
-    pub(crate) file: String,
-    /// settings that count more than the file's
-    #[argh(positional, arg_name = "key=value")]
-    pub(crate) overrides: Vec<String>,
 }
 
 /// The dashboard: the host and its domains as they run. Also what xenman does at a terminal without a verb.
