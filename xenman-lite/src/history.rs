@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What the operator typed at prompts before: `~/.xenman/history`, a file for each kind of prompt, the newest line last.
 
-#![cfg_attr(not(test), expect(dead_code, reason = "for the dashboard's prompts"))]
-
 use crate::{
     home::{self, Home, PRIVATE},
     output::harmless,

@@ -18,6 +18,7 @@ mod journal;
 mod keys;
 mod model;
 mod palette;
+mod recall;
 #[cfg(test)]
 mod samples;
 mod saved;

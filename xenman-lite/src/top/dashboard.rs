@@ -6,13 +6,14 @@ use super::{
     feed::{self, Feed, News, sentence},
     hosts::{known_hosts, name_of},
     model::Model,
+    recall::Recall,
     screen::Screen,
     work,
 };
 use crate::{
     args,
     conf::Conf,
-    console,
+    console, history,
     link::{Client, Host},
     output::{Output, note},
     problem::Problem,
@@ -30,6 +31,9 @@ use std::{
 
 /// How often the screen is drawn when nothing is typed.
 const LOOK: Duration = Duration::from_millis(200);
+
+/// The prompt that asks where to save to, in the history.
+const SAVE_PROMPT: &str = "save";
 
 /// The dashboard.
 pub(super) struct Dashboard {
@@ -55,6 +59,7 @@ impl Dashboard {
         let client = Arc::new(client);
         let mut model = Model::new(title(&client, &host, &conf), interval);
         model.confirms = conf.confirms()?;
+        model.recall = Recall::of(history::load(conf.home(), SAVE_PROMPT));
         Ok(Self {
             model,
             feed: Feed::start(host.clone(), client.clone(), interval),
@@ -232,6 +237,8 @@ impl Dashboard {
 
     /// Saves in the foreground: that takes a while, shows its progress and can be interrupted.
     fn save(&mut self, target: &Target, file: String) {
+        // Without a history of the operator's, the dashboard has its own as long as it runs.
+        let _kept = history::append(self.conf.home(), SAVE_PROMPT, &file);
         if Path::new(&file).exists() {
             let sentence = format!("{file} is there already: choose another name");
             return self.model.say(Err(sentence));

@@ -66,10 +66,16 @@ impl Model {
     fn edited(&mut self, target: Target, mut file: String, key: KeyEvent) -> Option<Action> {
         match key.code {
             KeyCode::Esc => {
+                self.recall.end(None);
                 self.say(Ok(format!("'{}' is not saved", target.name)));
                 return None;
             }
-            KeyCode::Enter if !file.is_empty() => return Some(Action::Save(target, file)),
+            KeyCode::Enter if !file.is_empty() => {
+                self.recall.end(Some(&file));
+                return Some(Action::Save(target, file));
+            }
+            KeyCode::Up => file = self.recall.older(file),
+            KeyCode::Down => file = self.recall.newer(file),
             KeyCode::Backspace => drop(file.pop()),
             KeyCode::Char('u') if key.modifiers.contains(KeyModifiers::CONTROL) => file.clear(),
             KeyCode::Char(letter) if !letter.is_control() => file.push(letter),

@@ -10,6 +10,7 @@ use super::{
     history::{Histories, History, push},
     hosts::Hosts,
     journal::Journal,
+    recall::Recall,
     saved::Saved,
 };
 use mgmt_proto::messages::{
@@ -70,6 +71,8 @@ pub(super) struct Model {
     pub(super) prompt: Option<Prompt>,
     /// Whether the operator is asked before something is done that cannot be undone.
     pub(super) confirms: bool,
+    /// Where domains were saved to before.
+    pub(super) recall: Recall,
     pub(super) sort: Column,
     pub(super) is_reversed: bool,
     /// Why there are no samples now.
@@ -107,6 +110,7 @@ impl Model {
             is_helping: false,
             prompt: None,
             confirms: true,
+            recall: Recall::default(),
             sort: Column::Domid,
             is_reversed: false,
             lost: None,
@@ -133,6 +137,7 @@ impl Model {
             *self = Self {
                 is_helping: self.is_helping,
                 confirms: self.confirms,
+                recall: std::mem::take(&mut self.recall),
                 sort: self.sort,
                 is_reversed: self.is_reversed,
                 now: self.now,

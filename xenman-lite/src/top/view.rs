@@ -173,7 +173,7 @@ fn question(prompt: &Prompt) -> String {
             harmless(&machine.label)
         ),
         Prompt::SaveTo(target, file) => format!(
-            "Save '{}' to: {}_  (Enter saves, Esc does not)",
+            "Save '{}' to: {}_  (Enter saves, ↑ as before, Esc does not)",
             harmless(&target.name),
             harmless(file)
         ),

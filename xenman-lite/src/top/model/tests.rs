@@ -502,3 +502,21 @@ fn who_does_not_want_to_be_asked_is_not() {
     press(&mut model, "kv");
     assert!(model.prompt.is_some(), "where to is still asked");
 }
+
+#[test]
+fn where_a_domain_was_saved_to_before_is_an_arrow_away() {
+    let mut model = model();
+    model.recall = Recall::of(vec!["store:old".to_owned()]);
+    press(&mut model, "jv");
+    for (key, file) in [
+        (KeyCode::Up, "store:old"),
+        (KeyCode::Down, "web.save"),
+        (KeyCode::Up, "store:old"),
+    ] {
+        model.key(KeyEvent::new(key, KeyModifiers::NONE));
+        let expected = Prompt::SaveTo(target(1, "web"), file.to_owned());
+        assert_eq!(model.prompt, Some(expected));
+    }
+    let saved = Action::Save(target(1, "web"), "store:old".to_owned());
+    assert_eq!(press(&mut model, "\n"), Some(saved));
+}

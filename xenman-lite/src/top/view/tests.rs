@@ -121,7 +121,7 @@ fn questions_troubles_and_words_share_a_line() {
     press(&mut model, "n");
     assert_eq!(lines(&model, 80, 24)[21], "'debian' is left alone");
     press(&mut model, "v");
-    let question = "Save 'debian' to: debian.save_  (Enter saves, Esc does not)";
+    let question = "Save 'debian' to: debian.save_  (Enter saves, ↑ as before, Esc does not)";
     assert_eq!(lines(&model, 80, 24)[21], question);
     press(&mut model, "x");
     key(&mut model, KeyCode::Esc);
