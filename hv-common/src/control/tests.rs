@@ -522,6 +522,20 @@ fn a_vcpu_tells_about_itself() {
     assert_eq!(refused, Err(Errno::EINVAL));
 }
 
+/// A snapshot says how long its vCPUs ran, and may say anything.
+#[test]
+fn times_of_a_hostile_snapshot_do_not_overflow() {
+    let dom0 = dom0();
+    let id = dom0.create();
+    let domain = dom0.machine.hypervisor.domain(id).expect("it was made");
+    for slot in &domain.vcpus {
+        slot.runstate.set_times([u64::MAX; 4]);
+    }
+    assert_eq!(domain.vcpus.len(), 2);
+    let usage = dom0.info(id).usage;
+    assert_eq!((usage.cpu_ns, usage.blocked_ns), (u64::MAX, u64::MAX));
+}
+
 #[test]
 fn domain_0_cannot_end_or_pause_itself_by_mistake() {
     let dom0 = dom0();

@@ -14,7 +14,7 @@ use crate::time::NEVER;
 /// How often a reader looks again when it was disturbed. The writer is done after a few instructions.
 const READS: usize = 16;
 
-/// Counts, and when it came into the queue it is in. What each is: [`Usage`].
+/// Counts. What each is: [`Usage`].
 #[derive(Debug, Default)]
 pub struct Counters {
     pub(super) hypercalls: AtomicU64,
@@ -157,7 +157,9 @@ impl Runstate {
     #[inline(always)]
     fn spend(&self, state: u32, ns: u64) {
         if let Some(time) = self.time_ns.get(state as usize) {
-            add(time, ns);
+            // A restored one may be anything.
+            let sum = time.load(Ordering::Relaxed).saturating_add(ns);
+            time.store(sum, Ordering::Relaxed);
         }
     }
 

@@ -75,14 +75,18 @@ impl ExitCounts {
 
 impl core::ops::AddAssign for ExitCounts {
     fn add_assign(&mut self, other: Self) {
-        self.hypercalls += other.hypercalls;
-        self.accesses += other.accesses;
-        self.idle += other.idle;
-        self.interrupted += other.interrupted;
-        self.ipis += other.ipis;
-        self.power += other.power;
-        self.refused += other.refused;
-        self.architecture += other.architecture;
+        for (sum, more) in [
+            (&mut self.hypercalls, other.hypercalls),
+            (&mut self.accesses, other.accesses),
+            (&mut self.idle, other.idle),
+            (&mut self.interrupted, other.interrupted),
+            (&mut self.ipis, other.ipis),
+            (&mut self.power, other.power),
+            (&mut self.refused, other.refused),
+            (&mut self.architecture, other.architecture),
+        ] {
+            *sum = sum.saturating_add(more);
+        }
     }
 }
 
@@ -112,17 +116,22 @@ pub struct Usage {
     pub events: u64,
 }
 
+/// Nothing overflows: times come from a snapshot, too, and there they may be anything.
 impl core::ops::AddAssign for Usage {
     fn add_assign(&mut self, other: Self) {
-        self.cpu_ns += other.cpu_ns;
-        self.runnable_ns += other.runnable_ns;
-        self.blocked_ns += other.blocked_ns;
-        self.runs += other.runs;
-        self.queued_ns += other.queued_ns;
+        for (sum, more) in [
+            (&mut self.cpu_ns, other.cpu_ns),
+            (&mut self.runnable_ns, other.runnable_ns),
+            (&mut self.blocked_ns, other.blocked_ns),
+            (&mut self.runs, other.runs),
+            (&mut self.queued_ns, other.queued_ns),
+            (&mut self.interrupts, other.interrupts),
+            (&mut self.events, other.events),
+        ] {
+            *sum = sum.saturating_add(more);
+        }
         self.longest_queued_ns = self.longest_queued_ns.max(other.longest_queued_ns);
         self.exits += other.exits;
-        self.interrupts += other.interrupts;
-        self.events += other.events;
     }
 }
 
