@@ -4,6 +4,26 @@ use arch_common::hw::frames::Bytes;
 use hv_abi::FRAME_SIZE;
 use hv_common::arch::Mfn;
 
+/// Does something to each 64 bytes from `start` on; `length` is a multiple of 1024.
+#[cfg(target_arch = "aarch64")]
+macro_rules! each_line {
+    ($start:expr, $length:expr, $($instruction:literal),+) => {{
+        let start: *mut u8 = $start;
+        core::arch::asm!(
+            "2:",
+            ".rept 16",
+            $($instruction,)+
+            "add {at}, {at}, #64",
+            ".endr",
+            "cmp {at}, {end}",
+            "b.lo 2b",
+            at = inout(reg) start => _,
+            end = in(reg) start.wrapping_add($length),
+            options(nostack),
+        )
+    }};
+}
+
 /// Frames of RAM.
 pub(crate) type Frames = arch_common::hw::frames::Frames<Blocks>;
 
@@ -34,20 +54,7 @@ unsafe impl Bytes for Blocks {
         #[cfg(target_arch = "aarch64")]
         if zero_block_is_64() {
             // SAFETY: DC ZVA zeroes 64 bytes at a time, from the start to the end of the frame that the caller vouches for.
-            unsafe {
-                core::arch::asm!(
-                    "2:",
-                    ".rept 16",
-                    "dc zva, {at}",
-                    "add {at}, {at}, #64",
-                    ".endr",
-                    "cmp {at}, {end}",
-                    "b.lo 2b",
-                    at = inout(reg) frame => _,
-                    end = in(reg) frame.wrapping_add(FRAME_SIZE),
-                    options(nostack),
-                );
-            }
+            unsafe { each_line!(frame, FRAME_SIZE, "dc zva, {at}") };
             return;
         }
         // SAFETY: what the caller vouches for.
@@ -109,22 +116,10 @@ pub(crate) fn publish(frame: Mfn, count: u64) {
     #[cfg(target_arch = "aarch64")]
     {
         let start = arch_common::hw::frames::pointer(frame);
+        let length = (count as usize).saturating_mul(FRAME_SIZE);
         // SAFETY: cleaning lines of a mapped range does not change what memory holds. Lines are 64 bytes or more on
         // every CPU with EL2 that we know.
-        unsafe {
-            core::arch::asm!(
-                "2:",
-                ".rept 16",
-                "dc civac, {at}",
-                "add {at}, {at}, #64",
-                ".endr",
-                "cmp {at}, {end}",
-                "b.lo 2b",
-                at = inout(reg) start => _,
-                end = in(reg) start.wrapping_add((count as usize).saturating_mul(FRAME_SIZE)),
-                options(nostack),
-            );
-        }
+        unsafe { each_line!(start, length, "dc civac, {at}") };
         forget_instructions();
     }
     #[cfg(not(target_arch = "aarch64"))]
@@ -138,21 +133,7 @@ pub(crate) fn clear_and_publish(frame: Mfn) {
         let start = arch_common::hw::frames::pointer(frame);
         // SAFETY: DC ZVA zeroes the frame, 64 bytes at a time, which is its owner's to clear; cleaning what it wrote does
         // not change memory. Lines are 64 bytes or more, as in `publish`.
-        unsafe {
-            core::arch::asm!(
-                "2:",
-                ".rept 16",
-                "dc zva, {at}",
-                "dc civac, {at}",
-                "add {at}, {at}, #64",
-                ".endr",
-                "cmp {at}, {end}",
-                "b.lo 2b",
-                at = inout(reg) start => _,
-                end = in(reg) start.wrapping_add(FRAME_SIZE),
-                options(nostack),
-            );
-        }
+        unsafe { each_line!(start, FRAME_SIZE, "dc zva, {at}", "dc civac, {at}") };
         return forget_instructions();
     }
     Frames::clear(frame);
