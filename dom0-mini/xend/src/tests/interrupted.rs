@@ -5,15 +5,15 @@
 //! its own, steps of xend and orders of the store.
 
 use super::snapshots::{File, from_store, restore, save, to_store};
-use super::world::{World, by_name, config, kernel, ramdisk};
+use super::world::{World, by_name, config, files, kernel, ramdisk};
 use crate::Event;
 use crate::store::keeper::Keeper;
 use crate::store::partition::Names;
 use crate::store::simulated::{Random, SimulatedDisk};
 use mgmt_proto::blob::{BlobId, Digest, blob_id};
 use mgmt_proto::messages::{
-    Define, ErrorCode, Failure, ImageAdd, ImagePart, ImageRole, NamedBlob, PinVcpu, Redefine,
-    Rename, Reply, RequestBody, SetScheduling, Shutdown, Start,
+    Define, ErrorCode, Failure, ImageAdd, ImagePart, ImageRole, PinVcpu, Redefine, Rename, Reply,
+    RequestBody, SetScheduling, Shutdown, Start,
 };
 use std::boxed::Box;
 use std::format;
@@ -164,15 +164,6 @@ fn asks(world: &mut World, body: RequestBody) -> Done {
 fn uploads(world: &mut World) -> Done {
     world.upload(1, &kernel())?;
     world.upload(1, &ramdisk())
-}
-
-fn files() -> Vec<NamedBlob> {
-    let file = |key: &str, bytes: Vec<u8>| NamedBlob {
-        key: key.into(),
-        blob: blob_id(&bytes),
-        length: bytes.len() as u64,
-    };
-    vec![file("kernel", kernel()), file("ramdisk", ramdisk())]
 }
 
 fn nothing(_: &mut World) {}

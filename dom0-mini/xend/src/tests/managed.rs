@@ -6,30 +6,20 @@ mod starts;
 mod totals;
 
 use super::store::Machine;
-use super::world::{World, by_name, config, kernel, ramdisk};
+use super::world::{World, by_name, config, files, kernel, ramdisk};
 use crate::Event;
 use crate::fake::Fake;
 use crate::store::simulated::SimulatedDisk;
 use hv_abi::control::domain::ShutdownReason;
 use hv_abi::layout::arm::RAM0_BASE;
-use mgmt_proto::blob::{Digest, blob_id};
+use mgmt_proto::blob::Digest;
 use mgmt_proto::messages::{
     Define, Definition, DomainFlags, DomainState, DomainSummary, ErrorCode, Failure, NamedBlob,
     Redefine, Rename, Reply, RequestBody, Start,
 };
 use std::format;
 use std::string::{String, ToString};
-use std::vec;
 use std::vec::Vec;
-
-fn files() -> Vec<NamedBlob> {
-    let file = |key: &str, bytes: Vec<u8>| NamedBlob {
-        key: key.into(),
-        blob: blob_id(&bytes),
-        length: bytes.len() as u64,
-    };
-    vec![file("kernel", kernel()), file("ramdisk", ramdisk())]
-}
 
 fn define(text: String, files: Vec<NamedBlob>) -> RequestBody {
     RequestBody::New(Define {

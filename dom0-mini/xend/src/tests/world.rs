@@ -64,6 +64,16 @@ pub(crate) fn config(name: &str) -> String {
     format!("name = '{name}'\nmemory = 2\nkernel = '/k'\nramdisk = '/r'\n")
 }
 
+/// Both files of [`config`], as a client names them that has uploaded them.
+pub(crate) fn files() -> Vec<NamedBlob> {
+    let file = |key: &str, bytes: Vec<u8>| NamedBlob {
+        key: key.into(),
+        blob: blob_id(&bytes),
+        length: bytes.len() as u64,
+    };
+    vec![file("kernel", kernel()), file("ramdisk", ramdisk())]
+}
+
 pub(crate) fn by_name(name: &str) -> DomainRef {
     DomainRef::Name(name.into())
 }
@@ -330,15 +340,10 @@ impl World {
     }
 
     pub(crate) fn create_request(config: String, paused: bool) -> RequestBody {
-        let file = |key: &str, bytes: Vec<u8>| NamedBlob {
-            key: key.into(),
-            blob: blob_id(&bytes),
-            length: bytes.len() as u64,
-        };
         RequestBody::Create(Create {
             config,
             origin: "test.cfg".into(),
-            files: vec![file("kernel", kernel()), file("ramdisk", ramdisk())],
+            files: files(),
             paused,
         })
     }
