@@ -261,14 +261,7 @@ impl Bed<'_> {
         let interval = seconds.to_string();
         let during = |intervals: u32| {
             let (before, intervals) = (live.idle()?, intervals.to_string());
-            let words = [
-                "top",
-                "--once",
-                "--interval",
-                &interval,
-                "--intervals",
-                &intervals,
-            ];
+            let words = sampling(&interval, &intervals);
             operator.run(&words).map_err(said)?;
             Ok::<Counts, Failure>(live.idle()?.since(before))
         };
@@ -348,6 +341,18 @@ impl Bed<'_> {
             Figure::new(figures::DOM0_MEMORY, used / (KIB * KIB)),
         ])
     }
+}
+
+/// What xenman is told to take a sample before and after each of so many intervals.
+pub(super) const fn sampling<'a>(interval: &'a str, intervals: &'a str) -> [&'a str; 6] {
+    [
+        "top",
+        "--once",
+        "--interval",
+        interval,
+        "--intervals",
+        intervals,
+    ]
 }
 
 pub(super) fn phase(counted: &Counted) -> Outcome<Counts> {

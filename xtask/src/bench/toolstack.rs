@@ -15,7 +15,7 @@ use harness::relay::Relay;
 
 use super::count::Live;
 use super::figures::{self, Figure};
-use super::machines::{Bed, MILLION};
+use super::machines::{Bed, MILLION, sampling};
 use crate::Outcome;
 use crate::failure::Failure;
 
@@ -129,15 +129,7 @@ impl<'a> Measured<'a> {
         let interval = INTERVAL_S.to_string();
         let during = |intervals: u32| {
             let intervals = intervals.to_string();
-            let words = [
-                "top",
-                "--once",
-                "--interval",
-                &interval,
-                "--intervals",
-                &intervals,
-            ];
-            self.cost(TIMES, || self.run(&words))
+            self.cost(TIMES, || self.run(&sampling(&interval, &intervals)))
         };
         let (one, many) = (during(1)?, during(TIMES + 1)?);
         Ok(Cost {
